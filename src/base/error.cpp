@@ -1,0 +1,81 @@
+#include "coppice/base/error.h"
+
+#include "coppice/base/text.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace coppice {
+
+namespace {
+
+ErrorKind kind_of_errno(int number)
+{
+    switch (number) {
+    case ENOENT:
+    case ESRCH:
+    case ENXIO:
+    case ENODEV: return ErrorKind::NotFound;
+    case EPERM:
+    case EACCES:
+    case EROFS: return ErrorKind::Denied;
+    case EEXIST:
+    case EBUSY:
+    case ENOTEMPTY:
+    case ETXTBSY: return ErrorKind::Conflict;
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case EAGAIN:
+    case ETIMEDOUT: return ErrorKind::Unavailable;
+    case ENOSYS:
+    case EOPNOTSUPP: return ErrorKind::Unsupported;
+    case EINVAL:
+    case ENAMETOOLONG:
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP: return ErrorKind::Invalid;
+    default: return ErrorKind::Os;
+    }
+}
+
+} // namespace
+
+Error Error::os(int number, std::string_view what)
+{
+    Error error{kind_of_errno(number), cat(what, ": ", std::strerror(number))};
+    error.errno_ = number;
+    return error;
+}
+
+Error Error::with(std::string_view doing) &&
+{
+    message_ = cat(doing, ": ", message_);
+    return std::move(*this);
+}
+
+Error Error::hint(std::string_view what_to_do) &&
+{
+    if (hint_.empty()) hint_ = what_to_do; // the innermost layer knows best
+    return std::move(*this);
+}
+
+Error Error::as(ErrorKind kind) &&
+{
+    kind_ = kind;
+    return std::move(*this);
+}
+
+std::string Error::line() const { return hint_.empty() ? message_ : cat(message_, " (", hint_, ")"); }
+
+void check_failed(const char* condition, const char* file, int line)
+{
+    std::fprintf(stderr, "coppice: broken invariant: %s at %s:%d\n", condition, file, line);
+    std::abort();
+}
+
+} // namespace coppice

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <concepts>
+#include <string>
+#include <string_view>
+
+namespace coppice {
+
+namespace detail {
+inline void append(std::string& out, std::string_view part) { out += part; }
+inline void append(std::string& out, char part) { out += part; }
+template <std::integral T>
+    requires(!std::same_as<T, char>)
+void append(std::string& out, T part)
+{
+    out += std::to_string(part);
+}
+} // namespace detail
+
+/// Joins strings, characters and integers: for messages and paths, without the start-up cost of streams.
+template <typename... Parts> std::string cat(const Parts&... parts)
+{
+    std::string out;
+    (detail::append(out, parts), ...);
+    return out;
+}
+
+} // namespace coppice

@@ -1,0 +1,141 @@
+#include "coppice/base/json.h"
+
+#include "coppice/base/text.h"
+
+#include <nlohmann/json.hpp>
+
+namespace coppice {
+
+using nlohmann::json;
+
+Result<json> parse_json(std::string_view text)
+{
+    bool too_deep = false;
+    const auto limit_depth = [&too_deep](int depth, json::parse_event_t, json&) {
+        too_deep = too_deep || depth > kJsonMaxDepth;
+        return !too_deep;
+    };
+    try { // the one place where the JSON library may throw
+        json document = json::parse(text, limit_depth);
+        if (too_deep)
+            return fail(ErrorKind::Invalid, cat("the JSON document is nested deeper than ", kJsonMaxDepth));
+        return document;
+    } catch (const json::parse_error& error) {
+        return fail(ErrorKind::Invalid, cat("not valid JSON near byte ", error.byte));
+    }
+}
+
+std::string json_quote(std::string_view text)
+{
+    return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Error JsonNode::complain(std::string_view what) const
+{
+    return {ErrorKind::Invalid, cat(path_.empty() ? "the document" : path_, ": ", what)};
+}
+
+Result<std::optional<JsonNode>> JsonNode::find(std::string_view key) const
+{
+    if (!value_->is_object()) return fail(complain("must be an object"));
+    const auto found = value_->find(key);
+    if (found == value_->end() || found->is_null()) return std::optional<JsonNode>{};
+    return std::optional<JsonNode>{JsonNode{*found, path_.empty() ? std::string{key} : cat(path_, '.', key)}};
+}
+
+Result<JsonNode> JsonNode::get(std::string_view key) const
+{
+    auto found = TRY(find(key));
+    if (!found) return fail(complain(cat("lacks the member '", key, "'")));
+    return *std::move(found);
+}
+
+Result<std::string> JsonNode::text() const
+{
+    if (!value_->is_string()) return fail(complain("must be a string"));
+    const auto& text = value_->get_ref<const std::string&>();
+    if (text.find('\0') != std::string::npos) return fail(complain("holds a NUL byte"));
+    return text;
+}
+
+Result<std::int64_t> JsonNode::integer(std::int64_t least, std::int64_t most) const
+{
+    const bool is_large = value_->is_number_unsigned() && value_->get<std::uint64_t>() > INT64_MAX;
+    if (!value_->is_number_integer() || is_large || value_->get<std::int64_t>() < least ||
+        value_->get<std::int64_t>() > most)
+        return fail(complain(cat("must be a whole number from ", least, " to ", most)));
+    return value_->get<std::int64_t>();
+}
+
+Result<std::uint64_t> JsonNode::unsigned_integer(std::uint64_t most) const
+{
+    if (!value_->is_number_unsigned() || value_->get<std::uint64_t>() > most)
+        return fail(complain(cat("must be a whole number from 0 to ", most)));
+    return value_->get<std::uint64_t>();
+}
+
+Result<bool> JsonNode::boolean() const
+{
+    if (!value_->is_boolean()) return fail(complain("must be true or false"));
+    return value_->get<bool>();
+}
+
+Result<std::vector<std::string>> JsonNode::texts() const
+{
+    if (!value_->is_array()) return fail(complain("must be an array of strings"));
+    std::vector<std::string> all;
+    all.reserve(value_->size());
+    for (std::size_t i = 0; i < value_->size(); ++i)
+        all.push_back(TRY(JsonNode((*value_)[i], cat(path_, '[', i, ']')).text()));
+    return all;
+}
+
+Result<std::string> JsonNode::text_or(std::string_view key, std::string_view otherwise) const
+{
+    const auto found = TRY(find(key));
+    return found ? found->text() : Result<std::string>{otherwise};
+}
+
+Result<bool> JsonNode::boolean_or(std::string_view key, bool otherwise) const
+{
+    const auto found = TRY(find(key));
+    return found ? found->boolean() : Result<bool>{otherwise};
+}
+
+Result<std::vector<std::string>> JsonNode::texts_or_none(std::string_view key) const
+{
+    const auto found = TRY(find(key));
+    return found ? found->texts() : Result<std::vector<std::string>>{};
+}
+
+Result<std::optional<std::int64_t>> JsonNode::find_integer(std::string_view key, std::int64_t least,
+                                                           std::int64_t most) const
+{
+    const auto found = TRY(find(key));
+    if (!found) return std::optional<std::int64_t>{};
+    const auto value = TRY(found->integer(least, most));
+    return std::optional<std::int64_t>{value};
+}
+
+Result<> JsonNode::each(std::string_view key, const std::function<Result<>(const JsonNode&)>& visit) const
+{
+    const auto array = TRY(find(key));
+    if (!array) return {};
+    if (!array->value_->is_array()) return fail(array->complain("must be an array"));
+    for (std::size_t i = 0; i < array->value_->size(); ++i)
+        TRY(visit(JsonNode{(*array->value_)[i], cat(array->path_, '[', i, ']')}));
+    return {};
+}
+
+Result<> JsonNode::each_member(std::string_view key,
+                               const std::function<Result<>(const std::string&, const JsonNode&)>& visit) const
+{
+    const auto object = TRY(find(key));
+    if (!object) return {};
+    if (!object->value_->is_object()) return fail(object->complain("must be an object"));
+    for (const auto& [name, value] : object->value_->items())
+        TRY(visit(name, JsonNode{value, cat(object->path_, '.', name)}));
+    return {};
+}
+
+} // namespace coppice

@@ -1,0 +1,98 @@
+#include "coppice/base/units.h"
+
+#include "coppice/base/text.h"
+#include "coppice/base/time.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace coppice {
+
+namespace {
+
+/// A decimal number without sign, exponent, inf or nan at the start of `text`; the rest of the text is left over.
+Result<double> take_decimal(std::string_view& text)
+{
+    double value = 0;
+    const auto* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+    if (error != std::errc{} || text.front() < '0' || text.front() > '9')
+        return fail(ErrorKind::Invalid, cat("'", text, "' is not a positive number"));
+    text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
+    return value;
+}
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+} // namespace
+
+Result<std::uint64_t> parse_bytes(std::string_view text)
+{
+    const std::string whole{text};
+    if (text.empty()) return fail(ErrorKind::Invalid, "an amount of bytes is empty");
+    const double number = TRY(take_decimal(text));
+    std::string unit;
+    for (const char c : text)
+        unit += lower(c);
+    constexpr std::string_view kUnits = "bkmgt";
+    std::size_t power = 0;
+    if (!unit.empty()) {
+        power = kUnits.find(unit.front());
+        const std::string_view rest = std::string_view{unit}.substr(1);
+        if (power == std::string_view::npos || !(rest.empty() || (power > 0 && (rest == "b" || rest == "ib"))))
+            return fail(ErrorKind::Invalid, cat("'", whole, "' has an unknown unit; use b, k, m, g or t"));
+    }
+    const double bytes = std::floor(std::ldexp(number, static_cast<int>(power) * 10));
+    if (!(bytes < 0x1p63)) return fail(ErrorKind::Invalid, cat("'", whole, "' is more than 2^63 bytes"));
+    return static_cast<std::uint64_t>(bytes);
+}
+
+std::string format_bytes(std::uint64_t bytes)
+{
+    constexpr std::array<const char*, 7> kNames{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    std::size_t unit = 0;
+    auto value = static_cast<double>(bytes);
+    while (value >= 1024 && unit + 1 < kNames.size()) {
+        value /= 1024;
+        ++unit;
+    }
+    std::array<char, 32> text{};
+    const char* const form = value == std::floor(value) ? "%.0f %s" : "%.1f %s";
+    std::snprintf(text.data(), text.size(), form, value, kNames[unit]);
+    return text.data();
+}
+
+Result<std::uint64_t> parse_millicpus(std::string_view text)
+{
+    const std::string whole{text};
+    if (text.empty()) return fail(ErrorKind::Invalid, "a number of CPUs is empty");
+    const double number = TRY(take_decimal(text));
+    const double milli = std::round(number * 1000);
+    if (!text.empty() || milli < 1 || milli > 1e9)
+        return fail(ErrorKind::Invalid, cat("'", whole, "' is not a number of CPUs such as 0.5 or 2"));
+    return static_cast<std::uint64_t>(milli);
+}
+
+Result<std::int64_t> parse_integer(std::string_view text, std::int64_t least, std::int64_t most)
+{
+    std::int64_t value = 0;
+    const auto* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc{} || rest != end || value < least || value > most)
+        return fail(ErrorKind::Invalid, cat("'", text, "' is not a whole number from ", least, " to ", most));
+    return value;
+}
+
+std::string to_rfc3339(const timespec& time)
+{
+    std::tm parts{};
+    ::gmtime_r(&time.tv_sec, &parts);
+    std::array<char, 64> text{};
+    std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", parts.tm_year + 1900,
+                  parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, time.tv_nsec);
+    return text.data();
+}
+
+} // namespace coppice

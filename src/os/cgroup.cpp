@@ -1,0 +1,339 @@
+#include "coppice/os/cgroup.h"
+
+#include "cgroup_files.h"
+#include "coppice/base/text.h"
+#include "coppice/base/units.h"
+#include "coppice/os/file.h"
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <set>
+#include <unistd.h>
+
+namespace coppice::os {
+
+using namespace cgroup_files;
+
+namespace {
+
+constexpr int kPatienceMs = 10'000;
+
+std::vector<std::string_view> split(std::string_view text, char separator)
+{
+    std::vector<std::string_view> parts;
+    for (;;) {
+        const auto end = text.find(separator);
+        parts.push_back(text.substr(0, end));
+        if (end == std::string_view::npos) return parts;
+        text.remove_prefix(end + 1);
+    }
+}
+
+/// mountinfo writes space, tab, newline and backslash as \ooo. Source: proc_pid_mountinfo(5)
+std::string unescape(std::string_view text)
+{
+    std::string plain;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool octal = text[i] == '\\' && i + 3 < text.size() && text[i + 1] >= '0' && text[i + 1] <= '3';
+        if (octal) {
+            plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+            i += 3;
+        } else {
+            plain += text[i];
+        }
+    }
+    return plain;
+}
+
+std::string join_path(const std::string& mount, const std::string& path)
+{
+    return path == "/" || path.empty() ? mount : cat(mount, path.starts_with('/') ? "" : "/", path);
+}
+
+std::string parent_of(const std::string& path)
+{
+    const auto slash = path.find_last_of('/');
+    return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
+void sleep_ms(long milliseconds)
+{
+    const timespec time{.tv_sec = 0, .tv_nsec = milliseconds * 1'000'000};
+    ::nanosleep(&time, nullptr);
+}
+
+/// The one directory by which processes are counted and killed.
+std::string tracking_directory(const CgroupPaths& paths)
+{
+    if (!paths.v2.empty()) return paths.v2;
+    return paths.v1.empty() ? std::string{} : paths.v1.begin()->second;
+}
+
+Result<> collect_processes(const std::string& directory, std::vector<pid_t>& pids)
+{
+    const auto text = read_file(kCwd, directory + "/cgroup.procs");
+    if (!text) {
+        const int number = text.error().os_errno();
+        if (number == ENOENT || number == ENODEV) return {}; // removed meanwhile
+        if (number != EOPNOTSUPP) return fail(text.error());  // a threaded cgroup: its root lists the processes
+    } else {
+        for (const auto line : split(*text, '\n'))
+            if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
+    }
+    const auto names = list_directory(kCwd, directory);
+    if (!names) return {};
+    for (const std::string& name : *names) {
+        const auto status = find_status(kCwd, cat(directory, '/', name), false);
+        if (status && *status && S_ISDIR((*status)->st_mode)) TRY(collect_processes(cat(directory, '/', name), pids));
+    }
+    return {};
+}
+
+Result<> remove_directories(const std::string& directory)
+{
+    if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return {};
+    const auto names = list_directory(kCwd, directory);
+    if (names)
+        for (const std::string& name : *names) {
+            const auto status = find_status(kCwd, cat(directory, '/', name), false);
+            if (status && *status && S_ISDIR((*status)->st_mode)) TRY(remove_directories(cat(directory, '/', name)));
+        }
+    // A process that has just ended may still count for a moment.
+    for (int waited = 0;; waited += 2) {
+        if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return {};
+        if (errno != EBUSY || waited > kPatienceMs) return fail_os(errno, cat("remove cgroup ", directory));
+        sleep_ms(2);
+    }
+}
+
+} // namespace
+
+namespace cgroup_files {
+
+Result<> write_limit(const std::string& directory, const char* file, const std::string& value, const char* what)
+{
+    const auto wrote = write_control(kCwd, cat(directory, '/', file), value);
+    if (wrote) return {};
+    const int number = wrote.error().os_errno();
+    Error error = Error::os(number, cat("set the limit ", what, " to ", value, " (", directory, '/', file, ')'));
+    if (number == ENOENT) error = std::move(error).as(ErrorKind::Unsupported).hint("this kernel does not offer it");
+    if (number == EINVAL || number == ERANGE) error = std::move(error).hint("the kernel refuses this value");
+    if (number == EBUSY) error = std::move(error).hint("more than this is in use already");
+    return fail(std::move(error));
+}
+
+Result<> make_path(const std::string& directory)
+{
+    // Parents may be removed by somebody's clean-up between two of our steps: begin again a few times.
+    for (int tries = 0;; ++tries) {
+        auto made = make_directories(directory, 0755);
+        if (made || made.error().os_errno() != ENOENT || tries == 10) return with_context(std::move(made), "make cgroup");
+    }
+}
+
+std::optional<std::uint64_t> keyed_number(const std::string& path, std::string_view key)
+{
+    const auto text = read_file(kCwd, path, 1U << 16);
+    if (!text) return std::nullopt;
+    for (const auto line : split(*text, '\n'))
+        if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ' ')
+            if (const auto number = parse_integer(line.substr(key.size() + 1), 0, INT64_MAX))
+                return static_cast<std::uint64_t>(*number);
+    return std::nullopt;
+}
+
+} // namespace cgroup_files
+
+Result<CgroupLayout> CgroupLayout::detect()
+{
+    const auto mountinfo = TRY(read_file(kCwd, "/proc/self/mountinfo"));
+    const auto own = TRY(read_file(kCwd, "/proc/self/cgroup"));
+    return parse(mountinfo, own);
+}
+
+Result<CgroupLayout> CgroupLayout::parse(std::string_view mountinfo, std::string_view own_cgroups)
+{
+    CgroupLayout layout;
+    for (const auto line : split(mountinfo, '\n')) {
+        const auto dash = line.find(" - ");
+        if (dash == std::string_view::npos) continue;
+        const auto before = split(line.substr(0, dash), ' ');
+        const auto after = split(line.substr(dash + 3), ' ');
+        if (before.size() < 5 || after.size() < 3) continue;
+        // Field 4 is the directory of the hierarchy that is mounted: only a whole hierarchy is of use.
+        if (before[3] != "/") continue;
+        const std::string mount = unescape(before[4]);
+        if (after[0] == "cgroup2" && layout.v2_mount_.empty()) layout.v2_mount_ = mount;
+        if (after[0] == "cgroup")
+            for (const auto option : split(after[2], ',')) // super options: the controllers' names among others
+                if (option != "rw" && option != "ro" && option != "xattr" && option != "clone_children" &&
+                    option != "noprefix" && !option.starts_with("release_agent="))
+                    layout.v1_.try_emplace(std::string{option}, V1{mount, "/"});
+    }
+    for (const auto line : split(own_cgroups, '\n')) { // hierarchy-ID:controller-list:path
+        const auto first = line.find(':');
+        const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
+        if (second == std::string_view::npos) continue;
+        const auto controllers = line.substr(first + 1, second - first - 1);
+        const std::string path{line.substr(second + 1)};
+        if (controllers.empty()) layout.v2_own_ = path;
+        for (const auto controller : split(controllers, ','))
+            if (const auto found = layout.v1_.find(std::string{controller}); found != layout.v1_.end())
+                found->second.own = path;
+    }
+    if (layout.v2_mount_.empty() && layout.v1_.empty())
+        return fail(Error{ErrorKind::Unsupported, "no cgroup hierarchy is mounted"}.hint(
+            "mount one: mount -t cgroup2 none /sys/fs/cgroup"));
+    return layout;
+}
+
+CgroupMode CgroupLayout::mode() const
+{
+    if (v2_mount_.empty()) return CgroupMode::Legacy;
+    for (const char* const controller : {"memory", "cpu", "pids"})
+        if (v1_.contains(controller)) return CgroupMode::Hybrid;
+    return CgroupMode::Unified;
+}
+
+std::string CgroupLayout::v2_directory(const std::string& path) const
+{
+    if (v2_mount_.empty()) return {};
+    if (path.starts_with('/')) return join_path(v2_mount_, path);
+    const std::string start = mode() == CgroupMode::Unified ? parent_of(v2_own_) : v2_own_;
+    return cat(join_path(v2_mount_, start), '/', path);
+}
+
+std::string CgroupLayout::v1_directory(const std::string& controller, const std::string& path) const
+{
+    const auto found = v1_.find(controller);
+    if (found == v1_.end()) return {};
+    if (path.starts_with('/')) return join_path(found->second.mount, path);
+    return cat(join_path(found->second.mount, found->second.own), '/', path);
+}
+
+std::vector<CgroupLayout::Hierarchy> CgroupLayout::v1_hierarchies() const
+{
+    std::map<std::string, Hierarchy> by_mount;
+    for (const auto& [option, where] : v1_) {
+        Hierarchy& hierarchy = by_mount[where.mount];
+        hierarchy.name = where.mount.substr(where.mount.find_last_of('/') + 1);
+        hierarchy.options.push_back(option);
+    }
+    std::vector<Hierarchy> all;
+    for (auto& [mount, hierarchy] : by_mount)
+        all.push_back(std::move(hierarchy));
+    return all;
+}
+
+Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& path, const CgroupLimits& limits)
+{
+    CgroupPaths paths{.v2 = layout.v2_directory(path), .v1 = {}};
+    std::set<std::string> on_v2;
+    if (layout.mode() == CgroupMode::Unified) {
+        const auto available = TRY(v2_root_controllers(layout.v2_mount()));
+        for (const auto name : split(available, ' '))
+            on_v2.emplace(name);
+        for (const std::string& controller : v2_controllers_for(limits))
+            if (!on_v2.contains(controller))
+                return fail(Error{ErrorKind::Unsupported, cat("this host cannot limit '", controller, "'")}.hint(
+                    "the cgroup controller is missing or switched off: see /sys/fs/cgroup/cgroup.controllers"));
+        return paths;
+    }
+    if (!limits.unified.empty())
+        return fail(ErrorKind::Unsupported, "limits given as cgroup v2 files need a host with cgroup v2 alone");
+    auto wanted = v1_controllers_for(limits);
+    if (paths.v2.empty()) wanted.insert(wanted.end(), {"devices", "pids"}); // a legacy host has nothing else to count by
+    for (const std::string& controller : wanted) {
+        const std::string directory = layout.v1_directory(controller, path);
+        if (directory.empty())
+            return fail(Error{ErrorKind::Unsupported, cat("this host cannot limit '", controller, "'")}.hint(
+                "the cgroup controller is not mounted"));
+        paths.v1[controller] = directory;
+    }
+    return paths;
+}
+
+Result<Fd> make_cgroup(const CgroupPaths& paths, const CgroupLimits& limits)
+{
+    for (const auto& [controller, directory] : paths.v1)
+        TRY(make_path(directory));
+    if (paths.v2.empty()) return Fd{};
+    TRY(make_path(paths.v2));
+    if (paths.v1.empty()) TRY(enable_v2_controllers(paths.v2, v2_controllers_for(limits)));
+    return open_at(kCwd, paths.v2, O_RDONLY | O_DIRECTORY);
+}
+
+Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits)
+{
+    if (!paths.v1.empty()) return apply_v1(paths.v1, limits);
+    return apply_v2(paths.v2, limits);
+}
+
+Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules)
+{
+    if (rules.empty()) return {};
+    if (v2.is_open()) return attach_device_filter(v2.get(), rules);
+    const auto found = paths.v1.find("devices");
+    if (found == paths.v1.end()) return fail(ErrorKind::Unsupported, "this host cannot restrict devices");
+    for (const DeviceRule& rule : rules)
+        TRY(write_limit(found->second, rule.allow ? "devices.allow" : "devices.deny", to_v1_text(rule), "devices"));
+    return {};
+}
+
+Result<> join_cgroup(const CgroupPaths& paths, pid_t pid, bool into_v2)
+{
+    for (const auto& [controller, directory] : paths.v1)
+        TRY_DOING(cat("join the ", controller, " cgroup"), write_control(kCwd, directory + "/cgroup.procs", cat(pid)));
+    if (into_v2 && !paths.v2.empty())
+        TRY_DOING("join the cgroup", write_control(kCwd, paths.v2 + "/cgroup.procs", cat(pid)));
+    return {};
+}
+
+Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths)
+{
+    std::vector<pid_t> pids;
+    const std::string directory = tracking_directory(paths);
+    if (!directory.empty()) TRY(collect_processes(directory, pids));
+    return pids;
+}
+
+Result<> kill_cgroup(const CgroupPaths& paths)
+{
+    const std::string directory = tracking_directory(paths);
+    if (directory.empty() || !exists(kCwd, directory)) return {};
+    // One write kills all at once since Linux 5.14; before that, and on v1, again and again until nobody is left.
+    const bool at_once = write_control(kCwd, directory + "/cgroup.kill", "1").has_value();
+    for (int waited = 0;; waited += 1) {
+        const auto pids = TRY(processes_in(paths));
+        if (pids.empty()) return {};
+        if (waited > kPatienceMs)
+            return fail(ErrorKind::Conflict, cat("processes in cgroup ", directory, " do not die (first pid ", pids.front(), ')'));
+        if (!at_once)
+            for (const pid_t pid : pids)
+                ::kill(pid, SIGKILL);
+        sleep_ms(1);
+    }
+}
+
+Result<> remove_cgroup(const CgroupPaths& paths)
+{
+    Result<> outcome;
+    const auto remove = [&](const std::string& directory) {
+        auto removed = remove_directories(directory);
+        if (!removed && outcome) outcome = std::move(removed); // go on with the others, report the first
+    };
+    for (const auto& [controller, directory] : paths.v1)
+        remove(directory);
+    if (!paths.v2.empty()) remove(paths.v2);
+    return outcome;
+}
+
+std::optional<std::uint64_t> oom_kills(const CgroupPaths& paths)
+{
+    if (const auto found = paths.v1.find("memory"); found != paths.v1.end())
+        return keyed_number(found->second + "/memory.oom_control", "oom_kill");
+    return keyed_number(paths.v2 + "/memory.events", "oom_kill");
+}
+
+} // namespace coppice::os

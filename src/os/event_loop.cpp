@@ -1,0 +1,87 @@
+#include "coppice/os/event_loop.h"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace coppice::os {
+
+Result<EventLoop> EventLoop::make()
+{
+    Fd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+    if (!epoll.is_open()) return fail_os(errno, "create an event loop");
+    return EventLoop{std::move(epoll)};
+}
+
+Result<> EventLoop::add(const Fd& fd, std::uint32_t events, Handler handler)
+{
+    epoll_event event{.events = events, .data = {.fd = fd.get()}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) < 0) return fail_os(errno, "watch a descriptor");
+    handlers_[fd.get()] = std::make_shared<Handler>(std::move(handler));
+    return {};
+}
+
+Result<> EventLoop::change(const Fd& fd, std::uint32_t events)
+{
+    epoll_event event{.events = events, .data = {.fd = fd.get()}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event) < 0) return fail_os(errno, "watch a descriptor");
+    return {};
+}
+
+void EventLoop::remove(const Fd& fd)
+{
+    if (handlers_.erase(fd.get()) > 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
+}
+
+Result<> EventLoop::run()
+{
+    stopped_ = false;
+    std::array<epoll_event, 16> ready{};
+    while (!stopped_) {
+        const int count = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), -1);
+        if (count < 0) {
+            if (errno == EINTR) continue;
+            return fail_os(errno, "wait for events");
+        }
+        for (int i = 0; i < count && !stopped_; ++i) {
+            const auto& event = ready[static_cast<std::size_t>(i)];
+            const auto found = handlers_.find(event.data.fd);
+            if (found == handlers_.end()) continue; // removed by an earlier handler of this round
+            const auto handler = found->second;
+            (*handler)(event.events);
+        }
+    }
+    return {};
+}
+
+Result<SignalFd> SignalFd::make(std::initializer_list<int> signals)
+{
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int signal : signals)
+        ::sigaddset(&set, signal);
+    if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return fail_os(errno, "block signals");
+    Fd fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+    if (!fd.is_open()) return fail_os(errno, "create a signal descriptor");
+    return SignalFd{std::move(fd)};
+}
+
+int SignalFd::next() const
+{
+    signalfd_siginfo info{};
+    return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+}
+
+void reset_signals()
+{
+    for (int signal = 1; signal < NSIG; ++signal)
+        ::signal(signal, SIG_DFL); // refused for SIGKILL, SIGSTOP and libc's own: right so
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+} // namespace coppice::os

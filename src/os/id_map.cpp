@@ -1,0 +1,80 @@
+#include "coppice/os/id_map.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/os/namespace.h"
+#include "coppice/os/process.h"
+
+#include <algorithm>
+#include <csignal>
+#include <sched.h>
+#include <unistd.h>
+
+namespace coppice::os {
+
+namespace {
+
+constexpr std::size_t kMaxRanges = 340; // the kernel's UID_GID_MAP_MAX_EXTENTS
+
+bool overlaps(std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges)
+{
+    std::sort(ranges.begin(), ranges.end());
+    for (std::size_t i = 1; i < ranges.size(); ++i)
+        if (ranges[i].first < ranges[i - 1].second) return true;
+    return false;
+}
+
+std::string lines_of(const IdMap& map)
+{
+    std::string text;
+    for (const IdMapping& range : map)
+        text += cat(range.inside, ' ', range.outside, ' ', range.size, '\n');
+    return text;
+}
+
+} // namespace
+
+Result<> check_id_map(const IdMap& map)
+{
+    if (map.empty()) return fail(ErrorKind::Invalid, "an id mapping has no range");
+    if (map.size() > kMaxRanges) return fail(ErrorKind::Invalid, cat("an id mapping has more than ", kMaxRanges, " ranges"));
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> inside, outside;
+    for (const IdMapping& range : map) {
+        const std::uint64_t size = range.size;
+        // The last 32-bit id is the kernel's "no id".
+        if (size == 0 || range.inside + size > UINT32_MAX || range.outside + size > UINT32_MAX)
+            return fail(ErrorKind::Invalid, "an id mapping has an empty range or one that passes the last id");
+        inside.emplace_back(range.inside, range.inside + size);
+        outside.emplace_back(range.outside, range.outside + size);
+    }
+    if (overlaps(std::move(inside)) || overlaps(std::move(outside)))
+        return fail(ErrorKind::Invalid, "the ranges of an id mapping overlap");
+    return {};
+}
+
+std::optional<std::uint32_t> to_outside(const IdMap& map, std::uint32_t inside)
+{
+    for (const IdMapping& range : map)
+        if (inside >= range.inside && inside - range.inside < range.size) return range.outside + (inside - range.inside);
+    return std::nullopt;
+}
+
+Result<> write_id_maps(pid_t pid, const UserMapping& mapping)
+{
+    const std::string process = cat("/proc/", pid);
+    TRY_DOING("map user ids", write_control(kCwd, process + "/uid_map", lines_of(mapping.uids)));
+    TRY_DOING("map group ids", write_control(kCwd, process + "/gid_map", lines_of(mapping.gids)));
+    return {};
+}
+
+Result<Fd> make_user_namespace(const UserMapping& mapping)
+{
+    auto holder = TRY(fork_process({.flags = CLONE_NEWUSER}, [] {
+        ::pause();
+        return 0;
+    }));
+    TRY(write_id_maps(holder.pid(), mapping));
+    return open_namespace_of(holder.pid(), *find_namespace_kind("user"));
+}
+
+} // namespace coppice::os

@@ -1,0 +1,96 @@
+#pragma once
+
+#include "coppice/os/device_filter.h"
+#include "coppice/os/fd.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace coppice::os {
+
+/// Limits of a cgroup; what is empty is left alone. Values are the kernel's; -1 means "no limit" where noted.
+struct CgroupLimits {
+    std::optional<std::int64_t> memory_bytes;       ///< -1 none
+    std::optional<std::int64_t> memory_swap_bytes;  ///< memory and swap together, as v1 and OCI count; -1 none
+    std::optional<std::int64_t> memory_low_bytes;   ///< soft limit (OCI `reservation`)
+    std::optional<std::int64_t> pids;               ///< -1 none
+    std::optional<std::uint64_t> cpu_shares;        ///< v1 shares, 2 to 262144; converted to a v2 weight
+    std::optional<std::int64_t> cpu_quota_us;       ///< per period; -1 none
+    std::optional<std::uint64_t> cpu_period_us;     ///< default 100,000
+    std::optional<std::string> cpuset_cpus, cpuset_mems;
+    std::map<std::string, std::string> unified;     ///< v2 files verbatim (OCI `unified`)
+};
+
+enum class CgroupMode : unsigned char {
+    Unified, ///< v2 alone
+    Hybrid,  ///< controllers on v1, an empty v2 hierarchy beside them
+    Legacy,  ///< v1 alone
+};
+
+/// Where the cgroup hierarchies of this host are.
+class CgroupLayout {
+public:
+    /// Reads /proc/self/mountinfo and /proc/self/cgroup. Errors: Unsupported (no cgroup hierarchy mounted)
+    static Result<CgroupLayout> detect();
+    /// The parsing alone, for tests and fuzzing.
+    static Result<CgroupLayout> parse(std::string_view mountinfo, std::string_view own_cgroups);
+
+    [[nodiscard]] CgroupMode mode() const;
+    /// Directory of `path` in the v2 hierarchy, or in the v1 hierarchy of `controller`; empty when there is none.
+    /// An absolute path starts at the hierarchy's root. A relative one starts at the caller's own cgroup; on v2 at
+    /// that cgroup's parent, because a v2 cgroup with processes of its own cannot have children with controllers.
+    [[nodiscard]] std::string v2_directory(const std::string& path) const;
+    [[nodiscard]] std::string v1_directory(const std::string& controller, const std::string& path) const;
+    [[nodiscard]] const std::string& v2_mount() const { return v2_mount_; }
+
+    /// One mounted v1 hierarchy.
+    struct Hierarchy {
+        std::string name;                 ///< last part of its mount point: "cpu,cpuacct"
+        std::vector<std::string> options; ///< what selects it when mounting: "cpu", "cpuacct" or "name=systemd"
+    };
+    [[nodiscard]] std::vector<Hierarchy> v1_hierarchies() const;
+
+private:
+    std::string v2_mount_, v2_own_;
+    struct V1 {
+        std::string mount, own;
+    };
+    std::map<std::string, V1> v1_; ///< by controller, or "name=NAME"
+};
+
+/// The directories that together are one container's cgroup: one on v2, and one in each v1 hierarchy that a limit
+/// asked for. Plain data, so that any later process can act on it: it stands in the container's state.
+struct CgroupPaths {
+    std::string v2;                        ///< empty on a legacy host
+    std::map<std::string, std::string> v1; ///< by controller
+    bool operator==(const CgroupPaths&) const = default;
+};
+
+/// Which directories a cgroup with these limits needs. Creates nothing.
+/// Errors: Unsupported (a limit whose controller this host lacks)
+Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& path, const CgroupLimits& limits);
+
+/// Makes the directories (existing ones are used) and switches needed v2 controllers on above them.
+/// The v2 directory comes back open, for a process to be born in it. Errors: Denied, Unavailable
+Result<Fd> make_cgroup(const CgroupPaths& paths, const CgroupLimits& limits);
+/// Writes limits. Errors: name the limit, the file and the kernel's answer.
+Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits);
+/// Restricts devices: by filter on v2 and hybrid, by list on legacy hosts.
+Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules);
+/// Moves a process into the v1 directories (into v2 it is born, or moved when `into_v2`). The first write on a quiet
+/// machine waits about 10 ms for the kernel (an RCU grace period): do other work meanwhile.
+Result<> join_cgroup(const CgroupPaths& paths, pid_t pid, bool into_v2);
+
+/// Pids in the cgroup and below.
+Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths);
+/// Kills every process in it, also ones that fork meanwhile. Absence is fine. Blocks until none is left (at most 10 s).
+Result<> kill_cgroup(const CgroupPaths& paths);
+/// Removes the directories and what was made below them. Absence is fine. Errors: Conflict (still in use)
+Result<> remove_cgroup(const CgroupPaths& paths);
+/// How often the kernel killed something in it for want of memory; empty without a memory controller.
+std::optional<std::uint64_t> oom_kills(const CgroupPaths& paths);
+
+} // namespace coppice::os

@@ -1,0 +1,53 @@
+#pragma once
+
+#include "coppice/os/fd.h"
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <map>
+#include <memory>
+
+namespace coppice::os {
+
+/// A single-threaded loop over epoll(7). Handlers run in the thread that calls `run`; they may add and remove.
+class EventLoop {
+public:
+    using Handler = std::function<void(std::uint32_t events)>;
+
+    static Result<EventLoop> make();
+
+    /// Watches a descriptor that the caller keeps open until `remove`. @param events EPOLLIN, EPOLLOUT; 0 waits only
+    /// for errors and hang-ups
+    Result<> add(const Fd& fd, std::uint32_t events, Handler handler);
+    Result<> change(const Fd& fd, std::uint32_t events);
+    void remove(const Fd& fd);
+
+    /// Calls handlers until `stop`. Blocks. Errors: Os
+    Result<> run();
+    void stop() { stopped_ = true; }
+
+private:
+    explicit EventLoop(Fd epoll) : epoll_{std::move(epoll)} {}
+    Fd epoll_;
+    std::map<int, std::shared_ptr<Handler>> handlers_; // shared: a handler may remove itself while it runs
+    bool stopped_ = false;
+};
+
+/// Signals as a readable descriptor. The signals are blocked in the calling thread; children must unblock them.
+class SignalFd {
+public:
+    static Result<SignalFd> make(std::initializer_list<int> signals);
+    [[nodiscard]] const Fd& fd() const { return fd_; }
+    /// The next pending signal's number, 0 when there is none. Does not block.
+    [[nodiscard]] int next() const;
+
+private:
+    explicit SignalFd(Fd fd) : fd_{std::move(fd)} {}
+    Fd fd_;
+};
+
+/// Unblocks every signal and resets every disposition to its default, for a process that will run foreign code.
+void reset_signals();
+
+} // namespace coppice::os

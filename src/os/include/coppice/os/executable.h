@@ -1,0 +1,18 @@
+#pragma once
+
+#include "coppice/base/result.h"
+
+#include <string>
+
+namespace coppice::os {
+
+/// Makes sure that this program's file cannot be written through /proc/PID/exe, which processes of a container that it
+/// enters can reach (CVE-2019-5736): unless its mount is read-only already, the program executes itself again from a
+/// read-only, detached copy of that mount and does not return. Call it first thing in main, with main's arguments.
+Result<> protect_own_executable(char* const* argv, char* const* envp);
+
+/// Path of a program that belongs to this one: in the same directory (a build tree), or in ../libexec/coppice (an
+/// installation). Errors: NotFound
+Result<std::string> find_companion(const std::string& name);
+
+} // namespace coppice::os

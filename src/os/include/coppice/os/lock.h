@@ -1,0 +1,27 @@
+#pragma once
+
+#include "coppice/os/fd.h"
+
+#include <optional>
+#include <string>
+
+namespace coppice::os {
+
+/// An exclusive flock(2) on a file, released when the object or the process goes, however it goes.
+class [[nodiscard]] FileLock {
+public:
+    /// Waits for the lock. Creates the file (0600) when missing. Blocks.
+    static Result<FileLock> take(int dir, const std::string& path);
+    /// Empty when somebody else holds it.
+    static Result<std::optional<FileLock>> try_take(int dir, const std::string& path);
+    /// Whether anybody holds the lock now; a missing file is not locked. Changes nothing.
+    static Result<bool> is_held(int dir, const std::string& path);
+
+    [[nodiscard]] const Fd& fd() const { return fd_; }
+
+private:
+    explicit FileLock(Fd fd) : fd_{std::move(fd)} {}
+    Fd fd_;
+};
+
+} // namespace coppice::os

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "coppice/os/fd.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+/// The descriptor-based mount API. A mount that is not attached yet is just an Fd: closing it dissolves it, so a
+/// killed process leaves nothing behind. Source: fsopen(2), open_tree(2), move_mount(2), mount_setattr(2); Linux 5.12.
+namespace coppice::os {
+
+namespace mount_attr { // MOUNT_ATTR_*
+inline constexpr std::uint64_t kReadOnly = 0x1, kNoSuid = 0x2, kNoDev = 0x4, kNoExec = 0x8, kNoAtime = 0x10,
+                               kStrictAtime = 0x20, kAtimeMask = 0x70, kNoDirAtime = 0x80, kIdMap = 0x100000,
+                               kNoSymFollow = 0x200000;
+}
+
+/// Makes a file system instance and returns it as a detached mount.
+/// @param parameters name and value, as behind mount(8)'s -o; an empty value makes it a flag
+/// Errors: the message carries the kernel's own explanation where it gives one. Blocks on the file system.
+using FsParameters = std::vector<std::pair<std::string, std::string>>;
+Result<Fd> new_file_system(const std::string& type, const FsParameters& parameters, std::uint64_t attributes);
+
+/// A detached copy of the mount at `path` (a bind mount not yet attached).
+Result<Fd> clone_mount(int dir, const std::string& path, bool recursive, bool follow_links = true);
+
+/// Changes attributes of a mount, of all below it too when `recursive`.
+Result<> set_mount_attributes(int mount, std::uint64_t set, std::uint64_t clear, bool recursive);
+/// Makes files of a detached mount appear with the ids that the user namespace maps them to.
+/// Errors: Unsupported when the file system has no id-mapped mounts
+Result<> map_mount_ids(int mount, int user_namespace, bool recursive);
+/// @param propagation MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE
+Result<> set_mount_propagation(int dir, const std::string& path, std::uint64_t propagation, bool recursive);
+
+/// Attaches a detached mount on `target`, a path or (empty path) the very directory or file `dir` is open on.
+Result<> attach_mount(int mount, int dir, const std::string& target);
+
+/// Makes `new_root` the root of this mount namespace and drops the old one. The working directory becomes "/".
+Result<> change_root(int new_root);
+
+Result<> detach_mount(const std::string& path);
+
+/// Magic number of the file system that holds `fd`. Source: statfs(2)
+Result<std::uint64_t> file_system_magic(int fd);
+inline constexpr std::uint64_t kProcMagic = 0x9fa0, kSysfsMagic = 0x62656572, kCgroup2Magic = 0x63677270,
+                               kTmpfsMagic = 0x01021994, kErofsMagic = 0xE0F5E1E2;
+
+} // namespace coppice::os

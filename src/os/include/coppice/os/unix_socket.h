@@ -1,0 +1,34 @@
+#pragma once
+
+#include "coppice/os/fd.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+/// AF_UNIX sockets with messages (SOCK_SEQPACKET) and descriptor passing. Source: unix(7)
+namespace coppice::os {
+
+struct Message {
+    std::string bytes;
+    std::vector<Fd> fds;
+    [[nodiscard]] bool is_end() const { return bytes.empty() && fds.empty(); }
+};
+
+Result<std::pair<Fd, Fd>> socket_pair();
+
+/// A listening socket named `name` in the directory `dir` (0600 by the directory's own mode).
+Result<Fd> listen_in(int dir, const std::string& name);
+/// Errors: NotFound (no such name), Conflict (nobody listens there any more)
+Result<Fd> connect_in(int dir, const std::string& name);
+/// A stream connection to a path that a caller gave, as the OCI console socket.
+Result<Fd> connect_stream(const std::string& path);
+Result<Fd> accept_from(const Fd& listener);
+
+/// Sends one message with up to 250 descriptors. Never raises SIGPIPE. Blocks while the peer's queue is full.
+Result<> send_message(const Fd& socket, std::string_view bytes, const std::vector<int>& fds = {});
+/// Next message; `is_end()` when the peer has gone. At most `most` bytes. Blocks.
+Result<Message> receive_message(const Fd& socket, std::size_t most = 64U << 10);
+
+} // namespace coppice::os

@@ -1,0 +1,131 @@
+#include "coppice/os/mount.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/syscalls.h"
+
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+namespace coppice::os {
+
+namespace {
+
+/// What the kernel wrote into the file system context: "e overlay: No such file" lines. Source: fsopen(2) "NOTES".
+std::string kernel_explanation(int fs)
+{
+    std::string all;
+    std::array<char, 512> line{};
+    for (ssize_t got = 0; (got = ::read(fs, line.data(), line.size())) > 0;) {
+        std::string_view text{line.data(), static_cast<std::size_t>(got)};
+        if (text.starts_with("e ") || text.starts_with("w ")) text.remove_prefix(2);
+        while (text.ends_with('\n'))
+            text.remove_suffix(1);
+        all += cat(all.empty() ? "" : "; ", text);
+    }
+    return all;
+}
+
+std::unexpected<Error> explain(int number, int fs, const std::string& what)
+{
+    Error error = Error::os(number, what);
+    const std::string words = kernel_explanation(fs);
+    return words.empty() ? fail(std::move(error)) : fail(std::move(error).hint(cat("the kernel says: ", words)));
+}
+
+} // namespace
+
+Result<Fd> new_file_system(const std::string& type, const FsParameters& parameters, std::uint64_t attributes)
+{
+    const Fd fs{sys::fsopen(type.c_str())};
+    if (!fs.is_open()) {
+        if (errno == ENODEV)
+            return fail(ErrorKind::Unsupported, cat("this kernel has no file system type '", type, "'"));
+        return fail_os(errno, cat("open file system type ", type));
+    }
+    for (const auto& [key, value] : parameters) {
+        const auto command = value.empty() ? sys::FsconfigCommand::SetFlag : sys::FsconfigCommand::SetString;
+        const char* const text = value.empty() ? nullptr : value.c_str();
+        if (sys::fsconfig(fs.get(), command, key.c_str(), text, 0) < 0)
+            return explain(errno, fs.get(), cat("set option ", key, value.empty() ? "" : "=", value, " of ", type));
+    }
+    if (sys::fsconfig(fs.get(), sys::FsconfigCommand::Create, nullptr, nullptr, 0) < 0)
+        return explain(errno, fs.get(), cat("mount a file system of type ", type));
+    Fd mount{sys::fsmount(fs.get(), attributes)};
+    if (!mount.is_open()) return explain(errno, fs.get(), cat("mount a file system of type ", type));
+    return mount;
+}
+
+Result<Fd> clone_mount(int dir, const std::string& path, bool recursive, bool follow_links)
+{
+    const unsigned flags = sys::kOpenTreeClone | O_CLOEXEC | (path.empty() ? AT_EMPTY_PATH : 0U) |
+                           (recursive ? sys::kAtRecursive : 0U) | (follow_links ? 0U : AT_SYMLINK_NOFOLLOW);
+    Fd mount{sys::open_tree(dir, path.c_str(), flags)};
+    if (!mount.is_open()) return fail_os(errno, cat("bind ", path));
+    return mount;
+}
+
+Result<> set_mount_attributes(int mount, std::uint64_t set, std::uint64_t clear, bool recursive)
+{
+    const sys::MountAttr attr{.set = set, .clear = clear};
+    if (sys::mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? sys::kAtRecursive : 0U), attr) < 0)
+        return fail_os(errno, "set mount attributes");
+    return {};
+}
+
+Result<> map_mount_ids(int mount, int user_namespace, bool recursive)
+{
+    const sys::MountAttr attr{.set = mount_attr::kIdMap, .userns_fd = static_cast<std::uint64_t>(user_namespace)};
+    if (sys::mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? sys::kAtRecursive : 0U), attr) == 0) return {};
+    if (errno == EINVAL)
+        return fail(ErrorKind::Unsupported, "this file system cannot be mounted with mapped ids on this kernel");
+    return fail_os(errno, "map the ids of a mount");
+}
+
+Result<> set_mount_propagation(int dir, const std::string& path, std::uint64_t propagation, bool recursive)
+{
+    const sys::MountAttr attr{.propagation = propagation};
+    const unsigned flags = (recursive ? sys::kAtRecursive : 0U) | (path.empty() ? AT_EMPTY_PATH : 0U);
+    if (sys::mount_setattr(dir, path.c_str(), flags, attr) < 0)
+        return fail_os(errno, cat("change mount propagation of ", path));
+    return {};
+}
+
+Result<> attach_mount(int mount, int dir, const std::string& target)
+{
+    const unsigned flags = sys::kMoveMountFromEmptyPath | (target.empty() ? sys::kMoveMountToEmptyPath : 0U);
+    if (sys::move_mount(mount, "", dir, target.c_str(), flags) < 0) return fail_os(errno, cat("attach mount ", target));
+    return {};
+}
+
+Result<> change_root(int new_root)
+{
+    const Fd old_root{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (!old_root.is_open()) return fail_os(errno, "open the old root");
+    if (::fchdir(new_root) < 0) return fail_os(errno, "enter the new root");
+    // Old and new root in one place: the old one ends up stacked on top and is taken off again, so that no
+    // directory for it is needed inside the new root. Source: pivot_root(2), "pivot_root(".", ".")".
+    if (sys::pivot_root(".", ".") < 0) return fail_os(errno, "pivot_root");
+    if (::fchdir(old_root.get()) < 0) return fail_os(errno, "enter the old root");
+    if (::umount2(".", MNT_DETACH) < 0) return fail_os(errno, "detach the old root");
+    if (::chdir("/") < 0) return fail_os(errno, "enter the new root");
+    return {};
+}
+
+Result<> detach_mount(const std::string& path)
+{
+    if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0) return fail_os(errno, cat("unmount ", path));
+    return {};
+}
+
+Result<std::uint64_t> file_system_magic(int fd)
+{
+    struct statfs status {};
+    if (::fstatfs(fd, &status) < 0) return fail_os(errno, "statfs");
+    return static_cast<std::uint64_t>(static_cast<unsigned long>(status.f_type));
+}
+
+} // namespace coppice::os

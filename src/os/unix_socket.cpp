@@ -1,0 +1,145 @@
+#include "coppice/os/unix_socket.h"
+
+#include "coppice/base/text.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+namespace coppice::os {
+
+namespace {
+
+constexpr std::size_t kMaxFds = 250; // the kernel's SCM_MAX_FD is 253
+
+Result<sockaddr_un> address_of(const std::string& path)
+{
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path)
+        return fail(ErrorKind::Invalid, cat("the socket path ", path, " is longer than ", sizeof address.sun_path - 1));
+    std::memcpy(address.sun_path, path.data(), path.size());
+    return address;
+}
+
+/// Socket paths are short; going through the directory's descriptor keeps them short whatever the state root is.
+std::string path_in(int dir, const std::string& name) { return cat("/proc/self/fd/", dir, '/', name); }
+
+Result<Fd> new_socket(int type)
+{
+    Fd socket{::socket(AF_UNIX, type | SOCK_CLOEXEC, 0)};
+    if (!socket.is_open()) return fail_os(errno, "create a socket");
+    return socket;
+}
+
+Result<> connect_to(const Fd& socket, const std::string& path, const std::string& shown)
+{
+    const auto address = TRY(address_of(path));
+    if (retry_eintr([&] {
+            return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+        }) < 0) {
+        Error error = Error::os(errno, cat("connect to ", shown));
+        return fail(errno == ECONNREFUSED ? std::move(error).as(ErrorKind::Conflict) : std::move(error));
+    }
+    return {};
+}
+
+} // namespace
+
+Result<std::pair<Fd, Fd>> socket_pair()
+{
+    std::array<int, 2> ends{-1, -1};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) < 0)
+        return fail_os(errno, "create a socket pair");
+    return std::pair{Fd{ends[0]}, Fd{ends[1]}};
+}
+
+Result<Fd> listen_in(int dir, const std::string& name)
+{
+    auto socket = TRY(new_socket(SOCK_SEQPACKET));
+    const auto address = TRY(address_of(path_in(dir, name)));
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+        return fail_os(errno, cat("create the socket ", name));
+    if (::listen(socket.get(), 8) < 0) return fail_os(errno, cat("listen on ", name));
+    return socket;
+}
+
+Result<Fd> connect_in(int dir, const std::string& name)
+{
+    auto socket = TRY(new_socket(SOCK_SEQPACKET));
+    TRY(connect_to(socket, path_in(dir, name), name));
+    return socket;
+}
+
+Result<Fd> connect_stream(const std::string& path)
+{
+    auto socket = TRY(new_socket(SOCK_STREAM));
+    TRY(connect_to(socket, path, path));
+    return socket;
+}
+
+Result<Fd> accept_from(const Fd& listener)
+{
+    Fd socket{retry_eintr([&] { return ::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC); })};
+    if (!socket.is_open()) return fail_os(errno, "accept a connection");
+    return socket;
+}
+
+Result<> send_message(const Fd& socket, std::string_view bytes, const std::vector<int>& fds)
+{
+    COPPICE_CHECK(fds.size() <= kMaxFds);
+    iovec content{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
+    msghdr message{};
+    message.msg_iov = &content;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFds * sizeof(int))> control{};
+    if (!fds.empty()) {
+        message.msg_control = control.data();
+        message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+        cmsghdr* const header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+        std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
+    }
+    if (retry_eintr([&] { return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL); }) < 0)
+        return fail_os(errno, "send a message");
+    return {};
+}
+
+Result<Message> receive_message(const Fd& socket, std::size_t most)
+{
+    Message received;
+    received.bytes.resize(most);
+    iovec content{.iov_base = received.bytes.data(), .iov_len = received.bytes.size()};
+    msghdr message{};
+    message.msg_iov = &content;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFds * sizeof(int))> control{};
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const auto got = retry_eintr([&] { return ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC); });
+    if (got < 0) {
+        if (errno == ECONNRESET) { // the peer died with a message of ours unread: it has gone
+            received.bytes.clear();
+            return received;
+        }
+        return fail_os(errno, "receive a message");
+    }
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
+            received.fds.emplace_back(fd);
+        }
+    }
+    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return fail(ErrorKind::Invalid, "a message was too long");
+    received.bytes.resize(static_cast<std::size_t>(got));
+    return received;
+}
+
+} // namespace coppice::os

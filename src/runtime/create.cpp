@@ -1,0 +1,253 @@
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/base/time.h"
+#include "coppice/os/file.h"
+#include "coppice/os/namespace.h"
+#include "coppice/os/syscalls.h"
+#include "coppice/runtime/console.h"
+#include "coppice/runtime/container.h"
+#include "devices.h"
+#include "guard.h"
+#include "hooks.h"
+#include "init.h"
+#include "syscall_filter.h"
+#include "sysctl.h"
+
+#include <cerrno>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+namespace coppice::runtime {
+
+namespace {
+
+constexpr std::size_t kFdsPerMessage = 200;
+
+/// Everything found out before anything is made.
+struct Preparation {
+    RootfsPlan rootfs;
+    StateRecord record;
+    std::vector<NamespaceToJoin> namespaces;
+    os::Fd console_socket;
+};
+
+Result<> check_preserved_fds(unsigned count)
+{
+    for (unsigned fd = 3; fd < 3 + count; ++fd)
+        if (::fcntl(static_cast<int>(fd), F_GETFD) < 0)
+            return fail(ErrorKind::Invalid, cat("--preserve-fds ", count, ": descriptor ", fd, " is not open"));
+    return {};
+}
+
+Result<std::vector<NamespaceToJoin>> open_namespaces(const LinuxSpec& spec)
+{
+    std::vector<NamespaceToJoin> namespaces;
+    for (const os::NamespaceKind& kind : os::namespace_kinds()) {
+        const NamespaceSpec* const ns = spec.find_namespace(kind.flag);
+        if (ns == nullptr || ns->path.empty()) continue;
+        auto fd = TRY_DOING("linux.namespaces", os::open_namespace(kind, ns->path));
+        namespaces.push_back({.fd = std::move(fd), .flag = kind.flag});
+    }
+    return namespaces;
+}
+
+Result<> refuse_cgroup_in_use(const os::CgroupPaths& paths)
+{
+    const auto pids = TRY(os::processes_in(paths));
+    if (pids.empty()) return {};
+    return fail(Error{ErrorKind::Conflict, cat("cgroup ", paths.v2, " is in use by process ", pids.front())}.hint(
+        "choose another linux.cgroupsPath"));
+}
+
+Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
+{
+    if (!spec.process) return fail(ErrorKind::Invalid, "config.json has no process");
+    TRY(check_preserved_fds(request.preserve_fds));
+    TRY(check_sysctls(spec.linux_part));
+    auto layout = TRY(os::CgroupLayout::detect());
+    StateRecord record;
+    record.id = request.id;
+    record.bundle = request.bundle;
+    record.oci_version = spec.version;
+    record.root_path = spec.root_path.starts_with('/') ? spec.root_path : cat(request.bundle, '/', spec.root_path);
+    record.created = to_rfc3339(now());
+    record.owner = ::geteuid();
+    record.annotations = spec.annotations;
+    record.nonce = random_hex(16);
+    const std::string& path = spec.linux_part.cgroups_path;
+    record.cgroup = TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, spec.linux_part.limits));
+    TRY(refuse_cgroup_in_use(record.cgroup));
+    auto rootfs = TRY(plan_rootfs(spec, std::move(layout)));
+    auto namespaces = TRY(open_namespaces(spec.linux_part));
+    auto console = TRY_DOING("terminal", open_console_socket(request.console, spec.process->terminal));
+    return Preparation{std::move(rootfs), std::move(record), std::move(namespaces), std::move(console)};
+}
+
+std::uint64_t birth_flags(const LinuxSpec& spec)
+{
+    std::uint64_t flags = 0;
+    for (const NamespaceSpec& ns : spec.namespaces)
+        // cgroup and time come later, from inside: the one when it is in its cgroup, the other when its clocks are set
+        if (ns.path.empty() && ns.flag != os::sys::kCloneNewCgroup && ns.flag != os::sys::kCloneNewTime) flags |= ns.flag;
+    return flags;
+}
+
+/// clone3, born into the pid namespace to be joined when there is one.
+Result<os::ForkResult> clone_init(const Preparation& prepared, const os::CloneOptions& options)
+{
+    for (const NamespaceToJoin& ns : prepared.namespaces) {
+        if (ns.flag != CLONE_NEWPID) continue;
+        const auto own = TRY(os::open_at(os::kCwd, "/proc/self/ns/pid", O_RDONLY));
+        TRY_DOING("linux.namespaces", os::enter_namespace(ns.fd, CLONE_NEWPID)); // for our children only
+        auto forked = os::clone_process(options);
+        if (forked && forked->pid == 0) return forked;
+        TRY(os::enter_namespace(own, CLONE_NEWPID)); // hooks are to run in our own
+        return forked;
+    }
+    return os::clone_process(options);
+}
+
+Result<> send_mounts(const Channel& channel, const Spec& spec, const Preparation& prepared, RootSource& root_source,
+                     const std::string& bundle, pid_t pid)
+{
+    const LinuxSpec& linux_part = spec.linux_part;
+    const bool own_users = linux_part.has_new_namespace(CLONE_NEWUSER);
+    os::Fd user_namespace;
+    if (own_users) {
+        TRY(os::write_id_maps(pid, linux_part.mapping));
+        user_namespace = TRY(os::open_namespace_of(pid, *os::find_namespace_kind("user")));
+    }
+    std::vector<os::Fd> mounts;
+    mounts.push_back(TRY(root_source.attach(user_namespace)));
+    const bool slave = prepared.rootfs.propagation.first == MS_SLAVE;
+    TRY(os::set_mount_propagation(mounts.front().get(), "", slave ? MS_SLAVE : MS_PRIVATE, true));
+    for (os::Fd& bind : TRY(open_bind_mounts(prepared.rootfs.mounts, bundle, user_namespace)))
+        mounts.push_back(std::move(bind));
+    if (own_users)
+        for (os::Fd& device : TRY(open_device_mounts(prepared.rootfs.devices)))
+            mounts.push_back(std::move(device));
+    for (std::size_t first = 0; first < mounts.size(); first += kFdsPerMessage) {
+        std::vector<int> numbers;
+        for (std::size_t i = first; i < std::min(first + kFdsPerMessage, mounts.size()); ++i)
+            numbers.push_back(mounts[i].get());
+        TRY(channel.say(Word::Mounts, {}, numbers));
+    }
+    return channel.say(Word::Mounts);
+}
+
+Result<> set_oom_score(const ProcessSpec& process, pid_t pid)
+{
+    if (!process.oom_score_adj) return {};
+    return with_context(os::write_control(os::kCwd, cat("/proc/", pid, "/oom_score_adj"), cat(*process.oom_score_adj)),
+                        "process.oomScoreAdj");
+}
+
+/// The error of an init that ended without a word, with what the kernel knows of it.
+Error died_silently(os::Process& init, const os::CgroupPaths& cgroup, const Error& error)
+{
+    Error told = error;
+    if (error.kind() != ErrorKind::Gone) return told;
+    const auto status = init.wait();
+    if (os::oom_kills(cgroup).value_or(0) > 0)
+        return Error{ErrorKind::Unavailable, "the container was killed while it was set up: its memory limit is too low"}
+            .hint("raise linux.resources.memory.limit");
+    if (status) told = Error{ErrorKind::Unavailable, cat("the container's init died while it was set up, status ", status->code)};
+    return told;
+}
+
+/// The creator's half of the conversation until the container waits for its start.
+Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared, RootSource& root_source,
+                  const CreateRequest& request, const ContainerDirectory& directory, const Channel& channel, pid_t pid)
+{
+    StateRecord& record = prepared.record;
+    TRY(send_mounts(channel, spec, prepared, root_source, request.bundle, pid));
+    TRY(set_oom_score(*spec.process, pid));
+    TRY(os::join_cgroup(record.cgroup, pid, false));
+    TRY(channel.say(Word::Joined));
+    SeccompFilter filter;
+    if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
+
+    record.pid = pid;
+    for (Word word{};;) {
+        TRY(channel.listen(word));
+        if (word == Word::Ready) break;
+        COPPICE_CHECK(word == Word::Hooks);
+        const std::string state = to_state_json(record, Status::Creating, false);
+        TRY(run_hooks(spec.hooks.prestart, "prestart", state));
+        TRY(run_hooks(spec.hooks.create_runtime, "createRuntime", state));
+        TRY(channel.say(Word::Hooks));
+    }
+    const auto started = TRY(os::process_start_time(pid));
+    if (!started) return fail(ErrorKind::Unavailable, "the container's init has died");
+    record.start_time = *started;
+    record.complete = true;
+    TRY(directory.write_state(record));
+    if (request.pid_file)
+        TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(pid), 0644));
+    std::string finish(1, static_cast<char>(filter.flags));
+    finish += filter.program;
+    return channel.say(Word::Finish, finish);
+}
+
+Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& prepared, RootSource& root_source,
+                         const CreateRequest& request, CreationGuard& guard, StateRoot::Made& made)
+{
+    const LinuxSpec& linux_part = spec.linux_part;
+    const auto cgroup = TRY(os::make_cgroup(prepared.record.cgroup, linux_part.limits));
+    TRY(os::apply_limits(prepared.record.cgroup, linux_part.limits));
+    if (!linux_part.device_rules.empty()) {
+        auto rules = linux_part.device_rules;
+        const auto defaults = default_device_rules();
+        // Behind a first "deny all" and before the specification's own rules.
+        const bool denies_first = !rules.front().allow && rules.front().type == 'a';
+        rules.insert(rules.begin() + (denies_first ? 1 : 0), defaults.begin(), defaults.end());
+        TRY_DOING("linux.resources.devices", os::apply_device_rules(prepared.record.cgroup, cgroup, rules));
+    }
+    auto listener = TRY(os::listen_in(made.directory.fd().get(), kStartSocket));
+    auto [ours, theirs] = TRY(os::socket_pair());
+
+    auto forked = TRY(clone_init(prepared, {.flags = birth_flags(linux_part), .cgroup = cgroup.get()}));
+    if (forked.pid == 0) {
+        guard.forget_in_child();
+        { const auto closed = std::move(ours); }
+        { const auto closed = std::move(made); } // the lock is the creator's
+        const Channel channel{std::move(theirs)};
+        InitContext context{.spec = spec,
+                            .request = request,
+                            .rootfs = prepared.rootfs,
+                            .channel = channel,
+                            .listener = std::move(listener),
+                            .console_socket = std::move(prepared.console_socket),
+                            .namespaces = std::move(prepared.namespaces),
+                            .record = prepared.record};
+        ::_exit(run_init(context));
+    }
+    os::Process init{forked.pid, std::move(forked.pidfd)};
+    theirs.reset();
+    listener.reset();
+    const Channel channel{std::move(ours)};
+    auto completed = complete(root, spec, prepared, root_source, request, made.directory, channel, init.pid());
+    if (!completed) return fail(died_silently(init, prepared.record.cgroup, completed.error()));
+    return init;
+}
+
+} // namespace
+
+Result<os::Process> create(const StateRoot& root, const Spec& spec, RootSource& root_source,
+                           const CreateRequest& request)
+{
+    auto prepared = TRY(prepare(spec, request));
+    auto guard = TRY(CreationGuard::begin(root, prepared.record));
+    auto made = root.make(prepared.record, request.config_text);
+    if (!made) {
+        guard.release();
+        return fail(std::move(made).error());
+    }
+    auto init = make(root, spec, prepared, root_source, request, guard, *made);
+    if (!init) [[maybe_unused]] const auto undone = discard(root, prepared.record); // the first error is the one to tell
+    guard.release();
+    return init;
+}
+
+} // namespace coppice::runtime

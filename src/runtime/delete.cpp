@@ -1,0 +1,94 @@
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/os/unix_socket.h"
+#include "coppice/runtime/container.h"
+#include "hooks.h"
+
+#include <cerrno>
+#include <csignal>
+#include <unistd.h>
+
+namespace coppice::runtime {
+
+namespace {
+
+/// The cgroup above all of ours goes with the last of them. Others are somebody else's.
+void prune_parent(const std::string& directory)
+{
+    constexpr std::string_view kOurs = "/coppice";
+    const std::string parent = directory.substr(0, directory.find_last_of('/'));
+    if (parent.ends_with(kOurs)) ::rmdir(parent.c_str()); // refused while another is in it: right so
+}
+
+Result<> kill_init(const StateRecord& record)
+{
+    const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
+    if (!init) return {};
+    if (auto sent = init->send(SIGKILL); !sent && sent.error().os_errno() != ESRCH) return sent;
+    constexpr int kPatienceMs = 10'000;
+    if (!TRY(init->wait_gone(kPatienceMs)))
+        return fail(ErrorKind::Conflict, cat("process ", record.pid, " of container ", record.id, " does not die"));
+    return {};
+}
+
+} // namespace
+
+Result<> discard(const StateRoot& root, const StateRecord& record)
+{
+    TRY(root.remove_unfinished(record));
+    const auto directory = root.find(record.id);
+    if (!directory) {
+        if (directory.error().kind() == ErrorKind::NotFound) return {};
+        return fail(directory.error());
+    }
+    const auto current = directory->read_state();
+    if (current && current->nonce != record.nonce) return {}; // the id was taken: that is another container
+    TRY(os::kill_cgroup(record.cgroup));
+    if (record.pid > 0) TRY(kill_init(record));
+    TRY(os::remove_cgroup(record.cgroup));
+    for (const auto& [controller, path] : record.cgroup.v1)
+        prune_parent(path);
+    prune_parent(record.cgroup.v2);
+    return root.remove(record.id);
+}
+
+Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all)
+{
+    const auto directory = TRY(root.find(id));
+    const auto record = TRY(directory.read_state());
+    const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
+    if (!record.complete || (!init && !all))
+        return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
+    if (!all) return init->send(signal);
+    if (signal == SIGKILL) return os::kill_cgroup(record.cgroup);
+    for (const pid_t pid : TRY(os::processes_in(record.cgroup)))
+        if (::kill(pid, signal) < 0 && errno != ESRCH) return fail_os(errno, cat("send signal ", signal, " to process ", pid));
+    return {};
+}
+
+Result<> remove(const StateRoot& root, const std::string& id, bool force)
+{
+    const auto directory = root.find(id);
+    if (!directory) {
+        if (force && directory.error().kind() == ErrorKind::NotFound) return {};
+        return fail(directory.error());
+    }
+    const auto record = directory->read_state();
+    if (!record) {
+        if (!force) return fail(record.error());
+        return root.remove(id); // unreadable: nothing tells of a process or a cgroup
+    }
+    const auto status = TRY(status_of(*directory, *record));
+    if (status == Status::Creating)
+        return fail(Error{ErrorKind::Conflict, cat("container ", id, " is being created")}.hint("wait for it to finish"));
+    if (status == Status::Running && !force)
+        return fail(Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: running")}.hint(
+            "stop it first or use --force"));
+    const auto config = directory->read_config();
+    TRY(discard(root, *record));
+    if (!config || config->find("\"poststop\"") == std::string::npos) return {};
+    const auto spec = TRY(parse_spec(*config));
+    return run_hooks(spec.hooks.poststop, "poststop", to_state_json(*record, Status::Stopped, false));
+}
+
+} // namespace coppice::runtime

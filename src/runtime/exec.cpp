@@ -1,0 +1,147 @@
+#include "channel.h"
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/os/namespace.h"
+#include "coppice/os/terminal.h"
+#include "coppice/os/unix_socket.h"
+#include "coppice/runtime/console.h"
+#include "coppice/runtime/container.h"
+#include "init.h"
+#include "process_setup.h"
+#include "syscall_filter.h"
+
+#include <cerrno>
+#include <csignal>
+#include <grp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+namespace coppice::runtime {
+
+namespace {
+
+/// The container's own process with the changes that were asked for.
+Result<ProcessSpec> process_for(const ExecRequest& request, const Spec& spec)
+{
+    if (request.process) return *request.process;
+    ProcessSpec process = *spec.process;
+    if (request.args.empty()) return fail(ErrorKind::Invalid, "no command to execute");
+    process.args = request.args;
+    process.terminal = request.terminal.value_or(false);
+    process.console_size.reset();
+    process.env.insert(process.env.end(), request.extra_env.begin(), request.extra_env.end());
+    if (request.cwd) process.cwd = *request.cwd;
+    if (request.user) process.user.lookup = *request.user;
+    if (request.no_new_privileges) process.no_new_privileges = true;
+    for (const std::string& name : request.extra_capabilities) {
+        const auto bit = os::find_capability(name);
+        if (bit == 0) return fail(ErrorKind::Invalid, cat("unknown capability '", name, "'"));
+        process.capabilities.bounding |= bit;
+        process.capabilities.permitted |= bit;
+        process.capabilities.effective |= bit;
+    }
+    return process;
+}
+
+Result<> join(const os::ProcessRef& init, std::uint64_t flags)
+{
+    TRY_DOING("enter the container", os::enter_namespaces_of(init.pidfd(), flags));
+    if ((flags & CLONE_NEWUSER) == 0) return {};
+    if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
+    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) return fail_os(errno, "become root of the user namespace");
+    return {};
+}
+
+/// The body of the new process: enters the container and executes. Silence on the channel is success.
+int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpec& process, const SeccompFilter& filter,
+               const ExecRequest& request, const Channel& channel, os::Fd console_socket)
+{
+    const auto run = [&]() -> Result<> {
+        // Before entering: what is inside may be hostile and must not look into this copy of the caller.
+        if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");
+        TRY(channel.expect(Word::Joined));
+        TRY(join(init, flags));
+        ::setsid();
+        TRY(new_session_keyring());
+        if (process.terminal) {
+            const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
+            const auto pty = TRY_DOING("terminal", os::open_pty(root.get(), "dev/pts/ptmx"));
+            if (process.console_size)
+                TRY(os::set_terminal_size(pty.slave, process.console_size->first, process.console_size->second));
+            TRY(send_console(console_socket, pty));
+            TRY(os::adopt_terminal(pty.slave));
+        }
+        const auto program = TRY(prepare_program(process));
+        return execute(process, program, filter, request.preserve_fds, false);
+    };
+    const auto failed = run();
+    channel.report(failed.error());
+    return 1;
+}
+
+/// A cgroup with controllers on for children of its own takes no process itself: then where the init is now.
+Result<os::Fd> open_cgroup(const StateRecord& record)
+{
+    if (record.cgroup.v2.empty()) return os::Fd{};
+    const auto below = os::read_file(os::kCwd, record.cgroup.v2 + "/cgroup.subtree_control", 4096);
+    std::string directory = record.cgroup.v2;
+    if (below && below->find_first_not_of('\n') != std::string::npos) {
+        const auto layout = TRY(os::CgroupLayout::detect());
+        const auto own = TRY(os::read_file(os::kCwd, cat("/proc/", record.pid, "/cgroup"), 1U << 16));
+        const auto line = own.find("0::/");
+        if (line != std::string::npos)
+            directory = layout.v2_mount() + own.substr(line + 3, own.find('\n', line) - line - 3);
+    }
+    return os::open_at(os::kCwd, directory, O_RDONLY | O_DIRECTORY);
+}
+
+} // namespace
+
+Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
+{
+    const auto directory = TRY(root.find(request.id));
+    const auto record = TRY(directory.read_state());
+    const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
+    const auto status = TRY(status_of(directory, record));
+    if (!init || (status != Status::Running && status != Status::Created))
+        return fail(ErrorKind::Conflict, cat("cannot exec in container ", request.id, ": it is ", to_word(status)));
+    const auto config = TRY(directory.read_config());
+    const auto spec = TRY(parse_spec(config));
+    const auto process = TRY(process_for(request, spec));
+    SeccompFilter filter;
+    if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
+    auto console_socket = TRY_DOING("terminal", open_console_socket(request.console, process.terminal));
+    const auto flags = TRY(os::differing_namespaces(record.pid));
+    const auto cgroup = TRY(open_cgroup(record));
+    auto [ours, theirs] = TRY(os::socket_pair());
+
+    // Born in the container's pid namespace; it enters the others by itself, so that we stay outside.
+    const auto own_pid_ns = TRY(os::open_at(os::kCwd, "/proc/self/ns/pid", O_RDONLY));
+    if (flags & CLONE_NEWPID) {
+        const auto pid_ns = TRY(os::open_namespace_of(record.pid, *os::find_namespace_kind("pid")));
+        TRY(os::enter_namespace(pid_ns, CLONE_NEWPID));
+    }
+    auto forked = TRY(os::clone_process({.cgroup = cgroup.get()}));
+    if (forked.pid == 0) {
+        { const auto closed = std::move(ours); }
+        const Channel channel{std::move(theirs)};
+        ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), process, filter, request, channel,
+                           std::move(console_socket)));
+    }
+    os::Process child{forked.pid, std::move(forked.pidfd)};
+    theirs.reset();
+    if (flags & CLONE_NEWPID) TRY(os::enter_namespace(own_pid_ns, CLONE_NEWPID));
+    TRY(os::join_cgroup(record.cgroup, child.pid(), false));
+    const Channel channel{std::move(ours)};
+    TRY(channel.say(Word::Joined));
+    Word word{};
+    const auto answer = channel.listen(word);
+    // The peer closed its end without a word: the program has been executed.
+    if (!answer && answer.error().kind() != ErrorKind::Gone) return fail(answer.error());
+    if (request.pid_file)
+        TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(child.pid()), 0644));
+    return child;
+}
+
+} // namespace coppice::runtime

@@ -1,0 +1,205 @@
+#include "init.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/os/namespace.h"
+#include "coppice/os/netlink.h"
+#include "coppice/os/syscalls.h"
+#include "coppice/runtime/console.h"
+#include "hooks.h"
+#include "process_setup.h"
+
+#include <cerrno>
+#include <csignal>
+#include <grp.h>
+#include <sched.h>
+#include <linux/keyctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace coppice::runtime {
+
+namespace {
+
+Result<> join_namespaces(const std::vector<NamespaceToJoin>& namespaces)
+{
+    for (const NamespaceToJoin& ns : namespaces)
+        if (ns.flag != CLONE_NEWPID) // the creator has done that one: it takes effect at birth only
+            TRY_DOING("linux.namespaces", os::enter_namespace(ns.fd, ns.flag));
+    return {};
+}
+
+/// Clocks can be set only in a time namespace that nobody is in yet. Source: time_namespaces(7)
+Result<> enter_time_namespace(const LinuxSpec& spec)
+{
+    if (!spec.has_new_namespace(os::sys::kCloneNewTime)) return {};
+    TRY_DOING("time namespace", os::leave_namespaces(os::sys::kCloneNewTime));
+    for (const auto& [clock, offset] : spec.time_offsets)
+        TRY_DOING("time namespace", os::write_control(os::kCwd, "/proc/self/timens_offsets",
+                                                      cat(clock, ' ', offset.seconds, ' ', offset.nanoseconds)));
+    const auto ns = TRY(os::open_at(os::kCwd, "/proc/self/ns/time_for_children", O_RDONLY));
+    return with_context(os::enter_namespace(ns, os::sys::kCloneNewTime), "time namespace");
+}
+
+Result<> set_names(const Spec& spec)
+{
+    if (!spec.hostname.empty() && ::sethostname(spec.hostname.data(), spec.hostname.size()) < 0)
+        return fail_os(errno, cat("set the host name ", spec.hostname));
+    if (!spec.domainname.empty() && ::setdomainname(spec.domainname.data(), spec.domainname.size()) < 0)
+        return fail_os(errno, cat("set the domain name ", spec.domainname));
+    return {};
+}
+
+Result<> switch_loopback_on(const LinuxSpec& spec)
+{
+    if (!spec.has_new_namespace(CLONE_NEWNET)) return {};
+    auto socket = TRY(os::RouteSocket::open());
+    return with_context(socket.set_link_up(os::kLoopbackIndex), "loopback");
+}
+
+/// Inside a new user namespace nobody is anybody until the creator has written the id maps.
+Result<> become_namespace_root(const LinuxSpec& spec)
+{
+    if (!spec.has_new_namespace(CLONE_NEWUSER)) return {};
+    if (!os::to_outside(spec.mapping.uids, 0) || !os::to_outside(spec.mapping.gids, 0))
+        return fail(ErrorKind::Unsupported, "linux.uidMappings: id 0 must be mapped");
+    if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
+    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) return fail_os(errno, "become root of the user namespace");
+    return {};
+}
+
+RootfsParts take_parts(const InitContext& context, std::vector<os::Fd> fds)
+{
+    std::size_t binds = 0;
+    for (const PlannedMount& mount : context.rootfs.mounts)
+        binds += mount.options.bind ? 1 : 0;
+    COPPICE_CHECK(fds.size() >= 1 + binds);
+    RootfsParts parts{.root = std::move(fds[0]), .binds = {}, .devices = {}};
+    for (std::size_t i = 1; i < fds.size(); ++i)
+        (i <= binds ? parts.binds : parts.devices).push_back(std::move(fds[i]));
+    return parts;
+}
+
+/// The mounts come in messages of limited size, an empty one being the last.
+Result<std::vector<os::Fd>> receive_mounts(const Channel& channel)
+{
+    std::vector<os::Fd> all;
+    for (;;) {
+        auto message = TRY(channel.expect(Word::Mounts));
+        if (message.fds.empty()) return all;
+        for (os::Fd& fd : message.fds)
+            all.push_back(std::move(fd));
+    }
+}
+
+/// Everything between birth and waiting for the start. Returns the program, ready to be executed, and the filter.
+Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
+{
+    const Spec& spec = context.spec;
+    const LinuxSpec& linux_part = spec.linux_part;
+    // Killed with the creator until the creation is complete.
+    TRY(os::die_with_parent(SIGKILL));
+    TRY(join_namespaces(context.namespaces));
+    context.namespaces.clear();
+    auto parts = take_parts(context, TRY(receive_mounts(context.channel)));
+    TRY(become_namespace_root(linux_part));
+    TRY(os::die_with_parent(SIGKILL)); // the change of ids made the kernel forget it
+    TRY(enter_time_namespace(linux_part));
+    // From here on other processes of the container, when there are any, may not look into this one, which still has
+    // the creator's memory and descriptors.
+    if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");
+    TRY(set_names(spec));
+    TRY(switch_loopback_on(linux_part));
+    ::setsid(); // may be a session leader already
+    if (context.request.new_keyring) TRY(new_session_keyring());
+
+    bool joined = false;
+    const auto enter_cgroup_namespace = [&]() -> Result<> {
+        if (joined) return {};
+        joined = true;
+        TRY(context.channel.expect(Word::Joined)); // its root is the cgroup that we are in at this moment
+        if (!linux_part.has_new_namespace(os::sys::kCloneNewCgroup)) return {};
+        return with_context(os::leave_namespaces(os::sys::kCloneNewCgroup), "cgroup namespace");
+    };
+    const auto before_pivot = [&]() -> Result<> {
+        TRY(enter_cgroup_namespace());
+        if (!spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty()) {
+            TRY(context.channel.say(Word::Hooks));
+            TRY(context.channel.expect(Word::Hooks));
+        }
+        return run_hooks(spec.hooks.create_container, "createContainer",
+                         to_state_json(context.record, Status::Creating, false));
+    };
+    const auto terminal =
+        TRY(enter_rootfs(spec, context.rootfs, std::move(parts), enter_cgroup_namespace, before_pivot));
+    if (terminal) {
+        if (const auto& size = spec.process->console_size)
+            TRY(os::set_terminal_size(terminal->slave, size->first, size->second));
+        TRY(send_console(context.console_socket, *terminal));
+        TRY(os::adopt_terminal(terminal->slave));
+        context.console_socket.reset();
+    }
+    auto program = TRY(prepare_program(*spec.process));
+    TRY(context.channel.say(Word::Ready));
+    auto finish = TRY(context.channel.expect(Word::Finish));
+    SeccompFilter filter{.program = {}, .flags = 0};
+    if (!finish.bytes.empty()) {
+        filter.flags = static_cast<unsigned char>(finish.bytes.front());
+        filter.program = finish.bytes.substr(1);
+    }
+    if (!context.request.dies_with_caller) TRY(os::die_with_parent(0)); // complete: it outlives its creator
+    return std::pair{std::move(program), std::move(filter)};
+}
+
+/// Waits until somebody connects and says so. A connection that says nothing only wanted to know whether we wait.
+Result<os::Fd> wait_for_start(const os::Fd& listener)
+{
+    for (;;) {
+        auto connection = TRY(os::accept_from(listener));
+        const auto message = os::receive_message(connection, 16);
+        if (message && message->bytes == "start") return connection;
+    }
+}
+
+int exit_code_of(const Error& error)
+{
+    switch (error.kind()) {
+    case ErrorKind::CommandNotFound: return 127;
+    case ErrorKind::CommandNotExecutable: return 126;
+    default: return 1;
+    }
+}
+
+} // namespace
+
+Result<> new_session_keyring()
+{
+    if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS)
+        return fail_os(errno, "join a session keyring");
+    return {};
+}
+
+int run_init(InitContext& context)
+{
+    auto ready = set_up(context);
+    if (!ready) {
+        context.channel.report(ready.error());
+        return exit_code_of(ready.error());
+    }
+    auto& [program, filter] = *ready;
+    const auto connection = wait_for_start(context.listener);
+    if (!connection) return 1;
+    context.listener.reset(); // a second start finds nobody
+    const auto run = [&]() -> Result<> {
+        TRY(run_hooks(context.spec.hooks.start_container, "startContainer",
+                      to_state_json(context.record, Status::Created, false)));
+        return execute(*context.spec.process, program, filter, context.request.preserve_fds,
+                       context.request.dies_with_caller);
+    };
+    const auto failed = run();
+    [[maybe_unused]] const auto said = os::send_message(*connection, encode_error(failed.error()));
+    return exit_code_of(failed.error());
+}
+
+} // namespace coppice::runtime

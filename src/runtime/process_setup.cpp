@@ -1,0 +1,166 @@
+#include "process_setup.h"
+
+#include "accounts.h"
+#include "coppice/base/text.h"
+#include "coppice/os/event_loop.h"
+#include "coppice/os/fd.h"
+#include "coppice/os/file.h"
+#include "coppice/os/process.h"
+
+#include <cerrno>
+#include <csignal>
+#include <grp.h>
+#include <string_view>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace coppice::runtime {
+
+namespace {
+
+constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+std::optional<std::string_view> find_variable(const std::vector<std::string>& env, std::string_view name)
+{
+    for (const std::string& entry : env)
+        if (entry.starts_with(name) && entry.size() > name.size() && entry[name.size()] == '=')
+            return std::string_view{entry}.substr(name.size() + 1);
+    return std::nullopt;
+}
+
+std::unexpected<Error> no_command(const std::string& name, int number)
+{
+    if (number == EACCES || number == EISDIR || number == ENOEXEC || number == EPERM)
+        return fail(Error::os(number, cat("exec: \"", name, "\"")).as(ErrorKind::CommandNotExecutable));
+    return fail(Error::os(number, cat("exec: \"", name, "\"")).as(ErrorKind::CommandNotFound));
+}
+
+/// 0 when `path` is a file that somebody may execute, else the errno that execve would give.
+int why_not_executable(const std::string& path)
+{
+    struct stat status {};
+    if (::stat(path.c_str(), &status) < 0) return errno;
+    if (S_ISDIR(status.st_mode)) return EISDIR;
+    return ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) < 0 ? errno : 0;
+}
+
+Result<std::string> find_command(const std::string& name, const std::vector<std::string>& env)
+{
+    if (name.find('/') != std::string::npos) {
+        const int number = why_not_executable(name);
+        return number == 0 ? Result<std::string>{name} : no_command(name, number);
+    }
+    std::string_view path = find_variable(env, "PATH").value_or(kDefaultPath);
+    int seen = 0;
+    for (;;) {
+        const auto colon = path.find(':');
+        const auto directory = path.substr(0, colon);
+        if (directory.starts_with('/')) { // a relative entry would depend on the working directory
+            std::string candidate = cat(directory, '/', name);
+            const int number = why_not_executable(candidate);
+            if (number == 0) return candidate;
+            if (number == EACCES) seen = number;
+        }
+        if (colon == std::string_view::npos) break;
+        path.remove_prefix(colon + 1);
+    }
+    if (seen != 0) return no_command(name, seen);
+    return fail(ErrorKind::CommandNotFound, cat("exec: \"", name, "\": executable file not found in $PATH"));
+}
+
+Result<> enter_directory(const std::string& path)
+{
+    if (::chdir(path.c_str()) < 0) {
+        if (errno != ENOENT) return fail_os(errno, cat("enter the working directory ", path));
+        const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
+        TRY_DOING("working directory", os::make_in_root(root.get(), path, os::PathKind::Directory));
+        if (::chdir(path.c_str()) < 0) return fail_os(errno, cat("enter the working directory ", path));
+    }
+    // A directory of the host that leaked in by a descriptor has no path here (CVE-2024-21626).
+    std::string name(4096, '\0');
+    if (::syscall(SYS_getcwd, name.data(), name.size()) < 0) return fail_os(errno, cat("enter the working directory ", path));
+    if (name.front() != '/') return fail(ErrorKind::Denied, cat("the working directory ", path, " leads out of the container"));
+    return {};
+}
+
+Result<> set_limits(const std::vector<Rlimit>& limits)
+{
+    for (const Rlimit& limit : limits) {
+        const rlimit value{.rlim_cur = limit.soft, .rlim_max = limit.hard};
+        if (::setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) < 0) {
+            const int number = errno;
+            Error error = Error::os(number, cat("error setting rlimits: ", limit.name, ' ', limit.soft, ':', limit.hard));
+            if (number == EPERM) error = std::move(error).hint("raising a hard limit needs CAP_SYS_RESOURCE on this machine");
+            return fail(std::move(error));
+        }
+    }
+    return {};
+}
+
+Result<> become_user(const User& user)
+{
+    if (::setgroups(user.additional_gids.size(), user.additional_gids.data()) < 0) {
+        // A user namespace of an unprivileged user forbids the call; it has then no groups to drop either.
+        if (errno != EPERM || !user.additional_gids.empty()) return fail_os(errno, "set the supplementary groups");
+    }
+    if (::setresgid(user.gid, user.gid, user.gid) < 0) return fail_os(errno, cat("become group ", user.gid));
+    if (::setresuid(user.uid, user.uid, user.uid) < 0) {
+        const int number = errno;
+        Error error = Error::os(number, cat("become user ", user.uid));
+        if (number == EINVAL) error = std::move(error).hint("this id is not mapped in the user namespace");
+        return fail(std::move(error));
+    }
+    return {};
+}
+
+} // namespace
+
+Result<PreparedProgram> prepare_program(const ProcessSpec& process)
+{
+    PreparedProgram program{.path = {}, .env = process.env, .user = process.user};
+    const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
+    const Accounts accounts{root.get()};
+    if (!process.user.lookup.empty()) {
+        program.user = TRY(accounts.find_user(process.user.lookup));
+        program.user.umask = process.user.umask;
+    }
+    if (!find_variable(program.env, "HOME")) program.env.push_back(cat("HOME=", accounts.home_of(program.user.uid)));
+    TRY(enter_directory(process.cwd));
+    program.path = TRY(find_command(process.args.front(), program.env));
+    return program;
+}
+
+Result<> execute(const ProcessSpec& process, const PreparedProgram& program, const SeccompFilter& filter,
+                 unsigned keep_fds, bool dies_with_parent)
+{
+    TRY(set_limits(process.rlimits));
+    // Without no_new_privs only CAP_SYS_ADMIN may install a filter, and that may be among what is dropped next. The
+    // filter then sees our own last calls too; every sane one allows them.
+    if (!process.no_new_privileges) TRY(install_seccomp(filter));
+    TRY(os::limit_bounding_set(process.capabilities.bounding));
+    if (::prctl(PR_SET_KEEPCAPS, 1) < 0) return fail_os(errno, "keep capabilities");
+    TRY(become_user(program.user));
+    TRY(os::set_capabilities(process.capabilities));
+    if (program.user.umask) ::umask(*program.user.umask);
+    if (dies_with_parent) TRY(os::die_with_parent(SIGKILL)); // after the last change of credentials, which clears it
+    if (process.no_new_privileges) {
+        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_os(errno, "set no_new_privs");
+    }
+    os::reset_signals();
+    TRY(os::mark_cloexec_from(3 + keep_fds)); // whatever the caller had open: not for the container
+
+    std::vector<char*> args, env;
+    for (const std::string& arg : process.args)
+        args.push_back(const_cast<char*>(arg.c_str()));
+    args.push_back(nullptr);
+    for (const std::string& entry : program.env)
+        env.push_back(const_cast<char*>(entry.c_str()));
+    env.push_back(nullptr);
+    if (process.no_new_privileges) TRY(install_seccomp(filter));
+    ::execve(program.path.c_str(), args.data(), env.data());
+    return no_command(process.args.front(), errno);
+}
+
+} // namespace coppice::runtime

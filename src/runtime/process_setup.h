@@ -1,0 +1,28 @@
+#pragma once
+
+#include "coppice/runtime/spec.h"
+#include "syscall_filter.h"
+
+#include <string>
+
+namespace coppice::runtime {
+
+/// A program ready to be executed inside a container: paths and names resolved there.
+struct PreparedProgram {
+    std::string path; ///< as execve takes it
+    std::vector<std::string> env;
+    User user;
+};
+
+/// Inside the container: finds the command along its PATH, looks user names up, completes the environment (HOME), and
+/// enters the working directory (made when missing). Errors: CommandNotFound, CommandNotExecutable, NotFound, Denied
+Result<PreparedProgram> prepare_program(const ProcessSpec& process);
+
+/// Becomes the user with the limits and rights of `process`, filters system calls and executes the program. Returns
+/// only with an error.
+/// @param keep_fds descriptors 3 to 2 + n survive
+/// @param dies_with_parent SIGKILL when the creating process ends
+Result<> execute(const ProcessSpec& process, const PreparedProgram& program, const SeccompFilter& filter,
+                 unsigned keep_fds, bool dies_with_parent);
+
+} // namespace coppice::runtime

@@ -1,0 +1,193 @@
+#include "commands.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/event_loop.h"
+#include "coppice/os/file.h"
+#include "coppice/runtime/container.h"
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <poll.h>
+
+namespace coppice::runtime_program {
+
+namespace {
+
+using runtime::StateRoot;
+
+Result<std::string> one_argument(const CommandOptions& options)
+{
+    if (options.arguments.size() != 1)
+        return fail(Error{ErrorKind::Invalid, cat(options.command, " takes one container id")}.hint(
+            cat("see coppice-runtime ", options.command, " --help")));
+    return options.arguments.front();
+}
+
+struct Bundle {
+    std::string path; ///< absolute
+    std::string config_text;
+    runtime::Spec spec;
+};
+
+Result<Bundle> load_bundle(const std::string& path)
+{
+    char* const resolved = ::realpath(path.c_str(), nullptr);
+    if (resolved == nullptr) return fail_os(errno, cat("bundle ", path));
+    Bundle bundle{.path = resolved, .config_text = {}, .spec = {}};
+    std::free(resolved);
+    bundle.config_text = TRY_DOING("bundle", os::read_file(os::kCwd, bundle.path + "/config.json", runtime::kConfigMaxBytes));
+    bundle.spec = TRY_DOING(cat("bundle ", bundle.path, ": config.json"), runtime::parse_spec(bundle.config_text));
+    return bundle;
+}
+
+Result<os::Process> create_container(const Options& options, const StateRoot& root, const std::string& id)
+{
+    const auto bundle = TRY(load_bundle(options.command.bundle));
+    const std::string& path = bundle.spec.root_path;
+    runtime::BundleRoot root_source{path.starts_with('/') ? path : cat(bundle.path, '/', path)};
+    const runtime::CreateRequest request{.id = id,
+                                         .bundle = bundle.path,
+                                         .config_text = bundle.config_text,
+                                         .console = {.socket_path = options.command.console_socket},
+                                         .pid_file = options.command.pid_file,
+                                         .preserve_fds = options.command.preserve_fds,
+                                         .new_keyring = !options.command.no_new_keyring};
+    return runtime::create(root, bundle.spec, root_source, request);
+}
+
+/// Waits for a child and hands on every signal that is meant for it.
+Result<int> wait_forwarding(os::Process& child)
+{
+    const auto signals = TRY(
+        os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH}));
+    std::array<pollfd, 2> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
+                                   {.fd = signals.fd().get(), .events = POLLIN, .revents = 0}}};
+    for (;;) {
+        if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
+            return fail_os(errno, "wait for the container");
+        while (const int signal = signals.next())
+            [[maybe_unused]] const auto sent = child.send(signal); // it may have ended just now
+        if (waiting[0].revents != 0) return TRY(child.wait()).code;
+    }
+}
+
+Result<int> run_container(const Options& options, const StateRoot& root)
+{
+    const auto id = TRY(one_argument(options.command));
+    auto init = TRY(create_container(options, root, id));
+    if (auto started = runtime::start(root, id); !started) {
+        [[maybe_unused]] const auto removed = runtime::remove(root, id, true); // the first error is the one to tell
+        return fail(std::move(started).error());
+    }
+    if (options.command.detach) {
+        (void)init.detach();
+        return 0;
+    }
+    const int status = TRY(wait_forwarding(init));
+    if (!options.command.keep) TRY(runtime::remove(root, id, true));
+    return status;
+}
+
+Result<int> exec_in_container(const Options& options, const StateRoot& root)
+{
+    const CommandOptions& chosen = options.command;
+    if (chosen.arguments.empty())
+        return fail(Error{ErrorKind::Invalid, "exec takes a container id and a command"}.hint("see coppice-runtime exec --help"));
+    runtime::ExecRequest request{.id = chosen.arguments.front(),
+                                 .process = {},
+                                 .args = {chosen.arguments.begin() + 1, chosen.arguments.end()},
+                                 .extra_env = chosen.env,
+                                 .cwd = chosen.cwd,
+                                 .user = chosen.user,
+                                 .terminal = chosen.terminal,
+                                 .no_new_privileges = chosen.no_new_privileges,
+                                 .extra_capabilities = chosen.capabilities,
+                                 .console = {.socket_path = chosen.console_socket},
+                                 .pid_file = chosen.pid_file,
+                                 .preserve_fds = chosen.preserve_fds};
+    if (chosen.process_file) {
+        const auto text = TRY(os::read_file(os::kCwd, *chosen.process_file, runtime::kConfigMaxBytes));
+        request.process = TRY_DOING(*chosen.process_file, runtime::parse_process(text));
+    }
+    auto child = TRY(runtime::exec(root, request));
+    if (chosen.detach) {
+        (void)child.detach();
+        return 0;
+    }
+    return wait_forwarding(child);
+}
+
+Result<int> print_state(const Options& options, const StateRoot& root)
+{
+    const auto id = TRY(one_argument(options.command));
+    const auto directory = TRY(root.find(id));
+    const auto record = TRY(directory.read_state());
+    const auto status = TRY(runtime::status_of(directory, record));
+    std::puts(runtime::to_state_json(record, status, true).c_str());
+    return 0;
+}
+
+Result<int> list_containers(const Options& options, const StateRoot& root)
+{
+    std::string json;
+    std::string table = "ID          PID         STATUS      BUNDLE      CREATED\n";
+    const auto ids = TRY(root.list());
+    for (const std::string& id : ids) {
+        if (options.command.quiet) {
+            std::puts(id.c_str());
+            continue;
+        }
+        const auto directory = root.find(id);
+        const auto record = directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
+        if (!record) continue; // deleted while we looked
+        const auto status = TRY(runtime::status_of(*directory, *record));
+        json += cat(json.empty() ? "" : ",", runtime::to_state_json(*record, status, false));
+        const auto column = [](std::string text) {
+            if (text.size() < 12) text.resize(12, ' ');
+            return text.back() == ' ' ? text : text + ' ';
+        };
+        table += cat(column(id), column(cat(status == runtime::Status::Stopped ? 0 : record->pid)),
+                     column(std::string{runtime::to_word(status)}), column(record->bundle), record->created, '\n');
+    }
+    if (!options.command.quiet) std::fputs((options.command.json ? cat('[', json, "]\n") : table).c_str(), stdout);
+    return 0;
+}
+
+Result<int> kill_container(const Options& options, const StateRoot& root)
+{
+    const auto& arguments = options.command.arguments;
+    if (arguments.empty() || arguments.size() > 2)
+        return fail(Error{ErrorKind::Invalid, "kill takes a container id and a signal"}.hint("see coppice-runtime kill --help"));
+    const int signal = TRY(os::parse_signal(arguments.size() == 2 ? arguments[1] : "TERM"));
+    TRY(runtime::kill(root, arguments[0], signal, options.command.all));
+    return 0;
+}
+
+} // namespace
+
+Result<int> run_command(const Options& options)
+{
+    const auto root = TRY(StateRoot::open(options.global.root));
+    const std::string& command = options.command.command;
+    if (command == "create") {
+        const auto id = TRY(one_argument(options.command));
+        auto init = TRY(create_container(options, root, id));
+        (void)init.detach(); // it lives on, to be reaped by whoever is our parent
+        return 0;
+    }
+    if (command == "run") return run_container(options, root);
+    if (command == "exec") return exec_in_container(options, root);
+    if (command == "state") return print_state(options, root);
+    if (command == "list") return list_containers(options, root);
+    if (command == "kill") return kill_container(options, root);
+    const auto id = TRY(one_argument(options.command));
+    if (command == "start") TRY(runtime::start(root, id));
+    if (command == "delete") TRY(runtime::remove(root, id, options.command.force));
+    return 0;
+}
+
+} // namespace coppice::runtime_program

@@ -1,0 +1,233 @@
+#include "options.h"
+
+#include "coppice/base/text.h"
+#include "coppice/base/units.h"
+
+#include <array>
+#include <cctype>
+#include <getopt.h>
+#include <string_view>
+
+namespace coppice::runtime_program {
+
+namespace {
+
+// Options without a short form; values beyond any character.
+enum LongOption : int {
+    kRoot = 256, kLog, kLogFormat, kDebug, kBundle, kPidFile, kConsoleSocket, kPreserveFds, kNoNewKeyring, kKeep,
+    kProcess, kCwd, kCap, kNoNewPrivs, kSystemdCgroup,
+};
+
+struct Command {
+    const char* name;
+    const char* arguments;
+    const char* summary;
+    const char* short_options; ///< "+": options end at the first argument
+    std::vector<option> options;
+    const char* help;
+};
+
+const std::vector<option>& create_options()
+{
+    static const std::vector<option> kOptions{{"bundle", required_argument, nullptr, 'b'},
+                                              {"pid-file", required_argument, nullptr, kPidFile},
+                                              {"console-socket", required_argument, nullptr, kConsoleSocket},
+                                              {"preserve-fds", required_argument, nullptr, kPreserveFds},
+                                              {"no-new-keyring", no_argument, nullptr, kNoNewKeyring},
+                                              {"help", no_argument, nullptr, 'h'}};
+    return kOptions;
+}
+
+constexpr const char* kCreateHelp = "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
+                                    "      --console-socket PATH socket that gets the terminal, when process.terminal is true\n"
+                                    "      --pid-file FILE       write the pid of the container's init there\n"
+                                    "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
+                                    "      --no-new-keyring      keep the caller's session keyring\n";
+
+const std::vector<Command>& commands()
+{
+    static const std::vector<Command> kCommands = [] {
+        auto run_options = create_options();
+        run_options.insert(run_options.end(), {{"detach", no_argument, nullptr, 'd'}, {"keep", no_argument, nullptr, kKeep}});
+        const option help{"help", no_argument, nullptr, 'h'};
+        return std::vector<Command>{
+            {"create", "ID", "create a container; it waits for `start`", "+b:h", create_options(), kCreateHelp},
+            {"start", "ID", "run the program of a created container", "+h", {help}, ""},
+            {"state", "ID", "print the state of a container as JSON", "+h", {help}, ""},
+            {"kill", "ID [SIGNAL]", "send a signal (default: TERM) to a container's init", "+ah",
+             {{"all", no_argument, nullptr, 'a'}, help}, "  -a, --all                 to every process of the container\n"},
+            {"delete", "ID", "remove a stopped container", "+fh", {{"force", no_argument, nullptr, 'f'}, help},
+             "  -f, --force               kill it first; take whatever is left away\n"},
+            {"run", "ID", "create and start a container, wait for its end, delete it", "+b:dh", run_options,
+             "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
+             "  -d, --detach              do not wait\n"
+             "      --keep                do not delete it at the end\n"
+             "      --console-socket PATH socket that gets the terminal, when process.terminal is true\n"
+             "      --pid-file FILE       write the pid of the container's init there\n"
+             "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
+             "      --no-new-keyring      keep the caller's session keyring\n"},
+            {"exec", "ID COMMAND [ARG...]", "run one more program in a running container", "+p:e:u:c:dth",
+             {{"process", required_argument, nullptr, 'p'}, {"env", required_argument, nullptr, 'e'},
+              {"user", required_argument, nullptr, 'u'}, {"cwd", required_argument, nullptr, kCwd},
+              {"cap", required_argument, nullptr, 'c'}, {"tty", no_argument, nullptr, 't'},
+              {"detach", no_argument, nullptr, 'd'}, {"pid-file", required_argument, nullptr, kPidFile},
+              {"console-socket", required_argument, nullptr, kConsoleSocket},
+              {"preserve-fds", required_argument, nullptr, kPreserveFds},
+              {"no-new-privs", no_argument, nullptr, kNoNewPrivs}, help},
+             "  -p, --process FILE        the OCI process object; replaces command and options below\n"
+             "  -e, --env NAME=VALUE      one more environment variable\n"
+             "  -u, --user USER[:GROUP]   names are looked up inside\n"
+             "      --cwd DIR             working directory inside\n"
+             "  -c, --cap CAP             one more capability, for example CAP_NET_ADMIN\n"
+             "      --no-new-privs        no program gains rights by set-uid bits\n"
+             "  -t, --tty                 with a terminal\n"
+             "      --console-socket PATH socket that gets the terminal\n"
+             "  -d, --detach              do not wait\n"
+             "      --pid-file FILE       write the pid there\n"
+             "      --preserve-fds N      hand descriptors 3 to 2 + N over\n"},
+            {"list", "", "list containers", "+f:qh",
+             {{"format", required_argument, nullptr, 'f'}, {"quiet", no_argument, nullptr, 'q'}, help},
+             "  -f, --format table|json   form of the output (default: table)\n"
+             "  -q, --quiet               ids only\n"},
+        };
+    }();
+    return kCommands;
+}
+
+const Command* find_command(std::string_view name)
+{
+    for (const Command& command : commands())
+        if (name == command.name) return &command;
+    return nullptr;
+}
+
+Result<> apply_option(int found, const char* value, const Command& command, Options& options)
+{
+    CommandOptions& chosen = options.command;
+    switch (found) {
+    case 'b': chosen.bundle = value; break;
+    case 'a': chosen.all = true; break;
+    case 'd': chosen.detach = true; break;
+    case 't': chosen.terminal = true; break;
+    case 'q': chosen.quiet = true; break;
+    case 'p': chosen.process_file = value; break;
+    case 'e': chosen.env.emplace_back(value); break;
+    case 'u': chosen.user = value; break;
+    case 'c': chosen.capabilities.emplace_back(value); break;
+    case 'h': options.help = true; break;
+    case 'f':
+        if (std::string_view{command.name} != "list") {
+            chosen.force = true;
+        } else if (std::string_view{value} == "json" || std::string_view{value} == "table") {
+            chosen.json = std::string_view{value} == "json";
+        } else {
+            return fail(ErrorKind::Invalid, cat("--format ", value, ": use table or json"));
+        }
+        break;
+    case kPidFile: chosen.pid_file = value; break;
+    case kConsoleSocket: chosen.console_socket = value; break;
+    case kCwd: chosen.cwd = value; break;
+    case kKeep: chosen.keep = true; break;
+    case kNoNewKeyring: chosen.no_new_keyring = true; break;
+    case kNoNewPrivs: chosen.no_new_privileges = true; break;
+    case kPreserveFds: {
+        const auto count = TRY_DOING("--preserve-fds", parse_integer(value, 0, 1024));
+        chosen.preserve_fds = static_cast<unsigned>(count);
+        break;
+    }
+    default: COPPICE_CHECK(false);
+    }
+    return {};
+}
+
+/// getopt's own complaint as an Error: it prints nothing by itself here.
+std::unexpected<Error> bad_option(int found, char** argv, std::string_view of)
+{
+    const std::string_view argument = argv[optind - 1];
+    return fail(Error{ErrorKind::Invalid, cat(found == ':' ? "option without its value: " : "unknown option: ", argument)}.hint(
+        cat("see coppice-runtime ", of, of.empty() ? "" : " ", "--help")));
+}
+
+Result<> parse_global(int argc, char** argv, Options& options)
+{
+    static constexpr std::array<option, 9> kOptions{{{"root", required_argument, nullptr, kRoot},
+                                                     {"log", required_argument, nullptr, kLog},
+                                                     {"log-format", required_argument, nullptr, kLogFormat},
+                                                     {"debug", no_argument, nullptr, kDebug},
+                                                     {"systemd-cgroup", no_argument, nullptr, kSystemdCgroup},
+                                                     {"help", no_argument, nullptr, 'h'},
+                                                     {"version", no_argument, nullptr, 'v'},
+                                                     {nullptr, 0, nullptr, 0}}};
+    for (int found = 0; (found = ::getopt_long(argc, argv, "+:hv", kOptions.data(), nullptr)) != -1;) {
+        switch (found) {
+        case kRoot: options.global.root = ::optarg; break;
+        case kLog: options.global.log = ::optarg; break;
+        case kLogFormat:
+            if (std::string_view{::optarg} != "json" && std::string_view{::optarg} != "text")
+                return fail(ErrorKind::Invalid, cat("--log-format ", ::optarg, ": use text or json"));
+            options.global.log_json = std::string_view{::optarg} == "json";
+            break;
+        case kDebug: options.global.debug = true; break;
+        case kSystemdCgroup: return fail(ErrorKind::Unsupported, "--systemd-cgroup is not supported; cgroups are made directly");
+        case 'h': options.help = true; return {};
+        case 'v': options.version = true; return {};
+        default: return bad_option(found, argv, "");
+        }
+    }
+    return {};
+}
+
+} // namespace
+
+Result<Options> parse_options(int argc, char** argv)
+{
+    Options options;
+    ::opterr = 0;
+    TRY(parse_global(argc, argv, options));
+    if (options.help || options.version) return options;
+    if (::optind >= argc)
+        return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see coppice-runtime --help"));
+    const Command* const command = find_command(argv[::optind]);
+    if (command == nullptr)
+        return fail(Error{ErrorKind::Invalid, cat("unknown command '", argv[::optind], "'")}.hint("see coppice-runtime --help"));
+    options.command.command = command->name;
+
+    auto long_options = command->options;
+    long_options.push_back({nullptr, 0, nullptr, 0});
+    const std::string short_options = cat("+:", std::string_view{command->short_options}.substr(1));
+    // `kill` and `delete` are also called with options behind the id; `exec`'s belong to its command.
+    const bool options_anywhere = options.command.command != "exec";
+    const std::string spelled = options_anywhere ? short_options.substr(1) : short_options;
+    char** const rest = argv + ::optind;
+    const int count = argc - ::optind;
+    ::optind = 0; // glibc: begin anew, with another set of options
+    for (int found = 0; (found = ::getopt_long(count, rest, spelled.c_str(), long_options.data(), nullptr)) != -1;) {
+        if (found == '?' || found == ':') return bad_option(found, rest, command->name);
+        TRY(apply_option(found, ::optarg, *command, options));
+    }
+    options.command.arguments.assign(rest + ::optind, rest + count);
+    return options;
+}
+
+std::string help_text(const std::string& name)
+{
+    if (const Command* const command = find_command(name))
+        return cat("usage: coppice-runtime [GLOBAL OPTIONS] ", command->name, " [OPTIONS] ", command->arguments, "\n\n",
+                   command->summary, "\n\n", command->help, "  -h, --help                this text\n");
+    std::string text = "usage: coppice-runtime [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARG...]\n\n"
+                       "An OCI container runtime.\n\nCommands:\n";
+    for (const Command& command : commands()) {
+        std::string line = cat("  ", command.name, ' ', command.arguments);
+        line.resize(std::max<std::size_t>(line.size() + 1, 28), ' ');
+        text += cat(line, command.summary, '\n');
+    }
+    return text + "\nGlobal options:\n"
+                  "      --root DIR            where the state of containers is kept (default: /run/coppice-runtime)\n"
+                  "      --log FILE            write messages there instead of to standard error\n"
+                  "      --log-format FORMAT   text or json\n"
+                  "      --debug               more messages\n"
+                  "  -h, --help                this text\n"
+                  "  -v, --version             version and supported specification\n";
+}
+
+} // namespace coppice::runtime_program

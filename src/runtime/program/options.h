@@ -1,0 +1,43 @@
+#pragma once
+
+#include "coppice/base/result.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The command line of coppice-runtime. getopt_long, because a start must not pay for more.
+namespace coppice::runtime_program {
+
+struct GlobalOptions {
+    std::string root = "/run/coppice-runtime";
+    std::string log;
+    bool log_json = false;
+    bool debug = false;
+};
+
+struct CommandOptions {
+    std::string command; ///< empty with --help and --version
+    std::vector<std::string> arguments;
+    std::string bundle = ".";
+    std::optional<std::string> pid_file, process_file, cwd, user;
+    std::string console_socket;
+    std::vector<std::string> env, capabilities;
+    unsigned preserve_fds = 0;
+    bool force = false, all = false, detach = false, keep = false, terminal = false;
+    bool no_new_keyring = false, no_new_privileges = false, json = false, quiet = false;
+};
+
+struct Options {
+    GlobalOptions global;
+    CommandOptions command;
+    bool help = false, version = false;
+};
+
+/// Errors: Invalid, with the command whose --help tells more.
+Result<Options> parse_options(int argc, char** argv);
+
+/// Help of the program, or of one command.
+std::string help_text(const std::string& command);
+
+} // namespace coppice::runtime_program

@@ -1,0 +1,212 @@
+#include "coppice/base/text.h"
+#include "coppice/os/namespace.h"
+#include "spec_parts.h"
+
+#include <nlohmann/json.hpp>
+
+namespace coppice::runtime {
+
+namespace {
+
+Result<NamespaceSpec> parse_namespace(const JsonNode& node)
+{
+    const auto type = TRY(TRY(node.get("type")).text());
+    const os::NamespaceKind* const kind = os::find_namespace_kind(type);
+    if (kind == nullptr) return fail(node.complain(cat("unknown namespace type '", type, "'")));
+    NamespaceSpec ns{.flag = kind->flag, .path = TRY(node.text_or("path", ""))};
+    if (!ns.path.empty() && !ns.path.starts_with('/')) return fail(node.complain("the path must be absolute"));
+    return ns;
+}
+
+Result<DeviceSpec> parse_device(const JsonNode& node)
+{
+    DeviceSpec device;
+    const auto type = TRY(TRY(node.get("type")).text());
+    if (type != "c" && type != "b" && type != "u" && type != "p") return fail(node.complain("type must be c, b, u or p"));
+    device.type = type == "u" ? 'c' : type.front();
+    device.path = TRY(TRY(node.get("path")).text());
+    if (!device.path.starts_with('/')) return fail(node.complain("the path must be absolute"));
+    if (device.type != 'p') {
+        const auto major = TRY(TRY(node.get("major")).integer(0, UINT32_MAX));
+        const auto minor = TRY(TRY(node.get("minor")).integer(0, UINT32_MAX));
+        device.major = static_cast<std::uint32_t>(major);
+        device.minor = static_cast<std::uint32_t>(minor);
+    }
+    if (const auto mode = TRY(node.find_integer("fileMode", 0, 07777))) device.mode = static_cast<mode_t>(*mode);
+    if (const auto uid = TRY(node.find_integer("uid", 0, UINT32_MAX - 1))) device.uid = static_cast<uid_t>(*uid);
+    if (const auto gid = TRY(node.find_integer("gid", 0, UINT32_MAX - 1))) device.gid = static_cast<gid_t>(*gid);
+    return device;
+}
+
+Result<os::DeviceRule> parse_device_rule(const JsonNode& node)
+{
+    os::DeviceRule rule;
+    rule.allow = TRY(TRY(node.get("allow")).boolean());
+    const auto type = TRY(node.text_or("type", "a"));
+    if (type != "a" && type != "b" && type != "c") return fail(node.complain("type must be a, b or c"));
+    rule.type = type.front();
+    const auto number = [&node](std::string_view key) -> Result<std::optional<std::uint32_t>> {
+        const auto value = TRY(node.find_integer(key, -1, UINT32_MAX)); // -1: any
+        if (!value || *value < 0) return std::optional<std::uint32_t>{};
+        return std::optional{static_cast<std::uint32_t>(*value)};
+    };
+    rule.major = TRY(number("major"));
+    rule.minor = TRY(number("minor"));
+    rule.access = TRY(node.text_or("access", "rwm"));
+    if (rule.access.empty() || rule.access.find_first_not_of("rwm") != std::string::npos)
+        return fail(node.complain("access must be made of r, w and m"));
+    return rule;
+}
+
+/// A number where 0 means "not set", as Docker writes it.
+Result<std::optional<std::int64_t>> limit_of(const JsonNode& node, std::string_view key, std::int64_t least)
+{
+    auto value = TRY(node.find_integer(key, least));
+    if (value && *value == 0) value.reset();
+    return value;
+}
+
+Result<> parse_memory(const JsonNode& node, os::CgroupLimits& limits)
+{
+    limits.memory_bytes = TRY(limit_of(node, "limit", -1));
+    limits.memory_swap_bytes = TRY(limit_of(node, "swap", -1));
+    limits.memory_low_bytes = TRY(limit_of(node, "reservation", -1));
+    if (TRY(node.boolean_or("disableOOMKiller", false)))
+        return fail(ErrorKind::Unsupported, cat(node.path(), ".disableOOMKiller is not supported"));
+    if (const auto swappiness = TRY(node.find_integer("swappiness", 0, 100)); swappiness && *swappiness != 0)
+        return fail(ErrorKind::Unsupported, cat(node.path(), ".swappiness is not supported"));
+    return {}; // `kernel` and `kernelTCP` are to be ignored: the specification says so
+}
+
+Result<> parse_cpu(const JsonNode& node, os::CgroupLimits& limits)
+{
+    if (const auto shares = TRY(limit_of(node, "shares", 0))) limits.cpu_shares = static_cast<std::uint64_t>(*shares);
+    limits.cpu_quota_us = TRY(limit_of(node, "quota", -1));
+    if (const auto period = TRY(limit_of(node, "period", 0))) limits.cpu_period_us = static_cast<std::uint64_t>(*period);
+    if (const auto cpus = TRY(node.text_or("cpus", "")); !cpus.empty()) limits.cpuset_cpus = cpus;
+    if (const auto mems = TRY(node.text_or("mems", "")); !mems.empty()) limits.cpuset_mems = mems;
+    for (const char* const key : {"realtimeRuntime", "realtimePeriod", "idle", "burst"})
+        if (TRY(limit_of(node, key, INT64_MIN)))
+            return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
+    return {};
+}
+
+/// True for values that ask for nothing: null, 0, "", {}, [], and objects made of such.
+bool asks_for_nothing(const nlohmann::json& value)
+{
+    if (value.is_number()) return value == 0;
+    if (value.is_boolean()) return !value.get<bool>();
+    if (value.is_string()) return value.get_ref<const std::string&>().empty();
+    for (const auto& element : value) // arrays and objects; depth is limited by parse_json
+        if (!asks_for_nothing(element)) return false;
+    return true;
+}
+
+Result<> parse_resources(const JsonNode& node, LinuxSpec& spec)
+{
+    TRY(node.each("devices", [&spec](const JsonNode& rule) -> Result<> {
+        spec.device_rules.push_back(TRY(parse_device_rule(rule)));
+        return {};
+    }));
+    if (const auto memory = TRY(node.find("memory"))) TRY(parse_memory(*memory, spec.limits));
+    if (const auto cpu = TRY(node.find("cpu"))) TRY(parse_cpu(*cpu, spec.limits));
+    if (const auto pids = TRY(node.find("pids"))) spec.limits.pids = TRY(limit_of(*pids, "limit", -1));
+    spec.limits.unified = TRY(parse_text_map(node, "unified"));
+    for (const char* const key : {"blockIO", "hugepageLimits", "network", "rdma"})
+        if (const auto other = TRY(node.find(key)); other && !asks_for_nothing(other->value()))
+            return fail(ErrorKind::Unsupported, cat(other->path(), " is not supported"));
+    return {};
+}
+
+Result<SeccompArg> parse_seccomp_arg(const JsonNode& node)
+{
+    SeccompArg arg;
+    const auto index = TRY(TRY(node.get("index")).integer(0, 5));
+    arg.index = static_cast<unsigned>(index);
+    arg.value = TRY(TRY(node.get("value")).unsigned_integer());
+    if (const auto two = TRY(node.find("valueTwo"))) arg.value_two = TRY(two->unsigned_integer());
+    arg.op = TRY(TRY(node.get("op")).text());
+    return arg;
+}
+
+Result<SeccompSpec> parse_seccomp(const JsonNode& node)
+{
+    SeccompSpec seccomp;
+    seccomp.default_action = TRY(TRY(node.get("defaultAction")).text());
+    if (const auto number = TRY(node.find_integer("defaultErrnoRet", 0, 4095)))
+        seccomp.default_errno_ret = static_cast<unsigned>(*number);
+    seccomp.architectures = TRY(node.texts_or_none("architectures"));
+    seccomp.flags = TRY(node.texts_or_none("flags"));
+    if (const auto listener = TRY(node.text_or("listenerPath", "")); !listener.empty())
+        return fail(ErrorKind::Unsupported, cat(node.path(), ".listenerPath is not supported"));
+    TRY(node.each("syscalls", [&seccomp](const JsonNode& entry) -> Result<> {
+        SeccompRule rule;
+        rule.names = TRY(TRY(entry.get("names")).texts());
+        rule.action = TRY(TRY(entry.get("action")).text());
+        if (const auto number = TRY(entry.find_integer("errnoRet", 0, 4095)))
+            rule.errno_ret = static_cast<unsigned>(*number);
+        TRY(entry.each("args", [&rule](const JsonNode& arg) -> Result<> {
+            rule.args.push_back(TRY(parse_seccomp_arg(arg)));
+            return {};
+        }));
+        seccomp.rules.push_back(std::move(rule));
+        return {};
+    }));
+    return seccomp;
+}
+
+Result<std::map<std::string, TimeOffset>> parse_time_offsets(const JsonNode& node)
+{
+    std::map<std::string, TimeOffset> offsets;
+    TRY(node.each_member("timeOffsets", [&offsets](const std::string& clock, const JsonNode& value) -> Result<> {
+        if (clock != "monotonic" && clock != "boottime") return fail(value.complain("unknown clock"));
+        TimeOffset offset;
+        offset.seconds = TRY(value.find_integer("secs")).value_or(0);
+        offset.nanoseconds = static_cast<std::uint32_t>(TRY(value.find_integer("nanosecs", 0, 999'999'999)).value_or(0));
+        offsets[clock] = offset;
+        return {};
+    }));
+    return offsets;
+}
+
+Result<> check_sysctl(const JsonNode& node, const std::map<std::string, std::string>& sysctl)
+{
+    for (const auto& [name, value] : sysctl)
+        if (name.empty() || name.find("..") != std::string::npos || name.starts_with('/') || name.starts_with('.'))
+            return fail(node.complain(cat("sysctl: '", name, "' is not a name")));
+    return {};
+}
+
+} // namespace
+
+Result<LinuxSpec> parse_linux(const JsonNode& node)
+{
+    LinuxSpec spec;
+    TRY(node.each("namespaces", [&spec](const JsonNode& entry) -> Result<> {
+        const auto ns = TRY(parse_namespace(entry));
+        if (spec.find_namespace(ns.flag) != nullptr) return fail(entry.complain("this namespace type is given twice"));
+        spec.namespaces.push_back(ns);
+        return {};
+    }));
+    spec.mapping = TRY(parse_mapping(node));
+    spec.time_offsets = TRY(parse_time_offsets(node));
+    TRY(node.each("devices", [&spec](const JsonNode& device) -> Result<> {
+        spec.devices.push_back(TRY(parse_device(device)));
+        return {};
+    }));
+    spec.cgroups_path = TRY(node.text_or("cgroupsPath", ""));
+    if (spec.cgroups_path.find("..") != std::string::npos) return fail(node.complain("cgroupsPath must not hold '..'"));
+    if (const auto resources = TRY(node.find("resources"))) TRY(parse_resources(*resources, spec));
+    spec.sysctl = TRY(parse_text_map(node, "sysctl"));
+    TRY(check_sysctl(node, spec.sysctl));
+    if (const auto seccomp = TRY(node.find("seccomp"))) spec.seccomp = TRY(parse_seccomp(*seccomp));
+    spec.rootfs_propagation = TRY(node.text_or("rootfsPropagation", ""));
+    spec.masked_paths = TRY(node.texts_or_none("maskedPaths"));
+    spec.readonly_paths = TRY(node.texts_or_none("readonlyPaths"));
+    for (const char* const key : {"mountLabel", "intelRdt", "personality", "netDevices", "memoryPolicy"})
+        if (const auto other = TRY(node.find(key)); other && !asks_for_nothing(other->value()))
+            return fail(ErrorKind::Unsupported, cat(other->path(), " is not supported"));
+    return spec;
+}
+
+} // namespace coppice::runtime

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "coppice/base/json.h"
+#include "coppice/runtime/spec.h"
+
+namespace coppice::runtime {
+
+/// The `linux` object; the rest of the document is in spec.cpp.
+Result<LinuxSpec> parse_linux(const JsonNode& node);
+
+/// `name` -> text for every member of an object of strings.
+Result<std::map<std::string, std::string>> parse_text_map(const JsonNode& node, std::string_view key);
+Result<os::UserMapping> parse_mapping(const JsonNode& node);
+
+} // namespace coppice::runtime
