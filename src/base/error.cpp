@@ -72,6 +72,26 @@ Error Error::as(ErrorKind kind) &&
 
 std::string Error::line() const { return hint_.empty() ? message_ : cat(message_, " (", hint_, ")"); }
 
+// Form: one character for the kind, message, NUL, hint.
+std::string encode(const Error& error)
+{
+    std::string text = cat(static_cast<char>('A' + static_cast<int>(error.kind())), error.message());
+    text += '\0';
+    return text + error.hint_text();
+}
+
+Error decode_error(std::string_view text)
+{
+    if (text.empty()) return {ErrorKind::Os, "an unknown error"};
+    const int kind = text.front() - 'A';
+    const bool known = kind >= 0 && kind <= static_cast<int>(ErrorKind::Os);
+    text.remove_prefix(1);
+    const auto end = text.find('\0');
+    Error error{known ? static_cast<ErrorKind>(kind) : ErrorKind::Os, std::string{text.substr(0, end)}};
+    if (end != std::string_view::npos && end + 1 < text.size()) error = std::move(error).hint(text.substr(end + 1));
+    return error;
+}
+
 void check_failed(const char* condition, const char* file, int line)
 {
     std::fprintf(stderr, "coppice: broken invariant: %s at %s:%d\n", condition, file, line);

@@ -13,16 +13,32 @@
 
 namespace coppice::os {
 
+namespace {
+
+/// Returns only with an error.
+Result<> execute_read_only(const Fd& program, char* const* argv, char* const* envp)
+{
+    const auto copy = TRY(clone_mount(program.get(), "", false));
+    TRY(set_mount_attributes(copy.get(), mount_attr::kReadOnly, 0, false));
+    ::syscall(SYS_execveat, copy.get(), "", argv, envp, AT_EMPTY_PATH);
+    return fail_os(errno, "execute the protected program");
+}
+
+} // namespace
+
 Result<> protect_own_executable(char* const* argv, char* const* envp)
 {
     const auto own = TRY(open_at(kCwd, "/proc/self/exe", O_PATH));
     struct statvfs status {};
     if (::fstatvfs(own.get(), &status) < 0) return fail_os(errno, "statvfs /proc/self/exe");
     if (status.f_flag & ST_RDONLY) return {};
-    const auto copy = TRY_DOING("protect the own program file", clone_mount(own.get(), "", false));
-    TRY_DOING("protect the own program file", set_mount_attributes(copy.get(), mount_attr::kReadOnly, 0, false));
-    ::syscall(SYS_execveat, copy.get(), "", argv, envp, AT_EMPTY_PATH);
-    return fail_os(errno, "execute the protected copy of the own program");
+    return with_context(execute_read_only(own, argv, envp), "protect the own program file");
+}
+
+Result<> execute_protected(const std::string& path, char* const* argv, char* const* envp)
+{
+    const auto program = TRY(open_at(kCwd, path, O_PATH));
+    return with_context(execute_read_only(program, argv, envp), path);
 }
 
 Result<std::string> find_companion(const std::string& name)

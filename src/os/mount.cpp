@@ -115,9 +115,9 @@ Result<> change_root(int new_root)
     return {};
 }
 
-Result<> detach_mount(const std::string& path)
+Result<> detach_mount(int mount)
 {
-    if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0) return fail_os(errno, cat("unmount ", path));
+    if (::umount2(cat("/proc/self/fd/", mount).c_str(), MNT_DETACH) < 0) return fail_os(errno, "unmount");
     return {};
 }
 

@@ -4,26 +4,6 @@
 
 namespace coppice::runtime {
 
-// Form: one character for the kind, message, NUL, hint.
-std::string encode_error(const Error& error)
-{
-    std::string text = cat(static_cast<char>('A' + static_cast<int>(error.kind())), error.message());
-    text += '\0';
-    return text + error.hint_text();
-}
-
-Error decode_error(std::string_view text)
-{
-    if (text.empty()) return {ErrorKind::Os, "an unknown error"};
-    const auto kind = static_cast<ErrorKind>(text.front() - 'A');
-    text.remove_prefix(1);
-    const auto end = text.find('\0');
-    Error error{kind <= ErrorKind::Os ? kind : ErrorKind::Os, std::string{text.substr(0, end)}};
-    if (end != std::string_view::npos && end + 1 < text.size())
-        error = std::move(error).hint(text.substr(end + 1));
-    return error;
-}
-
 Result<> Channel::say(Word word, std::string_view text, const std::vector<int>& fds) const
 {
     return os::send_message(socket_, cat(static_cast<char>(word), text), fds);
@@ -50,7 +30,7 @@ Result<os::Message> Channel::expect(Word word) const
 void Channel::report(const Error& error) const
 {
     // The peer may have gone; then there is nobody left to tell.
-    [[maybe_unused]] const auto said = say(Word::Failed, encode_error(error));
+    [[maybe_unused]] const auto said = say(Word::Failed, encode(error));
 }
 
 } // namespace coppice::runtime

@@ -37,8 +37,4 @@ private:
     os::Fd socket_;
 };
 
-/// Errors cross process borders as text.
-std::string encode_error(const Error& error);
-Error decode_error(std::string_view text);
-
 } // namespace coppice::runtime

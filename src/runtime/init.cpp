@@ -198,7 +198,7 @@ int run_init(InitContext& context)
                        context.request.dies_with_caller);
     };
     const auto failed = run();
-    [[maybe_unused]] const auto said = os::send_message(*connection, encode_error(failed.error()));
+    [[maybe_unused]] const auto said = os::send_message(*connection, encode(failed.error()));
     return exit_code_of(failed.error());
 }
 

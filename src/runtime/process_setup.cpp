@@ -75,7 +75,7 @@ Result<> enter_directory(const std::string& path)
     if (::chdir(path.c_str()) < 0) {
         if (errno != ENOENT) return fail_os(errno, cat("enter the working directory ", path));
         const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
-        TRY_DOING("working directory", os::make_in_root(root.get(), path, os::PathKind::Directory));
+        const auto made = TRY_DOING("working directory", os::make_in_root(root.get(), path, os::PathKind::Directory));
         if (::chdir(path.c_str()) < 0) return fail_os(errno, cat("enter the working directory ", path));
     }
     // A directory of the host that leaked in by a descriptor has no path here (CVE-2024-21626).

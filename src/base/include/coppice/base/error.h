@@ -50,6 +50,10 @@ private:
     std::string hint_;
 };
 
+/// An error as bytes, for another process of ours, and back. Kind, message and hint survive.
+std::string encode(const Error& error);
+Error decode_error(std::string_view text);
+
 /// Broken invariants of our own: prints and aborts. Input, kernel and network never trip it.
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 

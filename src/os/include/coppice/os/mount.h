@@ -41,7 +41,8 @@ Result<> attach_mount(int mount, int dir, const std::string& target);
 /// Makes `new_root` the root of this mount namespace and drops the old one. The working directory becomes "/".
 Result<> change_root(int new_root);
 
-Result<> detach_mount(const std::string& path);
+/// Takes an attached mount off at once; whoever still uses it may go on to.
+Result<> detach_mount(int mount);
 
 /// Magic number of the file system that holds `fd`. Source: statfs(2)
 Result<std::uint64_t> file_system_magic(int fd);

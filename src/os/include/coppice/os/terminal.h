@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <termios.h>
+#include <utility>
 
 namespace coppice::os {
 
@@ -29,7 +30,12 @@ class [[nodiscard]] RawMode {
 public:
     static Result<RawMode> enter(int terminal);
     RawMode(RawMode&& other) noexcept : terminal_{std::exchange(other.terminal_, -1)}, before_{other.before_} {}
-    RawMode& operator=(RawMode&&) = delete;
+    RawMode& operator=(RawMode&& other) noexcept
+    {
+        std::swap(terminal_, other.terminal_);
+        std::swap(before_, other.before_);
+        return *this;
+    }
     ~RawMode();
 
 private:

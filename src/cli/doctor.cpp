@@ -1,0 +1,77 @@
+#include "command.h"
+#include "coppice/base/text.h"
+#include "coppice/instance/leftovers.h"
+#include "coppice/os/cgroup.h"
+#include "coppice/os/features.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+namespace coppice::cli {
+
+namespace {
+
+const char* word_of(const Result<os::CgroupLayout>& layout)
+{
+    if (!layout) return "none";
+    switch (layout->mode()) {
+    case os::CgroupMode::Unified: return "v2";
+    case os::CgroupMode::Hybrid: return "hybrid (controllers on v1)";
+    case os::CgroupMode::Legacy: return "v1";
+    }
+    return "none";
+}
+
+/// True when nothing that is required is missing.
+bool show_features()
+{
+    std::printf("kernel %s, cgroups %s\n\n", os::kernel_release().c_str(), word_of(os::CgroupLayout::detect()));
+    bool healthy = true;
+    for (const os::Feature& feature : os::probe_features()) {
+        const char* const mark = feature.available ? "ok     " : feature.required ? "MISSING" : "absent ";
+        std::printf("%s  %-42s %s\n", mark, feature.name.c_str(), feature.needed_for.c_str());
+        if (!feature.available) std::printf("         -> %s\n", feature.otherwise.c_str());
+        healthy = healthy && (feature.available || !feature.required);
+    }
+    return healthy;
+}
+
+Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
+{
+    bool healthy = show_features();
+    const auto store = TRY(instance::InstanceStore::open(global.root));
+    auto leftovers = TRY(instance::find_leftovers(store, container_root));
+    std::printf("\nleftovers of killed processes: %zu\n", leftovers.size());
+    for (const auto& leftover : leftovers)
+        std::printf("  %s: %s\n", leftover.what.c_str(), leftover.where.c_str());
+    if (repair && !leftovers.empty()) {
+        TRY_DOING("repair", instance::remove_leftovers(store, container_root));
+        leftovers = TRY(instance::find_leftovers(store, container_root));
+        std::printf("repaired; left: %zu\n", leftovers.size());
+    } else if (!leftovers.empty()) {
+        std::puts("  -> remove them with: coppice doctor --repair");
+    }
+    healthy = healthy && leftovers.empty();
+    return healthy ? 0 : 1;
+}
+
+} // namespace
+
+void add_doctor(CLI::App& app, Command& chosen)
+{
+    struct Options {
+        bool repair = false;
+        std::string container_root = kContainerRoot;
+    };
+    auto options = std::make_shared<Options>();
+    CLI::App* const command = app.add_subcommand("doctor", "Check what this host can do, and look for leftovers");
+    command->add_flag("--repair", options->repair, "Remove what killed processes left behind");
+    command->add_option("--runtime-root", options->container_root, "State root of coppice-runtime to look into, too");
+    command->footer("Exit status: 0 when all that is required is there and nothing is left over, else 1.");
+    command->callback([options, &chosen] {
+        chosen = [options](const GlobalOptions& global) { return examine(options->repair, options->container_root, global); };
+    });
+}
+
+} // namespace coppice::cli

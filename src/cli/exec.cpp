@@ -1,0 +1,99 @@
+#include "attach.h"
+#include "command.h"
+#include "coppice/base/text.h"
+#include "coppice/os/unix_socket.h"
+#include "coppice/runtime/console.h"
+#include "coppice/runtime/container.h"
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <fcntl.h>
+#include <memory>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "coppice/os/file.h"
+
+namespace coppice::cli {
+
+namespace {
+
+struct ExecOptions {
+    std::string name, workdir, user;
+    std::vector<std::string> env, command;
+    bool interactive = false, terminal = false;
+};
+
+Result<int> attend(os::Process& child, os::Fd terminal, bool interactive)
+{
+    auto loop = TRY(os::EventLoop::make());
+    const auto signals = TRY(forwarded_signals());
+    std::optional<TerminalBridge> bridge;
+    if (terminal.is_open()) {
+        bridge = TRY(TerminalBridge::make(std::move(terminal), interactive));
+        TRY(bridge->add_to(loop));
+    }
+    TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
+        while (const int signal = signals.next()) {
+            if (signal == SIGWINCH && bridge) bridge->resize();
+            if (signal != SIGWINCH) [[maybe_unused]] const auto sent = child.send(signal); // it may just have ended
+        }
+    }));
+    TRY(loop.add(child.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));
+    TRY(loop.run());
+    if (bridge) bridge->drain();
+    return TRY(child.wait()).code;
+}
+
+Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
+{
+    if (options.command.empty()) return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see: coppice exec --help"));
+    TRY(check_terminal_wish(options.terminal, options.interactive));
+    const auto store = TRY(instance::InstanceStore::open(global.root));
+    if (!TRY(store.is_running(options.name)))
+        return fail(Error{ErrorKind::Conflict, cat("instance ", options.name, " is not running")}.hint("see: coppice ps -a"));
+    runtime::ExecRequest request{.id = options.name, .process = {}, .args = options.command, .extra_env = options.env,
+                                 .cwd = {}, .user = {}, .terminal = options.terminal, .extra_capabilities = {}, .console = {},
+                                 .pid_file = {}};
+    if (!options.workdir.empty()) request.cwd = options.workdir;
+    if (!options.user.empty()) request.user = options.user;
+    if (options.terminal) request.extra_env.emplace_back("TERM=xterm");
+    std::pair<os::Fd, os::Fd> console;
+    if (options.terminal) {
+        console = TRY(os::socket_pair());
+        request.console.socket_fd = console.second.get();
+    }
+    if (!options.interactive) {
+        const auto null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDONLY));
+        if (!options.terminal && ::dup2(null.get(), STDIN_FILENO) < 0) return fail_os(errno, "close standard input");
+    }
+    auto child = TRY_DOING(cat("exec in ", options.name), runtime::exec(TRY(store.runtime_root()), request));
+    console.second.reset();
+    os::Fd terminal;
+    if (options.terminal) terminal = TRY(runtime::receive_console(console.first));
+    return attend(child, std::move(terminal), options.interactive);
+}
+
+} // namespace
+
+void add_exec(CLI::App& app, Command& chosen)
+{
+    auto options = std::make_shared<ExecOptions>();
+    CLI::App* const command = app.add_subcommand("exec", "Run one more command in a running instance");
+    command->add_option("name", options->name, "Name of the instance")->type_name("NAME")->required();
+    command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
+    command->add_flag("-t,--tty", options->terminal, "Give it a terminal");
+    command->add_option("-e,--env", options->env, "Environment variable, NAME=value")->allow_extra_args(false);
+    command->add_option("-w,--workdir", options->workdir, "Working directory inside");
+    command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside");
+    command->prefix_command();
+    command->footer("Exit status as `coppice run`.");
+    command->callback([command, options, &chosen] {
+        chosen = [command, options](const GlobalOptions& global) {
+            options->command = command_of(command->remaining(), global);
+            return execute(*options, global);
+        };
+    });
+}
+
+} // namespace coppice::cli

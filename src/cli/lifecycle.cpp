@@ -1,0 +1,130 @@
+#include "command.h"
+#include "coppice/base/text.h"
+#include "coppice/os/process.h"
+#include "coppice/runtime/container.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <csignal>
+#include <ctime>
+#include <functional>
+#include <memory>
+
+namespace coppice::cli {
+
+namespace {
+
+void pause_ms(long milliseconds)
+{
+    const timespec time{.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1'000'000};
+    ::nanosleep(&time, nullptr);
+}
+
+/// Waits until the supervisor has cleaned up and let go. False when the time ran out.
+Result<bool> wait_stopped(const instance::InstanceStore& store, const std::string& name, long milliseconds)
+{
+    for (long waited = 0;; waited += 10) {
+        const auto running = store.is_running(name);
+        if (!running && running.error().kind() == ErrorKind::NotFound) return true; // --rm: gone altogether
+        if (!TRY(Result<bool>{running})) return true;
+        if (waited >= milliseconds) return false;
+        pause_ms(10);
+    }
+}
+
+Result<> stop(const instance::InstanceStore& store, const std::string& name, int signal, long patience_seconds)
+{
+    if (!TRY(store.is_running(name))) return {}; // stopped already: what was wanted
+    const auto runtime = TRY(store.runtime_root());
+    const auto send = [&](int number) -> Result<> {
+        auto sent = runtime::kill(runtime, name, number, false);
+        // Ended or still coming to be: the wait below tells.
+        if (!sent && (sent.error().kind() == ErrorKind::NotFound || sent.error().kind() == ErrorKind::Conflict)) return {};
+        return sent;
+    };
+    if (patience_seconds > 0) {
+        TRY(send(signal));
+        if (TRY(wait_stopped(store, name, patience_seconds * 1000))) return {};
+    }
+    TRY(send(SIGKILL));
+    constexpr long kCleanUpMs = 30'000;
+    if (TRY(wait_stopped(store, name, kCleanUpMs))) return {};
+    return fail(ErrorKind::Conflict, cat("instance ", name, " does not stop"));
+}
+
+Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force)
+{
+    if (force && TRY(store.is_running(name))) TRY(stop(store, name, SIGKILL, 0));
+    auto held = store.hold(name);
+    if (!held) {
+        if (force && held.error().kind() == ErrorKind::NotFound) return {}; // --rm took it
+        return fail(std::move(held).error());
+    }
+    auto config = TRY(store.read_config(name));
+    return store.remove(*held, config);
+}
+
+/// Does `act` for every name, going on after a failure; the first error is returned at the end, others are printed.
+Result<int> for_each(const std::vector<std::string>& names, const std::function<Result<>(const std::string&)>& act)
+{
+    Result<> outcome;
+    for (const std::string& name : names) {
+        auto done = act(name);
+        if (done) {
+            std::puts(name.c_str());
+        } else if (outcome) {
+            outcome = std::move(done);
+        } else {
+            std::fprintf(stderr, "coppice: %s\n", done.error().line().c_str());
+        }
+    }
+    TRY(std::move(outcome));
+    return 0;
+}
+
+} // namespace
+
+void add_stop(CLI::App& app, Command& chosen)
+{
+    struct Options {
+        std::vector<std::string> names;
+        long seconds = 10;
+        std::string signal = "TERM";
+    };
+    auto options = std::make_shared<Options>();
+    CLI::App* const command = app.add_subcommand("stop", "Stop instances: first politely, then by force");
+    command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
+    command->add_option("-t,--time", options->seconds, "Seconds to wait before SIGKILL (default: 10)")->check(CLI::Range(0L, 86400L));
+    command->add_option("-s,--signal", options->signal, "Signal to ask with (default: TERM)");
+    command->callback([options, &chosen] {
+        chosen = [options](const GlobalOptions& global) -> Result<int> {
+            const int signal = TRY(os::parse_signal(options->signal));
+            const auto store = TRY(instance::InstanceStore::open(global.root));
+            return for_each(options->names, [&](const std::string& name) {
+                return with_context(stop(store, name, signal, options->seconds), cat("stop ", name));
+            });
+        };
+    });
+}
+
+void add_rm(CLI::App& app, Command& chosen)
+{
+    struct Options {
+        std::vector<std::string> names;
+        bool force = false;
+    };
+    auto options = std::make_shared<Options>();
+    CLI::App* const command = app.add_subcommand("rm", "Remove stopped instances with everything they wrote");
+    command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
+    command->add_flag("-f,--force", options->force, "Stop running ones first, by SIGKILL");
+    command->callback([options, &chosen] {
+        chosen = [options](const GlobalOptions& global) -> Result<int> {
+            const auto store = TRY(instance::InstanceStore::open(global.root));
+            return for_each(options->names, [&](const std::string& name) {
+                return with_context(remove(store, name, options->force), cat("rm ", name));
+            });
+        };
+    });
+}
+
+} // namespace coppice::cli

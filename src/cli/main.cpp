@@ -1,0 +1,77 @@
+// coppice: the command line.
+
+#include "command.h"
+#include "coppice/os/executable.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <csignal>
+#include <string_view>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+namespace {
+
+using coppice::ErrorKind;
+
+/// Docker's exit statuses: of `run` and `exec` what stands below 125 is the command's own.
+int exit_status_of(const coppice::Error& error, std::string_view command)
+{
+    if (command != "run" && command != "exec") return 1;
+    if (error.kind() == ErrorKind::CommandNotFound) return 127;
+    if (error.kind() == ErrorKind::CommandNotExecutable) return 126;
+    return 125;
+}
+
+} // namespace
+
+namespace coppice::cli {
+
+std::vector<std::string> command_of(std::vector<std::string> leftover, const GlobalOptions& global)
+{
+    if (!global.behind_dashes) return leftover;
+    if (!leftover.empty()) leftover.emplace_back("--"); // `run ROOT grep -- -x`: it is the command's own
+    leftover.insert(leftover.end(), global.behind_dashes->begin(), global.behind_dashes->end());
+    return leftover;
+}
+
+} // namespace coppice::cli
+
+int main(int argc, char** argv)
+{
+    using namespace coppice;
+    CLI::App app{"One kernel, one golden image, many isolated instances.", "coppice"};
+    cli::GlobalOptions global;
+    cli::Command chosen;
+    app.add_option("--root", global.root, "Where instances are kept (default: /var/lib/coppice)");
+    app.set_version_flag("--version", "coppice version " COPPICE_VERSION);
+    app.require_subcommand(1);
+    for (auto* const add : {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm, cli::add_doctor})
+        add(app, chosen);
+
+    // The first "--" ends our own part of the line; what stands behind it is the instance's and not for our parser.
+    int own_count = argc;
+    for (int i = 1; i < argc && own_count == argc; ++i)
+        if (std::string_view{argv[i]} == "--") own_count = i;
+    if (own_count < argc) global.behind_dashes.emplace(argv + own_count + 1, argv + argc);
+
+    try { // CLI11 speaks in exceptions; this is the outermost frame
+        app.parse(own_count, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) return app.exit(error); // --help, --version
+        std::fprintf(stderr, "coppice: %s (see: coppice --help)\n", error.what());
+        return app.got_subcommand("run") || app.got_subcommand("exec") ? 125 : 2;
+    }
+    const std::string command = app.get_subcommands().front()->get_name();
+    if (command == "exec") { // a copy of this process enters the instance
+        if (const auto safe = os::protect_own_executable(argv, environ); !safe) {
+            std::fprintf(stderr, "coppice: %s\n", safe.error().line().c_str());
+            return 125;
+        }
+        ::prctl(PR_SET_NAME, "coppice");
+    }
+    const auto status = chosen(global);
+    if (status) return *status;
+    std::fprintf(stderr, "coppice: %s\n", status.error().line().c_str());
+    return exit_status_of(status.error(), command);
+}

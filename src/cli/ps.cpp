@@ -1,0 +1,72 @@
+#include "command.h"
+#include "coppice/base/text.h"
+#include "table.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+namespace coppice::cli {
+
+namespace {
+
+struct PsOptions {
+    bool all = false, quiet = false;
+    std::string format = "table";
+};
+
+std::string joined(const std::vector<std::string>& words)
+{
+    std::string text;
+    for (const std::string& word : words)
+        text += cat(text.empty() ? "" : " ", word);
+    return text;
+}
+
+std::string pid_of(const instance::InstanceStore& store, const std::string& name)
+{
+    const auto root = store.runtime_root();
+    const auto directory = root ? root->find(name) : Result<runtime::ContainerDirectory>{std::unexpect, root.error()};
+    const auto record = directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
+    return record && record->pid > 0 ? cat(record->pid) : "";
+}
+
+Result<int> list(const PsOptions& options, const GlobalOptions& global)
+{
+    const auto form = TRY(Table::parse_form(options.format));
+    const auto store = TRY(instance::InstanceStore::open(global.root));
+    Table table{{"name", "status", "mode", "pid", "started", "root", "command"}};
+    const auto names = TRY(store.list());
+    for (const std::string& name : names) {
+        const auto config = store.read_config(name);
+        const auto running = store.is_running(name);
+        if (!config || !running) continue; // removed while we looked
+        if (!*running && !options.all) continue;
+        if (options.quiet) {
+            std::puts(name.c_str());
+            continue;
+        }
+        const std::string status =
+            *running ? "running" : config->exit_status ? cat("exited ", *config->exit_status) : "stopped";
+        table.add({name, status, std::string{instance::to_word(config->mode)}, *running ? pid_of(store, name) : "",
+                   config->started, config->root, joined(config->command)});
+    }
+    if (!options.quiet) std::fputs(table.print(form).c_str(), stdout);
+    return 0;
+}
+
+} // namespace
+
+void add_ps(CLI::App& app, Command& chosen)
+{
+    auto options = std::make_shared<PsOptions>();
+    CLI::App* const command = app.add_subcommand("ps", "List instances");
+    command->add_flag("-a,--all", options->all, "Stopped ones too");
+    command->add_flag("-q,--quiet", options->quiet, "Names only");
+    command->add_option("--format", options->format, "table, json or csv");
+    command->callback([options, &chosen] {
+        chosen = [options](const GlobalOptions& global) { return list(*options, global); };
+    });
+}
+
+} // namespace coppice::cli

@@ -1,0 +1,177 @@
+#include "attach.h"
+#include "command.h"
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/base/units.h"
+#include "coppice/instance/launch.h"
+#include "coppice/os/file.h"
+#include "coppice/vdisk/image.h"
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <memory>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace coppice::cli {
+
+namespace {
+
+struct RunOptions {
+    std::string root, name, mode, memory, cpus, hostname, workdir = "/", user;
+    std::vector<std::string> env, volumes, command;
+    std::int64_t pids = 0;
+    bool remove = false, interactive = false, terminal = false, detached = false;
+};
+
+/// NAME=value as it is; NAME alone takes our own value, as docker's -e does.
+Result<std::string> environment_entry(const std::string& text)
+{
+    const auto equals = text.find('=');
+    if (equals == 0 || text.empty()) return fail(ErrorKind::Invalid, cat("-e '", text, "': no variable name"));
+    if (equals != std::string::npos) return text;
+    const char* const value = ::getenv(text.c_str());
+    return value == nullptr ? std::string{} : cat(text, '=', value);
+}
+
+Result<instance::Mode> mode_of(const RunOptions& options)
+{
+    if (!options.mode.empty()) {
+        const auto mode = TRY(instance::parse_mode(options.mode));
+        if (options.remove && mode == instance::Mode::Private)
+            return fail(ErrorKind::Invalid, "--rm undoes all writes; it does not go with --mode private");
+        return mode;
+    }
+    return options.remove ? instance::Mode::Shared : instance::Mode::Private;
+}
+
+Result<instance::InstanceConfig> config_of(const RunOptions& options)
+{
+    instance::InstanceConfig config;
+    config.name = options.name.empty() ? cat("i-", random_hex(8)) : options.name;
+    TRY_DOING(cat("--name '", config.name, "'"), check_name(config.name));
+    config.mode = TRY(mode_of(options));
+    config.remove_at_end = options.remove;
+    const auto image = TRY(vdisk::Image::open(options.root)); // a wrong ROOT is told before anything is made
+    config.root = image.path();
+    config.command = options.command.empty() ? std::vector<std::string>{"/bin/sh"} : options.command;
+    if (config.command.front().empty()) return fail(ErrorKind::Invalid, "the command is empty");
+    for (const std::string& text : options.env)
+        if (auto entry = TRY(environment_entry(text)); !entry.empty()) config.env.push_back(std::move(entry));
+    for (const std::string& text : options.volumes)
+        config.volumes.push_back(TRY(instance::parse_volume(text)));
+    if (!options.workdir.starts_with('/')) return fail(ErrorKind::Invalid, cat("-w ", options.workdir, ": must be an absolute path"));
+    config.workdir = options.workdir;
+    config.user = options.user;
+    if (options.hostname.size() > 64) return fail(ErrorKind::Invalid, "--hostname: longer than 64 bytes");
+    config.hostname = options.hostname;
+    config.terminal = options.terminal;
+    if (!options.memory.empty()) {
+        constexpr std::uint64_t kLeast = 4U << 20; // below this not even a shell starts
+        config.memory_bytes = TRY_DOING("--memory", parse_bytes(options.memory));
+        if (*config.memory_bytes < kLeast)
+            return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": at least ", format_bytes(kLeast), " are needed"));
+        if (*config.memory_bytes > INT64_MAX / 2) return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": too much"));
+    }
+    if (!options.cpus.empty()) {
+        config.millicpus = TRY_DOING("--cpus", parse_millicpus(options.cpus));
+        if (*config.millicpus < 10) return fail(ErrorKind::Invalid, cat("--cpus ", options.cpus, ": at least 0.01"));
+    }
+    if (options.pids != 0) config.pids = options.pids;
+    return config;
+}
+
+Result<int> attend(instance::RunningInstance& running, const RunOptions& options, const os::SignalFd& signals)
+{
+    auto loop = TRY(os::EventLoop::make());
+    std::optional<TerminalBridge> bridge;
+    if (running.terminal().is_open()) {
+        bridge = TRY(TerminalBridge::make(std::move(running.terminal()), options.interactive));
+        TRY(bridge->add_to(loop));
+    }
+    TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
+        while (const int signal = signals.next()) {
+            if (signal == SIGWINCH && bridge) bridge->resize();
+            if (signal != SIGWINCH) [[maybe_unused]] const auto sent = running.send(signal); // it may just have ended
+        }
+    }));
+    Result<std::optional<instance::RunningInstance::End>> end;
+    TRY(loop.add(running.events(), EPOLLIN, [&](std::uint32_t) {
+        end = running.next();
+        if (!end || *end) loop.stop();
+    }));
+    TRY(loop.run());
+    if (bridge) bridge->drain();
+    bridge.reset(); // our terminal is itself again before anything is said
+    const auto finished = TRY(std::move(end));
+    if (!finished->note.empty()) std::fprintf(stderr, "coppice: %s\n", finished->note.c_str());
+    return finished->status;
+}
+
+/// As with docker: without -i the instance reads nothing.
+Result<> close_input()
+{
+    const auto null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDONLY));
+    if (::dup2(null.get(), STDIN_FILENO) < 0) return fail_os(errno, "close standard input");
+    return {};
+}
+
+Result<int> run(const RunOptions& options, const GlobalOptions& global)
+{
+    if (::geteuid() != 0)
+        return fail(Error{ErrorKind::Denied, "running an instance needs root rights"}.hint("run it as root, for example with sudo"));
+    if (options.detached && options.interactive)
+        return fail(ErrorKind::Invalid, "-d and -i do not go together: nobody is there to give input");
+    if (!options.detached) TRY(check_terminal_wish(options.terminal, options.interactive));
+    const auto config = TRY(config_of(options));
+    const auto store = TRY(instance::InstanceStore::open(global.root));
+    // Before anything starts, so that no signal is lost between its start and our readiness to hand signals on.
+    const auto signals = TRY(forwarded_signals());
+    if (!options.interactive && !options.terminal) TRY(close_input());
+    auto running = TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));
+    if (!options.detached) return attend(running, options, signals);
+    TRY(running.detach());
+    std::puts(config.name.c_str());
+    return 0;
+}
+
+} // namespace
+
+void add_run(CLI::App& app, Command& chosen)
+{
+    auto options = std::make_shared<RunOptions>();
+    CLI::App* const command = app.add_subcommand("run", "Start an instance on a root and run a command in it");
+    command->add_option("root", options->root, "Directory or EROFS image file: shared, never written to")->type_name("ROOT")->required();
+    command->add_flag("--rm", options->remove, "Leave nothing of the instance behind when it stops");
+    command->add_option("--name", options->name, "Name; default: i- and eight digits. A stopped instance of this name starts again");
+    command->add_option("--mode", options->mode, "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)");
+    command->add_flag("-d,--detach", options->detached, "Run in the background; print the name; output goes to `coppice logs`");
+    command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
+    command->add_flag("-t,--tty", options->terminal, "Give it a terminal");
+    command->add_option("-m,--memory", options->memory, "Memory limit, for example 64m or 1.5g; swap as much again");
+    command->add_option("--cpus", options->cpus, "CPU limit, for example 0.5 or 2");
+    command->add_option("--pids", options->pids, "Limit of processes (default: 2048; -1: none)")
+        ->check(CLI::Range(std::int64_t{-1}, std::int64_t{4194304}));
+    command->add_option("--hostname", options->hostname, "Host name inside (default: the name)");
+    command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
+        ->allow_extra_args(false);
+    command->add_option("-v,--volume", options->volumes, "SOURCE:DESTINATION[:ro], a directory or file of the host inside")
+        ->allow_extra_args(false);
+    command->add_option("-w,--workdir", options->workdir, "Working directory inside (default: /)");
+    command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)");
+    command->prefix_command();
+    command->footer("Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
+                    "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
+                    "126 when the command cannot be executed, 127 when it does not exist.");
+    command->callback([command, options, &chosen] {
+        chosen = [command, options](const GlobalOptions& global) {
+            options->command = command_of(command->remaining(), global);
+            return run(*options, global);
+        };
+    });
+}
+
+} // namespace coppice::cli

@@ -1,0 +1,63 @@
+#pragma once
+
+#include "coppice/base/result.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace coppice::instance {
+
+/// What becomes of an instance's writes when it stops.
+enum class Mode : unsigned char {
+    Private, ///< they stay and are found again at the next start
+    Shared,  ///< they are undone: a clean start every time
+};
+std::string_view to_word(Mode mode);
+Result<Mode> parse_mode(std::string_view word);
+
+/// A directory or file of the host inside the instance.
+struct Volume {
+    std::string source;      ///< absolute host path
+    std::string destination; ///< absolute path inside
+    bool read_only = false;
+    bool operator==(const Volume&) const = default;
+};
+
+/// Processes an instance may have when nothing else is said; podman's default.
+inline constexpr std::int64_t kDefaultPids = 2048;
+
+/// Everything that defines an instance; what `coppice run` was asked for. Kept as instance.json.
+struct InstanceConfig {
+    std::string name;
+    std::string root;          ///< absolute path of the directory or EROFS image
+    Mode mode = Mode::Private;
+    bool remove_at_end = false; ///< --rm: nothing of the instance is left when it stops
+
+    std::vector<std::string> command;
+    std::vector<std::string> env;            ///< NAME=value, above the defaults
+    std::string workdir = "/";
+    std::string user;                        ///< USER[:GROUP], looked up inside; empty: root
+    std::string hostname;                    ///< empty: the name
+    bool terminal = false;
+    std::optional<std::uint64_t> memory_bytes; ///< swap is limited to the same amount again
+    std::optional<std::uint64_t> millicpus;
+    std::optional<std::int64_t> pids;          ///< empty: kDefaultPids where the host can limit them; -1: no limit
+    std::vector<Volume> volumes;
+
+    std::string created;                     ///< RFC 3339, of the instance
+    std::string started;                     ///< of its last start
+    std::optional<int> exit_status;          ///< of its last run; empty while it runs
+    bool operator==(const InstanceConfig&) const = default;
+};
+
+std::string to_json(const InstanceConfig& config);
+Result<InstanceConfig> parse_instance_config(std::string_view text);
+
+/// Parses docker's SOURCE:DESTINATION[:ro|rw]. A relative source starts at the working directory.
+/// Errors: Invalid
+Result<Volume> parse_volume(std::string_view text);
+
+} // namespace coppice::instance

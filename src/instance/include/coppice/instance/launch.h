@@ -1,0 +1,49 @@
+#pragma once
+
+#include "coppice/instance/config.h"
+#include "coppice/instance/store.h"
+#include "coppice/os/fd.h"
+#include "coppice/os/process.h"
+
+#include <optional>
+#include <string>
+
+namespace coppice::instance {
+
+/// A running instance as its starter sees it. The instance ends when this object goes, unless it was detached.
+class RunningInstance {
+public:
+    /// Starts an instance under a supervisor of its own and waits until its program has been executed. Standard input,
+    /// output and error of this process become the instance's when it is attached and has no terminal.
+    /// If the supervisor is killed meanwhile, what it had made is undone. Blocks. Needs a single-threaded caller.
+    /// Errors: whatever starting it ran into; CommandNotFound and CommandNotExecutable for the command
+    static Result<RunningInstance> start(const InstanceStore& store, const InstanceConfig& config, bool detached);
+
+    [[nodiscard]] os::Fd& terminal() { return terminal_; }          ///< open when it has one and is attached
+    [[nodiscard]] const os::Fd& events() const { return socket_; } ///< readable when `next` has something to say
+
+    /// Sends a signal to the instance's first process.
+    Result<> send(int signal) const;
+    struct End {
+        int status = 0;
+        std::string note; ///< for the user; may be empty
+    };
+    /// The end of an attached instance; empty while there is none. Call it when `events` is readable.
+    Result<std::optional<End>> next();
+    /// Leaves a detached instance to its supervisor.
+    Result<> detach();
+
+private:
+    RunningInstance(const InstanceStore& store, std::string name, os::Process supervisor, os::Fd socket)
+        : store_{&store}, name_{std::move(name)}, supervisor_{std::move(supervisor)}, socket_{std::move(socket)}
+    {
+    }
+    Error supervisor_died();
+
+    const InstanceStore* store_;
+    std::string name_;
+    os::Process supervisor_;
+    os::Fd socket_, terminal_;
+};
+
+} // namespace coppice::instance

@@ -1,0 +1,60 @@
+#pragma once
+
+#include "coppice/instance/config.h"
+#include "coppice/os/fd.h"
+#include "coppice/os/lock.h"
+#include "coppice/runtime/state.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace coppice::instance {
+
+/// Where instances live: ROOT/instances/NAME holds instance.json, the working layer, the log and the lock of whoever
+/// runs it; ROOT/runtime the runtime's state. Any number of processes use a root at once.
+class InstanceStore {
+public:
+    /// Makes the directories when missing. Errors: Denied, Unavailable (disk full)
+    static Result<InstanceStore> open(const std::string& root);
+
+    [[nodiscard]] const std::string& root() const { return root_; }
+    [[nodiscard]] const os::Fd& instances() const { return instances_; }
+    [[nodiscard]] Result<runtime::StateRoot> runtime_root() const { return runtime::StateRoot::open(root_ + "/runtime"); }
+
+    /// An instance's directory with its lock held: it cannot be running elsewhere.
+    struct Held {
+        os::Fd directory;
+        os::FileLock lock;
+    };
+    /// Makes a new instance. Errors: Conflict (the name is taken)
+    Result<Held> make(const InstanceConfig& config) const;
+    /// Takes hold of an existing one. Errors: NotFound, Conflict (it is running)
+    Result<Held> hold(const std::string& name) const;
+
+    [[nodiscard]] Result<os::Fd> find_directory(const std::string& name) const; ///< Errors: NotFound, Invalid
+    [[nodiscard]] Result<InstanceConfig> read_config(const std::string& name) const;
+    static Result<> write_config(const os::Fd& directory, const InstanceConfig& config);
+    [[nodiscard]] Result<bool> is_running(const std::string& name) const; ///< somebody holds its lock
+    /// Names in alphabetical order.
+    [[nodiscard]] Result<std::vector<std::string>> list() const;
+
+    /// Undoes what a run left, as its end would have done, and what a killed one could not: its processes, cgroup and
+    /// runtime state, the working layer in shared mode, everything with --rm. Safe to repeat. The caller holds it.
+    Result<> clean_up(const Held& held, const InstanceConfig& config) const;
+    /// Deletes an instance with all it wrote. The caller holds it.
+    Result<> remove(const Held& held, const InstanceConfig& config) const;
+
+private:
+    InstanceStore(std::string root, os::Fd instances) : root_{std::move(root)}, instances_{std::move(instances)} {}
+    std::string root_;
+    os::Fd instances_;
+};
+
+inline constexpr const char* kDefaultRoot = "/var/lib/coppice";
+inline constexpr const char* kIdRangeLocks = "/run/coppice/ids";
+
+/// Names that begin with this are being made or removed; they belong to no instance.
+inline constexpr std::string_view kUnfinished = ".unfinished-";
+
+} // namespace coppice::instance

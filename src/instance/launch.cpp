@@ -1,0 +1,93 @@
+#include "coppice/instance/launch.h"
+
+#include "coppice/base/text.h"
+#include "coppice/instance/leftovers.h"
+#include "coppice/os/event_loop.h"
+#include "coppice/os/executable.h"
+#include "coppice/os/file.h"
+#include "coppice/os/unix_socket.h"
+#include "protocol.h"
+
+#include <array>
+#include <cerrno>
+#include <unistd.h>
+
+namespace coppice::instance {
+
+namespace {
+
+Result<os::Process> spawn_supervisor(const os::Fd& socket, bool has_no_streams)
+{
+    const auto program = TRY(os::find_companion("coppice-supervisor"));
+    const auto null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDWR));
+    return os::fork_process({}, [&] {
+        ::setsid(); // a Ctrl-C at the starter's terminal is the starter's to hand on
+        os::reset_signals();
+        if (has_no_streams)
+            for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+                ::dup2(null.get(), fd);
+        if (socket.get() == kSupervisorSocket)
+            ::fcntl(kSupervisorSocket, F_SETFD, 0);
+        else
+            ::dup2(socket.get(), kSupervisorSocket);
+        [[maybe_unused]] const auto closing = os::mark_cloexec_from(kSupervisorSocket + 1);
+        std::array<char*, 2> args{const_cast<char*>("coppice-supervisor"), nullptr};
+        const auto failed = os::execute_protected(program, args.data(), environ);
+        [[maybe_unused]] const auto said = say(os::Fd{::dup(kSupervisorSocket)}, Say::Failed, encode(failed.error()));
+        return 1;
+    });
+}
+
+} // namespace
+
+Error RunningInstance::supervisor_died()
+{
+    Error error{ErrorKind::Gone, cat("the supervisor of instance ", name_, " has died")};
+    supervisor_ = os::Process{};
+    const auto cleaned = clean_up_dead(*store_, name_);
+    return cleaned ? std::move(error).hint("what it had made was undone")
+                   : std::move(error).hint(cat("clean up with: coppice doctor --repair: ", cleaned.error().message()));
+}
+
+Result<RunningInstance> RunningInstance::start(const InstanceStore& store, const InstanceConfig& config, bool detached)
+{
+    auto [ours, theirs] = TRY(os::socket_pair());
+    auto supervisor = TRY(spawn_supervisor(theirs, detached || config.terminal));
+    theirs.reset();
+    RunningInstance running{store, config.name, std::move(supervisor), std::move(ours)};
+    TRY(say(running.socket_, Say::Launch, to_text(Launch{.store_root = store.root(), .detached = detached, .config = config})));
+    auto heard = TRY(hear(running.socket_));
+    if (!heard) return fail(running.supervisor_died());
+    if (heard->word == Say::Failed) {
+        [[maybe_unused]] const auto status = running.supervisor_.wait();
+        return fail(decode_error(heard->text));
+    }
+    COPPICE_CHECK(heard->word == Say::Started);
+    running.terminal_ = std::move(heard->fd);
+    return running;
+}
+
+Result<> RunningInstance::send(int signal) const { return say(socket_, Say::Signal, cat(signal)); }
+
+Result<std::optional<RunningInstance::End>> RunningInstance::next()
+{
+    const auto heard = TRY(hear(socket_));
+    if (!heard) return fail(supervisor_died());
+    if (heard->word == Say::Failed) {
+        [[maybe_unused]] const auto status = supervisor_.wait();
+        return fail(decode_error(heard->text));
+    }
+    if (heard->word != Say::Ended) return std::optional<End>{};
+    const auto ended = TRY(parse_ended(heard->text));
+    TRY(supervisor_.wait());
+    return std::optional<End>{End{.status = ended.status, .note = ended.note}};
+}
+
+Result<> RunningInstance::detach()
+{
+    TRY(say(socket_, Say::Detach));
+    (void)supervisor_.detach();
+    return {};
+}
+
+} // namespace coppice::instance

@@ -1,0 +1,183 @@
+#include "coppice/instance/leftovers.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/cgroup.h"
+#include "coppice/os/file.h"
+#include "coppice/runtime/container.h"
+
+#include <ctime>
+#include <functional>
+#include <set>
+#include <unistd.h>
+
+namespace coppice::instance {
+
+namespace {
+
+constexpr const char* kLockName = "lock";
+
+/// A thing together with the way to remove it.
+struct Finding {
+    Leftover leftover;
+    std::function<Result<>()> remove;
+};
+
+bool is_locked(int directory, const std::string& path)
+{
+    const auto held = os::FileLock::is_held(directory, path);
+    return !held || *held; // in doubt it is in use
+}
+
+void find_instances(const InstanceStore& store, std::vector<Finding>& findings)
+{
+    const auto names = os::list_directory(store.instances().get(), ".");
+    if (!names) return;
+    const auto runtime = store.runtime_root();
+    for (const std::string& name : *names) {
+        const std::string path = cat(store.root(), "/instances/", name);
+        if (is_locked(store.instances().get(), cat(name, '/', kLockName))) continue;
+        if (name.starts_with(kUnfinished)) {
+            findings.push_back({{"unfinished instance", path},
+                                [&store, name] { return os::remove_tree(store.instances().get(), name); }});
+            continue;
+        }
+        const auto config = store.read_config(name);
+        if (!config) continue;
+        const bool left_container = runtime && runtime->find(name).has_value();
+        const bool left_layer = config->mode == Mode::Shared && os::exists(store.instances().get(), name + "/layer");
+        if (left_container || left_layer || config->remove_at_end)
+            findings.push_back({{"remains of a killed run of instance " + name, path},
+                                [&store, name] { return clean_up_dead(store, name); }});
+    }
+}
+
+void find_containers(const std::string& state_root, const std::set<std::string>& skip, std::vector<Finding>& findings)
+{
+    if (!os::exists(os::kCwd, state_root)) return;
+    const auto root = runtime::StateRoot::open(state_root);
+    if (!root) return;
+    const auto names = os::list_directory(root->fd().get(), ".");
+    if (!names) return;
+    for (const std::string& name : *names) {
+        const std::string path = cat(state_root, '/', name);
+        if (is_locked(root->fd().get(), cat(name, '/', kLockName)) || skip.contains(name)) continue;
+        if (name.starts_with(".new-")) {
+            findings.push_back({{"unfinished container", path}, [state_root, name]() -> Result<> {
+                                    const auto again = TRY(runtime::StateRoot::open(state_root));
+                                    return os::remove_tree(again.fd().get(), name);
+                                }});
+            continue;
+        }
+        const auto directory = root->find(name);
+        const auto record = directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
+        if (record && !record->complete)
+            findings.push_back({{"remains of a killed creation of container " + name, path}, [state_root, name]() -> Result<> {
+                                    const auto again = TRY(runtime::StateRoot::open(state_root));
+                                    return runtime::remove(again, name, true);
+                                }});
+    }
+}
+
+/// Cgroups below /coppice of every hierarchy that no container knows.
+void find_cgroups(const std::set<std::string>& known, std::vector<Finding>& findings)
+{
+    const auto layout = os::CgroupLayout::detect();
+    if (!layout) return;
+    std::set<std::string> parents;
+    if (!layout->v2_mount().empty()) parents.insert(layout->v2_directory("/coppice"));
+    for (const char* const controller : {"memory", "cpu", "pids", "cpuset", "devices"})
+        if (const auto directory = layout->v1_directory(controller, "/coppice"); !directory.empty()) parents.insert(directory);
+    for (const std::string& parent : parents) {
+        const auto names = os::list_directory(os::kCwd, parent);
+        if (!names) continue;
+        bool any_child = false;
+        for (const std::string& name : *names) {
+            const std::string path = cat(parent, '/', name);
+            const auto status = os::find_status(os::kCwd, path, false);
+            if (!status || !*status || !S_ISDIR((*status)->st_mode)) continue;
+            any_child = true;
+            if (known.contains(name)) continue;
+            const os::CgroupPaths paths{.v2 = path, .v1 = {}};
+            const auto pids = os::processes_in(paths);
+            if (!pids || !pids->empty()) continue; // another root's, and alive
+            findings.push_back({{"cgroup of nobody", path}, [paths] { return os::remove_cgroup(paths); }});
+        }
+        if (!any_child)
+            findings.push_back({{"empty cgroup", parent}, [parent] { return os::remove_cgroup({.v2 = parent, .v1 = {}}); }});
+    }
+}
+
+void find_id_ranges(std::vector<Finding>& findings)
+{
+    const auto names = os::list_directory(os::kCwd, kIdRangeLocks);
+    if (!names) return;
+    for (const std::string& name : *names) {
+        const std::string path = cat(kIdRangeLocks, '/', name);
+        if (!is_locked(os::kCwd, path))
+            findings.push_back({{"id range of nobody", path}, [path] { return os::remove_file(os::kCwd, path); }});
+    }
+}
+
+std::set<std::string> ids_in(const std::string& state_root)
+{
+    if (!os::exists(os::kCwd, state_root)) return {};
+    const auto root = runtime::StateRoot::open(state_root);
+    if (!root) return {};
+    const auto ids = root->list();
+    return ids ? std::set<std::string>{ids->begin(), ids->end()} : std::set<std::string>{};
+}
+
+std::vector<Finding> find_all(const InstanceStore& store, const std::string& container_root)
+{
+    std::vector<Finding> findings;
+    const std::string instance_containers = store.root() + "/runtime";
+    const auto instance_names = store.list();
+    find_instances(store, findings);
+    find_containers(instance_containers,
+                    instance_names ? std::set<std::string>{instance_names->begin(), instance_names->end()} : std::set<std::string>{},
+                    findings);
+    find_containers(container_root, {}, findings);
+    auto known = ids_in(instance_containers);
+    known.merge(ids_in(container_root));
+    find_cgroups(known, findings);
+    find_id_ranges(findings);
+    return findings;
+}
+
+} // namespace
+
+Result<std::vector<Leftover>> find_leftovers(const InstanceStore& store, const std::string& container_root)
+{
+    std::vector<Leftover> leftovers;
+    for (Finding& finding : find_all(store, container_root))
+        leftovers.push_back(std::move(finding.leftover));
+    return leftovers;
+}
+
+Result<> remove_leftovers(const InstanceStore& store, const std::string& container_root)
+{
+    Result<> outcome;
+    // Twice: removing a container may leave an empty cgroup above it, which only then is one.
+    for (int round = 0; round < 2; ++round)
+        for (const Finding& finding : find_all(store, container_root)) {
+            auto removed = finding.remove();
+            if (!removed && outcome) outcome = fail(std::move(removed).error().with(finding.leftover.where));
+        }
+    return outcome;
+}
+
+Result<> clean_up_dead(const InstanceStore& store, const std::string& name)
+{
+    // Its last processes may hold the lock for a moment longer: the guard of a creation, an init about to die.
+    constexpr int kPatienceMs = 5'000;
+    for (int waited = 0;; waited += 10) {
+        const auto held = store.hold(name);
+        if (held) return store.clean_up(*held, TRY(store.read_config(name)));
+        if (held.error().kind() == ErrorKind::NotFound) return {};
+        if (held.error().kind() != ErrorKind::Conflict || waited > kPatienceMs) return fail(held.error());
+        const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
+}
+
+} // namespace coppice::instance

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "coppice/instance/config.h"
+#include "coppice/os/cgroup.h"
+#include "coppice/os/id_map.h"
+
+#include <string>
+
+namespace coppice::instance {
+
+/// The OCI config.json of an instance: namespaces of its own of every kind, podman's default capabilities, a default
+/// system call filter, masked and read-only kernel files, and the limits that were asked for.
+std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping, const os::CgroupLayout& layout);
+
+} // namespace coppice::instance

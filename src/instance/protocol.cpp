@@ -1,0 +1,64 @@
+#include "protocol.h"
+
+#include "coppice/base/text.h"
+#include "coppice/base/units.h"
+#include "coppice/os/unix_socket.h"
+
+namespace coppice::instance {
+
+namespace {
+
+constexpr std::size_t kMessageMaxBytes = 192U << 10; // what a socket takes as one message by default
+
+/// The text up to the first line end, which it takes off with it.
+std::string_view take_line(std::string_view& text)
+{
+    const auto end = text.find('\n');
+    const auto line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    return line;
+}
+
+} // namespace
+
+std::string to_text(const Launch& launch)
+{
+    return cat(launch.detached ? "detached" : "attached", '\n', launch.store_root, '\n', to_json(launch.config));
+}
+
+Result<Launch> parse_launch(std::string_view text)
+{
+    Launch launch;
+    launch.detached = take_line(text) == "detached";
+    launch.store_root = take_line(text);
+    launch.config = TRY(parse_instance_config(text));
+    return launch;
+}
+
+std::string to_text(const Ended& ended) { return cat(ended.status, '\n', ended.note); }
+
+Result<Ended> parse_ended(std::string_view text)
+{
+    const auto status = TRY(parse_integer(take_line(text), 0, 255));
+    return Ended{.status = static_cast<int>(status), .note = std::string{text}};
+}
+
+Result<> say(const os::Fd& socket, Say word, std::string_view text, int fd)
+{
+    if (text.size() >= kMessageMaxBytes)
+        return fail(ErrorKind::Invalid, "the command, its environment and options are too long");
+    std::vector<int> fds;
+    if (fd >= 0) fds.push_back(fd);
+    return os::send_message(socket, cat(static_cast<char>(word), text), fds);
+}
+
+Result<std::optional<Heard>> hear(const os::Fd& socket)
+{
+    auto message = TRY(os::receive_message(socket, kMessageMaxBytes));
+    if (message.bytes.empty()) return std::optional<Heard>{};
+    Heard heard{.word = static_cast<Say>(message.bytes.front()), .text = message.bytes.substr(1), .fd = {}};
+    if (!message.fds.empty()) heard.fd = std::move(message.fds.front());
+    return std::optional<Heard>{std::move(heard)};
+}
+
+} // namespace coppice::instance

@@ -1,0 +1,123 @@
+#include "coppice/instance/store.h"
+
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/runtime/container.h"
+#include "coppice/vdisk/working_layer.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+namespace coppice::instance {
+
+namespace {
+
+constexpr const char* kLock = "lock";
+constexpr const char* kConfig = "instance.json";
+
+Error already_there(const std::string& name)
+{
+    return Error{ErrorKind::Conflict, cat("instance ", name, " exists already")}.hint(
+        cat("choose another name, or remove it: coppice rm ", name));
+}
+
+} // namespace
+
+Result<InstanceStore> InstanceStore::open(const std::string& root)
+{
+    const std::string path = root + "/instances";
+    TRY_DOING("state directory", os::make_directories(root, 0711));
+    TRY_DOING("state directory", os::make_directories(path, 0700));
+    auto directory = TRY_DOING("state directory", os::open_at(os::kCwd, path, O_RDONLY | O_DIRECTORY));
+    return InstanceStore{root, std::move(directory)};
+}
+
+Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) const
+{
+    TRY(check_name(config.name));
+    // Under another name first, so that nobody ever sees half an instance.
+    const std::string temporary = cat(kUnfinished, random_hex(16));
+    const auto fill = [&]() -> Result<Held> {
+        TRY(os::make_directory(instances_.get(), temporary, 0700));
+        auto directory = TRY(os::open_at(instances_.get(), temporary, O_RDONLY | O_DIRECTORY));
+        auto lock = TRY(os::FileLock::take(directory.get(), kLock));
+        TRY(write_config(directory, config));
+        if (::renameat2(instances_.get(), temporary.c_str(), instances_.get(), config.name.c_str(), RENAME_NOREPLACE) == 0)
+            return Held{std::move(directory), std::move(lock)};
+        if (errno == EEXIST) return fail(already_there(config.name));
+        return fail_os(errno, config.name);
+    };
+    auto held = fill();
+    if (held) return held;
+    [[maybe_unused]] const auto removed = os::remove_tree(instances_.get(), temporary); // the first error is the one to tell
+    if (held.error().kind() == ErrorKind::Conflict) return held;
+    return fail(std::move(held).error().with(cat("create instance ", config.name, " in ", root_)));
+}
+
+Result<os::Fd> InstanceStore::find_directory(const std::string& name) const
+{
+    TRY_DOING(cat("instance name '", name, "'"), check_name(name));
+    auto directory = os::open_at(instances_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!directory && directory.error().kind() == ErrorKind::NotFound)
+        return fail(Error{ErrorKind::NotFound, cat("instance ", name, " does not exist")}.hint("see: coppice ps -a"));
+    return directory;
+}
+
+Result<InstanceStore::Held> InstanceStore::hold(const std::string& name) const
+{
+    auto directory = TRY(find_directory(name));
+    auto lock = TRY(os::FileLock::try_take(directory.get(), kLock));
+    if (!lock)
+        return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(cat("stop it first: coppice stop ", name)));
+    return Held{std::move(directory), *std::move(lock)};
+}
+
+Result<InstanceConfig> InstanceStore::read_config(const std::string& name) const
+{
+    const auto directory = TRY(find_directory(name));
+    const auto text = TRY_DOING(cat("instance ", name), os::read_file(directory.get(), kConfig, 4U << 20));
+    return with_context(parse_instance_config(text), cat("instance ", name, ": ", kConfig));
+}
+
+Result<> InstanceStore::write_config(const os::Fd& directory, const InstanceConfig& config)
+{
+    return os::replace_file(directory.get(), kConfig, to_json(config));
+}
+
+Result<bool> InstanceStore::is_running(const std::string& name) const
+{
+    const auto directory = TRY(find_directory(name));
+    return os::FileLock::is_held(directory.get(), kLock);
+}
+
+Result<std::vector<std::string>> InstanceStore::list() const
+{
+    auto names = TRY(os::list_directory(instances_.get(), "."));
+    std::erase_if(names, [](const std::string& name) { return !check_name(name).has_value(); });
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config) const
+{
+    const auto runtime = TRY(runtime_root());
+    TRY(runtime::remove(runtime, config.name, true));
+    if (config.remove_at_end) return remove(held, config);
+    if (config.mode == Mode::Shared) TRY(vdisk::WorkingLayer::discard(held.directory.get()));
+    return {};
+}
+
+Result<> InstanceStore::remove(const Held&, const InstanceConfig& config) const
+{
+    const auto runtime = TRY(runtime_root());
+    TRY(runtime::remove(runtime, config.name, true));
+    // The name is free at once; an interrupted deletion leaves nothing that looks like an instance.
+    const std::string doomed = cat(kUnfinished, random_hex(16));
+    if (::renameat(instances_.get(), config.name.c_str(), instances_.get(), doomed.c_str()) < 0)
+        return fail_os(errno, cat("remove instance ", config.name));
+    return with_context(os::remove_tree(instances_.get(), doomed), cat("remove instance ", config.name));
+}
+
+} // namespace coppice::instance

@@ -1,0 +1,134 @@
+#include "coppice/vdisk/working_layer.h"
+
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/os/capability.h"
+#include "coppice/os/file.h"
+#include "coppice/os/mount.h"
+
+#include <cerrno>
+#include <sys/fsuid.h>
+#include <unistd.h>
+
+namespace coppice::vdisk {
+
+namespace {
+
+constexpr const char* kLayer = "layer";
+constexpr const char* kUpper = "layer/upper";
+constexpr const char* kWork = "layer/work";
+constexpr const char* kLower = "lower";
+constexpr std::string_view kDiscarded = ".discarded-";
+
+Result<> ensure_directory(int dir, const char* name)
+{
+    auto made = os::make_directory(dir, name, 0700);
+    if (made || made.error().os_errno() == EEXIST) return {};
+    return made;
+}
+
+/// The merged root directory shows the upper one's owner and mode: they must be the image's.
+Result<> copy_root_attributes(int image, int upper)
+{
+    struct stat status {};
+    if (::fstat(image, &status) < 0) return fail_os(errno, "stat the image's root directory");
+    if (::fchown(upper, status.st_uid, status.st_gid) < 0 || ::fchmod(upper, status.st_mode & 07777) < 0)
+        return fail_os(errno, "set up the working layer");
+    return {};
+}
+
+/// Acts as the instance's root towards file systems, with all rights kept.
+///
+/// Overlayfs works on its layers with the rights of whoever mounted it. The layers show files with mapped ids, where
+/// the host's root is nobody and may create nothing; the instance's root may. Source: setfsuid(2), and
+/// Documentation/filesystems/overlayfs.rst "Permission model"
+class [[nodiscard]] FileSystemUser {
+public:
+    static Result<FileSystemUser> become(uid_t uid, gid_t gid)
+    {
+        ::setfsgid(gid);
+        ::setfsuid(uid); // takes the file system capabilities out of the effective set
+        TRY(os::raise_effective_capabilities());
+        return FileSystemUser{};
+    }
+    FileSystemUser(FileSystemUser&& other) noexcept : active_{std::exchange(other.active_, false)} {}
+    FileSystemUser& operator=(FileSystemUser&&) = delete;
+    ~FileSystemUser()
+    {
+        if (!active_) return;
+        ::setfsuid(::geteuid());
+        ::setfsgid(::getegid());
+    }
+
+private:
+    FileSystemUser() = default;
+    bool active_ = true;
+};
+
+Result<> map_layer(const os::Fd& mount, const os::Fd& user_namespace, const std::string& path)
+{
+    auto mapped = os::map_mount_ids(mount.get(), user_namespace.get(), false);
+    if (mapped) return {};
+    return fail(std::move(mapped).error().with(path).hint(
+        "put it on a file system such as ext4, xfs, btrfs or EROFS; on tmpfs it needs Linux 6.3"));
+}
+
+} // namespace
+
+Result<WorkingLayer> WorkingLayer::open(int directory)
+{
+    for (const char* const name : {kLower, kLayer, kUpper, kWork})
+        TRY_DOING("working layer", ensure_directory(directory, name));
+    return WorkingLayer{directory};
+}
+
+Result<> WorkingLayer::discard(int directory)
+{
+    // Renamed away first: an interrupted deletion must not look like a layer to come back to.
+    const std::string doomed = cat(kDiscarded, random_hex(8));
+    if (::renameat(directory, kLayer, directory, doomed.c_str()) < 0 && errno != ENOENT)
+        return fail_os(errno, "discard the working layer");
+    for (const std::string& name : TRY(os::list_directory(directory, "."))) // also what an earlier one left
+        if (name.starts_with(kDiscarded)) TRY_DOING("discard the working layer", os::remove_tree(directory, name));
+    return {};
+}
+
+Result<os::Fd> WorkingLayer::mount_over(os::Fd image, const std::string& image_path, const os::Fd& user_namespace,
+                                        const os::UserMapping& mapping, Durability durability) const
+{
+    const auto root_uid = os::to_outside(mapping.uids, 0);
+    const auto root_gid = os::to_outside(mapping.gids, 0);
+    if (!root_uid || !root_gid) return fail(ErrorKind::Invalid, "the id mapping lacks id 0");
+    {
+        const auto upper = TRY(os::open_at(directory_, kUpper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+        TRY(copy_root_attributes(image.get(), upper.get()));
+    }
+    TRY(map_layer(image, user_namespace, cat("root ", image_path)));
+    const auto layer = TRY_DOING("working layer", os::clone_mount(directory_, kLayer, false));
+    TRY(map_layer(layer, user_namespace, "the directory of working layers"));
+
+    // Overlayfs takes only layers that are attached in the caller's mount namespace (until Linux 6.15). It keeps
+    // copies of its own, so the attachments go again as soon as it is made.
+    TRY_DOING("working layer", os::attach_mount(image.get(), directory_, kLower));
+    TRY_DOING("working layer", os::attach_mount(layer.get(), directory_, kLayer));
+    auto overlay = [&]() -> Result<os::Fd> {
+        const auto user = TRY(FileSystemUser::become(*root_uid, *root_gid));
+        // By descriptor: such paths are short and free of the characters that overlayfs treats specially.
+        const std::string base = os::path_of(layer.get());
+        os::FsParameters parameters{{"source", "coppice"},
+                                    {"lowerdir", os::path_of(image.get())},
+                                    {"upperdir", base + "/upper"},
+                                    {"workdir", base + "/work"},
+                                    // A layer may not send overlayfs to other places of the image by redirects.
+                                    {"redirect_dir", "nofollow"},
+                                    {"metacopy", "off"},
+                                    {"index", "off"}};
+        if (durability == Durability::None) parameters.emplace_back("volatile", "");
+        return os::new_file_system("overlay", parameters, os::mount_attr::kNoDev);
+    }();
+    TRY(os::detach_mount(layer.get()));
+    TRY(os::detach_mount(image.get()));
+    return with_context(std::move(overlay), "working layer");
+}
+
+} // namespace coppice::vdisk
