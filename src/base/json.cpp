@@ -17,8 +17,7 @@ Result<json> parse_json(std::string_view text)
     };
     try { // the one place where the JSON library may throw
         json document = json::parse(text, limit_depth);
-        if (too_deep)
-            return fail(ErrorKind::Invalid, cat("the JSON document is nested deeper than ", kJsonMaxDepth));
+        if (too_deep) return fail(ErrorKind::Invalid, cat("the JSON document is nested deeper than ", kJsonMaxDepth));
         return document;
     } catch (const json::parse_error& error) {
         return fail(ErrorKind::Invalid, cat("not valid JSON near byte ", error.byte));

@@ -51,8 +51,8 @@ void write(Level level, std::string_view module, std::string_view event, std::in
 
     std::string line;
     if (out.format == Format::Json) {
-        line = cat("{\"level\":\"", word(level), "\",\"msg\":", json_quote(message), ",\"time\":\"",
-                   to_rfc3339(now()), "\"}\n");
+        line = cat("{\"level\":\"", word(level), "\",\"msg\":", json_quote(message), ",\"time\":\"", to_rfc3339(now()),
+                   "\"}\n");
     } else {
         line = cat(out.program, ": ", level == Level::Error ? "" : cat(word(level), ": "), message, '\n');
     }

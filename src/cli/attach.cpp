@@ -38,7 +38,8 @@ bool TerminalBridge::copy_output()
     std::array<char, 65536> buffer{};
     const auto got = os::retry_eintr([&] { return ::read(terminal_.get(), buffer.data(), buffer.size()); });
     if (got <= 0) return false; // EIO: nobody has the other side open any more
-    const auto written = os::write_all(STDOUT_FILENO, {buffer.data(), static_cast<std::size_t>(got)}, "standard output");
+    const auto written =
+        os::write_all(STDOUT_FILENO, {buffer.data(), static_cast<std::size_t>(got)}, "standard output");
     return written.has_value();
 }
 
@@ -60,8 +61,8 @@ Result<> TerminalBridge::add_to(os::EventLoop& loop)
 void TerminalBridge::resize()
 {
     // Without a terminal of our own there is no size to hand on.
-    if (const auto size = os::terminal_size(STDOUT_FILENO))
-        [[maybe_unused]] const auto set = os::set_terminal_size(terminal_, size->rows, size->columns);
+    if (const auto size = os::terminal_size(STDOUT_FILENO)) [[maybe_unused]]
+        const auto set = os::set_terminal_size(terminal_, size->rows, size->columns);
 }
 
 void TerminalBridge::drain()
@@ -74,7 +75,8 @@ void TerminalBridge::drain()
 Result<> check_terminal_wish(bool terminal, bool interactive)
 {
     if (terminal && interactive && ::isatty(STDIN_FILENO) != 1)
-        return fail(Error{ErrorKind::Invalid, "-it: standard input is not a terminal"}.hint("leave -t out to feed input from a file or pipe"));
+        return fail(Error{ErrorKind::Invalid, "-it: standard input is not a terminal"}.hint(
+            "leave -t out to feed input from a file or pipe"));
     return {};
 }
 

@@ -24,11 +24,11 @@ const char* word_of(const Result<os::CgroupLayout>& layout)
 }
 
 /// True when nothing that is required is missing.
-bool show_features()
+bool show_features(const std::string& state_directory)
 {
     std::printf("kernel %s, cgroups %s\n\n", os::kernel_release().c_str(), word_of(os::CgroupLayout::detect()));
     bool healthy = true;
-    for (const os::Feature& feature : os::probe_features()) {
+    for (const os::Feature& feature : os::probe_features(state_directory)) {
         const char* const mark = feature.available ? "ok     " : feature.required ? "MISSING" : "absent ";
         std::printf("%s  %-42s %s\n", mark, feature.name.c_str(), feature.needed_for.c_str());
         if (!feature.available) std::printf("         -> %s\n", feature.otherwise.c_str());
@@ -39,15 +39,16 @@ bool show_features()
 
 Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
 {
-    bool healthy = show_features();
-    const auto store = TRY(instance::InstanceStore::open(global.root));
-    auto leftovers = TRY(instance::find_leftovers(store, container_root));
+    const auto store = instance::InstanceStore::open(global.root);
+    bool healthy = show_features(store ? global.root : "/");
+    if (!store) return fail(store.error());
+    auto leftovers = TRY(instance::find_leftovers(*store, container_root));
     std::printf("\nleftovers of killed processes: %zu\n", leftovers.size());
     for (const auto& leftover : leftovers)
         std::printf("  %s: %s\n", leftover.what.c_str(), leftover.where.c_str());
     if (repair && !leftovers.empty()) {
-        TRY_DOING("repair", instance::remove_leftovers(store, container_root));
-        leftovers = TRY(instance::find_leftovers(store, container_root));
+        TRY_DOING("repair", instance::remove_leftovers(*store, container_root));
+        leftovers = TRY(instance::find_leftovers(*store, container_root));
         std::printf("repaired; left: %zu\n", leftovers.size());
     } else if (!leftovers.empty()) {
         std::puts("  -> remove them with: coppice doctor --repair");
@@ -70,7 +71,9 @@ void add_doctor(CLI::App& app, Command& chosen)
     command->add_option("--runtime-root", options->container_root, "State root of coppice-runtime to look into, too");
     command->footer("Exit status: 0 when all that is required is there and nothing is left over, else 1.");
     command->callback([options, &chosen] {
-        chosen = [options](const GlobalOptions& global) { return examine(options->repair, options->container_root, global); };
+        chosen = [options](const GlobalOptions& global) {
+            return examine(options->repair, options->container_root, global);
+        };
     });
 }
 

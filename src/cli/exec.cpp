@@ -36,7 +36,8 @@ Result<int> attend(os::Process& child, os::Fd terminal, bool interactive)
     TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
         while (const int signal = signals.next()) {
             if (signal == SIGWINCH && bridge) bridge->resize();
-            if (signal != SIGWINCH) [[maybe_unused]] const auto sent = child.send(signal); // it may just have ended
+            if (signal != SIGWINCH) [[maybe_unused]]
+                const auto sent = child.send(signal); // it may just have ended
         }
     }));
     TRY(loop.add(child.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));
@@ -47,13 +48,22 @@ Result<int> attend(os::Process& child, os::Fd terminal, bool interactive)
 
 Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
 {
-    if (options.command.empty()) return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see: coppice exec --help"));
+    if (options.command.empty())
+        return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see: coppice exec --help"));
     TRY(check_terminal_wish(options.terminal, options.interactive));
     const auto store = TRY(instance::InstanceStore::open(global.root));
     if (!TRY(store.is_running(options.name)))
-        return fail(Error{ErrorKind::Conflict, cat("instance ", options.name, " is not running")}.hint("see: coppice ps -a"));
-    runtime::ExecRequest request{.id = options.name, .process = {}, .args = options.command, .extra_env = options.env,
-                                 .cwd = {}, .user = {}, .terminal = options.terminal, .extra_capabilities = {}, .console = {},
+        return fail(
+            Error{ErrorKind::Conflict, cat("instance ", options.name, " is not running")}.hint("see: coppice ps -a"));
+    runtime::ExecRequest request{.id = options.name,
+                                 .process = {},
+                                 .args = options.command,
+                                 .extra_env = options.env,
+                                 .cwd = {},
+                                 .user = {},
+                                 .terminal = options.terminal,
+                                 .extra_capabilities = {},
+                                 .console = {},
                                  .pid_file = {}};
     if (!options.workdir.empty()) request.cwd = options.workdir;
     if (!options.user.empty()) request.user = options.user;

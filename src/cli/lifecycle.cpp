@@ -4,8 +4,8 @@
 #include "coppice/runtime/container.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
 #include <ctime>
 #include <functional>
 #include <memory>
@@ -39,7 +39,8 @@ Result<> stop(const instance::InstanceStore& store, const std::string& name, int
     const auto send = [&](int number) -> Result<> {
         auto sent = runtime::kill(runtime, name, number, false);
         // Ended or still coming to be: the wait below tells.
-        if (!sent && (sent.error().kind() == ErrorKind::NotFound || sent.error().kind() == ErrorKind::Conflict)) return {};
+        if (!sent && (sent.error().kind() == ErrorKind::NotFound || sent.error().kind() == ErrorKind::Conflict))
+            return {};
         return sent;
     };
     if (patience_seconds > 0) {
@@ -94,7 +95,8 @@ void add_stop(CLI::App& app, Command& chosen)
     auto options = std::make_shared<Options>();
     CLI::App* const command = app.add_subcommand("stop", "Stop instances: first politely, then by force");
     command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
-    command->add_option("-t,--time", options->seconds, "Seconds to wait before SIGKILL (default: 10)")->check(CLI::Range(0L, 86400L));
+    command->add_option("-t,--time", options->seconds, "Seconds to wait before SIGKILL (default: 10)")
+        ->check(CLI::Range(0L, 86400L));
     command->add_option("-s,--signal", options->signal, "Signal to ask with (default: TERM)");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {

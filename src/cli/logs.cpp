@@ -36,7 +36,7 @@ Result<std::optional<os::Fd>> open_log(const os::Fd& directory, const char* name
 
 Result<bool> was_rotated(const os::Fd& directory, const os::Fd& file)
 {
-    struct stat ours {};
+    struct stat ours{};
     if (::fstat(file.get(), &ours) < 0) return fail_os(errno, "stat the log");
     const auto current = TRY(os::find_status(directory.get(), instance::kLogName, false));
     return current && current->st_ino != ours.st_ino;

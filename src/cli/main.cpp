@@ -4,8 +4,8 @@
 #include "coppice/os/executable.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
 #include <string_view>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -46,7 +46,8 @@ int main(int argc, char** argv)
     app.add_option("--root", global.root, "Where instances are kept (default: /var/lib/coppice)");
     app.set_version_flag("--version", "coppice version " COPPICE_VERSION);
     app.require_subcommand(1);
-    for (auto* const add : {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm, cli::add_doctor})
+    for (auto* const add :
+         {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm, cli::add_doctor})
         add(app, chosen);
 
     // The first "--" ends our own part of the line; what stands behind it is the instance's and not for our parser.

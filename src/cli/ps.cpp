@@ -27,7 +27,8 @@ std::string pid_of(const instance::InstanceStore& store, const std::string& name
 {
     const auto root = store.runtime_root();
     const auto directory = root ? root->find(name) : Result<runtime::ContainerDirectory>{std::unexpect, root.error()};
-    const auto record = directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
+    const auto record =
+        directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
     return record && record->pid > 0 ? cat(record->pid) : "";
 }
 
@@ -46,8 +47,9 @@ Result<int> list(const PsOptions& options, const GlobalOptions& global)
             std::puts(name.c_str());
             continue;
         }
-        const std::string status =
-            *running ? "running" : config->exit_status ? cat("exited ", *config->exit_status) : "stopped";
+        const std::string status = *running              ? "running"
+                                   : config->exit_status ? cat("exited ", *config->exit_status)
+                                                         : "stopped";
         table.add({name, status, std::string{instance::to_word(config->mode)}, *running ? pid_of(store, name) : "",
                    config->started, config->root, joined(config->command)});
     }
@@ -64,9 +66,8 @@ void add_ps(CLI::App& app, Command& chosen)
     command->add_flag("-a,--all", options->all, "Stopped ones too");
     command->add_flag("-q,--quiet", options->quiet, "Names only");
     command->add_option("--format", options->format, "table, json or csv");
-    command->callback([options, &chosen] {
-        chosen = [options](const GlobalOptions& global) { return list(*options, global); };
-    });
+    command->callback(
+        [options, &chosen] { chosen = [options](const GlobalOptions& global) { return list(*options, global); }; });
 }
 
 } // namespace coppice::cli

@@ -63,7 +63,8 @@ Result<instance::InstanceConfig> config_of(const RunOptions& options)
         if (auto entry = TRY(environment_entry(text)); !entry.empty()) config.env.push_back(std::move(entry));
     for (const std::string& text : options.volumes)
         config.volumes.push_back(TRY(instance::parse_volume(text)));
-    if (!options.workdir.starts_with('/')) return fail(ErrorKind::Invalid, cat("-w ", options.workdir, ": must be an absolute path"));
+    if (!options.workdir.starts_with('/'))
+        return fail(ErrorKind::Invalid, cat("-w ", options.workdir, ": must be an absolute path"));
     config.workdir = options.workdir;
     config.user = options.user;
     if (options.hostname.size() > 64) return fail(ErrorKind::Invalid, "--hostname: longer than 64 bytes");
@@ -73,8 +74,10 @@ Result<instance::InstanceConfig> config_of(const RunOptions& options)
         constexpr std::uint64_t kLeast = 4U << 20; // below this not even a shell starts
         config.memory_bytes = TRY_DOING("--memory", parse_bytes(options.memory));
         if (*config.memory_bytes < kLeast)
-            return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": at least ", format_bytes(kLeast), " are needed"));
-        if (*config.memory_bytes > INT64_MAX / 2) return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": too much"));
+            return fail(ErrorKind::Invalid,
+                        cat("--memory ", options.memory, ": at least ", format_bytes(kLeast), " are needed"));
+        if (*config.memory_bytes > INT64_MAX / 2)
+            return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": too much"));
     }
     if (!options.cpus.empty()) {
         config.millicpus = TRY_DOING("--cpus", parse_millicpus(options.cpus));
@@ -95,7 +98,8 @@ Result<int> attend(instance::RunningInstance& running, const RunOptions& options
     TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
         while (const int signal = signals.next()) {
             if (signal == SIGWINCH && bridge) bridge->resize();
-            if (signal != SIGWINCH) [[maybe_unused]] const auto sent = running.send(signal); // it may just have ended
+            if (signal != SIGWINCH) [[maybe_unused]]
+                const auto sent = running.send(signal); // it may just have ended
         }
     }));
     Result<std::optional<instance::RunningInstance::End>> end;
@@ -122,7 +126,8 @@ Result<> close_input()
 Result<int> run(const RunOptions& options, const GlobalOptions& global)
 {
     if (::geteuid() != 0)
-        return fail(Error{ErrorKind::Denied, "running an instance needs root rights"}.hint("run it as root, for example with sudo"));
+        return fail(Error{ErrorKind::Denied, "running an instance needs root rights"}.hint(
+            "run it as root, for example with sudo"));
     if (options.detached && options.interactive)
         return fail(ErrorKind::Invalid, "-d and -i do not go together: nobody is there to give input");
     if (!options.detached) TRY(check_terminal_wish(options.terminal, options.interactive));
@@ -131,7 +136,8 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
     // Before anything starts, so that no signal is lost between its start and our readiness to hand signals on.
     const auto signals = TRY(forwarded_signals());
     if (!options.interactive && !options.terminal) TRY(close_input());
-    auto running = TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));
+    auto running =
+        TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));
     if (!options.detached) return attend(running, options, signals);
     TRY(running.detach());
     std::puts(config.name.c_str());
@@ -144,11 +150,16 @@ void add_run(CLI::App& app, Command& chosen)
 {
     auto options = std::make_shared<RunOptions>();
     CLI::App* const command = app.add_subcommand("run", "Start an instance on a root and run a command in it");
-    command->add_option("root", options->root, "Directory or EROFS image file: shared, never written to")->type_name("ROOT")->required();
+    command->add_option("root", options->root, "Directory or EROFS image file: shared, never written to")
+        ->type_name("ROOT")
+        ->required();
     command->add_flag("--rm", options->remove, "Leave nothing of the instance behind when it stops");
-    command->add_option("--name", options->name, "Name; default: i- and eight digits. A stopped instance of this name starts again");
-    command->add_option("--mode", options->mode, "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)");
-    command->add_flag("-d,--detach", options->detached, "Run in the background; print the name; output goes to `coppice logs`");
+    command->add_option("--name", options->name,
+                        "Name; default: i- and eight digits. A stopped instance of this name starts again");
+    command->add_option("--mode", options->mode,
+                        "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)");
+    command->add_flag("-d,--detach", options->detached,
+                      "Run in the background; print the name; output goes to `coppice logs`");
     command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
     command->add_flag("-t,--tty", options->terminal, "Give it a terminal");
     command->add_option("-m,--memory", options->memory, "Memory limit, for example 64m or 1.5g; swap as much again");
@@ -158,14 +169,16 @@ void add_run(CLI::App& app, Command& chosen)
     command->add_option("--hostname", options->hostname, "Host name inside (default: the name)");
     command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
         ->allow_extra_args(false);
-    command->add_option("-v,--volume", options->volumes, "SOURCE:DESTINATION[:ro], a directory or file of the host inside")
+    command
+        ->add_option("-v,--volume", options->volumes, "SOURCE:DESTINATION[:ro], a directory or file of the host inside")
         ->allow_extra_args(false);
     command->add_option("-w,--workdir", options->workdir, "Working directory inside (default: /)");
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)");
     command->prefix_command();
-    command->footer("Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
-                    "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
-                    "126 when the command cannot be executed, 127 when it does not exist.");
+    command->footer(
+        "Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
+        "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
+        "126 when the command cannot be executed, 127 when it does not exist.");
     command->callback([command, options, &chosen] {
         chosen = [command, options](const GlobalOptions& global) {
             options->command = command_of(command->remaining(), global);

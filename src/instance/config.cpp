@@ -22,12 +22,12 @@ Result<Mode> parse_mode(std::string_view word)
 
 std::string to_json(const InstanceConfig& config)
 {
-    nlohmann::ordered_json document{{"name", config.name},         {"root", config.root},
+    nlohmann::ordered_json document{{"name", config.name},          {"root", config.root},
                                     {"mode", to_word(config.mode)}, {"removeAtEnd", config.remove_at_end},
-                                    {"command", config.command},   {"env", config.env},
-                                    {"workdir", config.workdir},   {"user", config.user},
-                                    {"hostname", config.hostname}, {"terminal", config.terminal},
-                                    {"created", config.created},   {"started", config.started}};
+                                    {"command", config.command},    {"env", config.env},
+                                    {"workdir", config.workdir},    {"user", config.user},
+                                    {"hostname", config.hostname},  {"terminal", config.terminal},
+                                    {"created", config.created},    {"started", config.started}};
     if (config.memory_bytes) document["memoryBytes"] = *config.memory_bytes;
     if (config.millicpus) document["millicpus"] = *config.millicpus;
     if (config.pids) document["pids"] = *config.pids;
@@ -57,10 +57,12 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     config.terminal = TRY(node.boolean_or("terminal", false));
     config.created = TRY(node.text_or("created", ""));
     config.started = TRY(node.text_or("started", ""));
-    if (const auto bytes = TRY(node.find_integer("memoryBytes", 1))) config.memory_bytes = static_cast<std::uint64_t>(*bytes);
+    if (const auto bytes = TRY(node.find_integer("memoryBytes", 1)))
+        config.memory_bytes = static_cast<std::uint64_t>(*bytes);
     if (const auto cpus = TRY(node.find_integer("millicpus", 1))) config.millicpus = static_cast<std::uint64_t>(*cpus);
     config.pids = TRY(node.find_integer("pids", -1));
-    if (const auto status = TRY(node.find_integer("exitStatus", 0, 255))) config.exit_status = static_cast<int>(*status);
+    if (const auto status = TRY(node.find_integer("exitStatus", 0, 255)))
+        config.exit_status = static_cast<int>(*status);
     TRY(node.each("volumes", [&config](const JsonNode& entry) -> Result<> {
         Volume volume;
         volume.source = TRY(TRY(entry.get("source")).text());
@@ -81,14 +83,16 @@ Result<Volume> parse_volume(std::string_view text)
     if (first == std::string_view::npos || first == 0) return wrong("no source and destination");
     const auto second = text.find(':', first + 1);
     Volume volume{.source = std::string{text.substr(0, first)},
-                  .destination = std::string{text.substr(first + 1, second == std::string_view::npos ? second : second - first - 1)},
+                  .destination = std::string{text.substr(
+                      first + 1, second == std::string_view::npos ? second : second - first - 1)},
                   .read_only = false};
     if (second != std::string_view::npos) {
         const auto option = text.substr(second + 1);
         if (option != "ro" && option != "rw") return wrong(cat("unknown option '", option, "'"));
         volume.read_only = option == "ro";
     }
-    if (!volume.destination.starts_with('/') || volume.destination == "/") return wrong("the destination must be an absolute path below /");
+    if (!volume.destination.starts_with('/') || volume.destination == "/")
+        return wrong("the destination must be an absolute path below /");
     char* const resolved = ::realpath(volume.source.c_str(), nullptr);
     if (resolved == nullptr) return fail_os(errno, cat("volume source ", volume.source));
     volume.source = resolved;

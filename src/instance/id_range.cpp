@@ -32,7 +32,8 @@ os::UserMapping IdRange::mapping() const
 IdRange::~IdRange()
 {
     // While the lock is held: whoever takes the name next makes a new file.
-    if (directory_.is_open()) [[maybe_unused]] const auto removed = os::remove_file(directory_.get(), cat(first_));
+    if (directory_.is_open()) [[maybe_unused]]
+        const auto removed = os::remove_file(directory_.get(), cat(first_));
 }
 
 } // namespace coppice::instance

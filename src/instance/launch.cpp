@@ -55,7 +55,8 @@ Result<RunningInstance> RunningInstance::start(const InstanceStore& store, const
     auto supervisor = TRY(spawn_supervisor(theirs, detached || config.terminal));
     theirs.reset();
     RunningInstance running{store, config.name, std::move(supervisor), std::move(ours)};
-    TRY(say(running.socket_, Say::Launch, to_text(Launch{.store_root = store.root(), .detached = detached, .config = config})));
+    TRY(say(running.socket_, Say::Launch,
+            to_text(Launch{.store_root = store.root(), .detached = detached, .config = config})));
     auto heard = TRY(hear(running.socket_));
     if (!heard) return fail(running.supervisor_died());
     if (heard->word == Say::Failed) {
@@ -65,6 +66,13 @@ Result<RunningInstance> RunningInstance::start(const InstanceStore& store, const
     COPPICE_CHECK(heard->word == Say::Started);
     running.terminal_ = std::move(heard->fd);
     return running;
+}
+
+RunningInstance::~RunningInstance()
+{
+    if (supervisor_.pid() <= 0) return;
+    socket_.reset(); // the supervisor takes this as the order to end and clean up; killing it would leave that to us
+    [[maybe_unused]] const auto status = supervisor_.wait();
 }
 
 Result<> RunningInstance::send(int signal) const { return say(socket_, Say::Signal, cat(signal)); }

@@ -69,12 +69,14 @@ void find_containers(const std::string& state_root, const std::set<std::string>&
             continue;
         }
         const auto directory = root->find(name);
-        const auto record = directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
+        const auto record =
+            directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
         if (record && !record->complete)
-            findings.push_back({{"remains of a killed creation of container " + name, path}, [state_root, name]() -> Result<> {
-                                    const auto again = TRY(runtime::StateRoot::open(state_root));
-                                    return runtime::remove(again, name, true);
-                                }});
+            findings.push_back(
+                {{"remains of a killed creation of container " + name, path}, [state_root, name]() -> Result<> {
+                     const auto again = TRY(runtime::StateRoot::open(state_root));
+                     return runtime::remove(again, name, true);
+                 }});
     }
 }
 
@@ -86,7 +88,8 @@ void find_cgroups(const std::set<std::string>& known, std::vector<Finding>& find
     std::set<std::string> parents;
     if (!layout->v2_mount().empty()) parents.insert(layout->v2_directory("/coppice"));
     for (const char* const controller : {"memory", "cpu", "pids", "cpuset", "devices"})
-        if (const auto directory = layout->v1_directory(controller, "/coppice"); !directory.empty()) parents.insert(directory);
+        if (const auto directory = layout->v1_directory(controller, "/coppice"); !directory.empty())
+            parents.insert(directory);
     for (const std::string& parent : parents) {
         const auto names = os::list_directory(os::kCwd, parent);
         if (!names) continue;
@@ -103,7 +106,8 @@ void find_cgroups(const std::set<std::string>& known, std::vector<Finding>& find
             findings.push_back({{"cgroup of nobody", path}, [paths] { return os::remove_cgroup(paths); }});
         }
         if (!any_child)
-            findings.push_back({{"empty cgroup", parent}, [parent] { return os::remove_cgroup({.v2 = parent, .v1 = {}}); }});
+            findings.push_back(
+                {{"empty cgroup", parent}, [parent] { return os::remove_cgroup({.v2 = parent, .v1 = {}}); }});
     }
 }
 
@@ -134,7 +138,8 @@ std::vector<Finding> find_all(const InstanceStore& store, const std::string& con
     const auto instance_names = store.list();
     find_instances(store, findings);
     find_containers(instance_containers,
-                    instance_names ? std::set<std::string>{instance_names->begin(), instance_names->end()} : std::set<std::string>{},
+                    instance_names ? std::set<std::string>{instance_names->begin(), instance_names->end()}
+                                   : std::set<std::string>{},
                     findings);
     find_containers(container_root, {}, findings);
     auto known = ids_in(instance_containers);

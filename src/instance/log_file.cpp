@@ -19,7 +19,7 @@ Result<os::Fd> open_log(int directory)
 Result<LogFile> LogFile::open(int directory)
 {
     auto file = TRY_DOING("log", open_log(directory));
-    struct stat status {};
+    struct stat status{};
     if (::fstat(file.get(), &status) < 0) return fail_os(errno, "stat the log");
     return LogFile{directory, std::move(file), static_cast<std::uint64_t>(status.st_size)};
 }

@@ -17,8 +17,8 @@ constexpr std::uint64_t kPeriodUs = 100'000;
 const std::vector<std::string>& default_capabilities()
 {
     static const std::vector<std::string> kCapabilities{
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER",  "CAP_FSETID",  "CAP_KILL",      "CAP_NET_BIND_SERVICE",
-        "CAP_SETFCAP", "CAP_SETGID",     "CAP_SETPCAP", "CAP_SETUID",  "CAP_SYS_CHROOT"};
+        "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FOWNER",  "CAP_FSETID", "CAP_KILL",      "CAP_NET_BIND_SERVICE",
+        "CAP_SETFCAP", "CAP_SETGID",       "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"};
     return kCapabilities;
 }
 
@@ -40,28 +40,48 @@ json process_of(const InstanceConfig& config)
             {"env", env},
             {"cwd", config.workdir},
             {"capabilities",
-             {{"bounding", default_capabilities()}, {"effective", default_capabilities()}, {"permitted", default_capabilities()}}}};
+             {{"bounding", default_capabilities()},
+              {"effective", default_capabilities()},
+              {"permitted", default_capabilities()}}}};
 }
 
 json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout)
 {
     json mounts = json::array({
         {{"destination", "/proc"}, {"type", "proc"}, {"source", "proc"}, {"options", {"nosuid", "noexec", "nodev"}}},
-        {{"destination", "/dev"}, {"type", "tmpfs"}, {"source", "tmpfs"}, {"options", {"nosuid", "strictatime", "mode=755", "size=65536k"}}},
-        {{"destination", "/dev/pts"}, {"type", "devpts"}, {"source", "devpts"},
+        {{"destination", "/dev"},
+         {"type", "tmpfs"},
+         {"source", "tmpfs"},
+         {"options", {"nosuid", "strictatime", "mode=755", "size=65536k"}}},
+        {{"destination", "/dev/pts"},
+         {"type", "devpts"},
+         {"source", "devpts"},
          {"options", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}}},
-        {{"destination", "/dev/shm"}, {"type", "tmpfs"}, {"source", "shm"},
+        {{"destination", "/dev/shm"},
+         {"type", "tmpfs"},
+         {"source", "shm"},
          {"options", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}}},
-        {{"destination", "/dev/mqueue"}, {"type", "mqueue"}, {"source", "mqueue"}, {"options", {"nosuid", "noexec", "nodev"}}},
-        {{"destination", "/sys"}, {"type", "sysfs"}, {"source", "sysfs"}, {"options", {"nosuid", "noexec", "nodev", "ro"}}},
+        {{"destination", "/dev/mqueue"},
+         {"type", "mqueue"},
+         {"source", "mqueue"},
+         {"options", {"nosuid", "noexec", "nodev"}}},
+        {{"destination", "/sys"},
+         {"type", "sysfs"},
+         {"source", "sysfs"},
+         {"options", {"nosuid", "noexec", "nodev", "ro"}}},
     });
     if (layout.mode() != os::CgroupMode::Legacy)
-        mounts.push_back({{"destination", "/sys/fs/cgroup"}, {"type", "cgroup2"}, {"source", "cgroup"},
+        mounts.push_back({{"destination", "/sys/fs/cgroup"},
+                          {"type", "cgroup2"},
+                          {"source", "cgroup"},
                           {"options", {"nosuid", "noexec", "nodev", "relatime", "ro"}}});
     for (const Volume& volume : config.volumes)
-        mounts.push_back({{"destination", volume.destination}, {"type", "bind"}, {"source", volume.source},
-                          // idmap: files keep their owners' numbers inside, whatever range the instance runs under
-                          {"options", {"rbind", "idmap", "ridmap", "nosuid", "nodev", volume.read_only ? "rro" : "rw"}}});
+        mounts.push_back(
+            {{"destination", volume.destination},
+             {"type", "bind"},
+             {"source", volume.source},
+             // idmap: files keep their owners' numbers inside, whatever range the instance runs under
+             {"options", {"rbind", "idmap", "ridmap", "nosuid", "nodev", volume.read_only ? "rro" : "rw"}}});
     return mounts;
 }
 
@@ -78,8 +98,7 @@ json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout)
     json resources{{"devices", json::array({{{"allow", false}, {"access", "rwm"}}})}};
     if (config.memory_bytes)
         resources["memory"] = {{"limit", *config.memory_bytes}, {"swap", *config.memory_bytes * 2}};
-    if (config.millicpus)
-        resources["cpu"] = {{"period", kPeriodUs}, {"quota", *config.millicpus * kPeriodUs / 1000}};
+    if (config.millicpus) resources["cpu"] = {{"period", kPeriodUs}, {"quota", *config.millicpus * kPeriodUs / 1000}};
     if (config.pids)
         resources["pids"] = {{"limit", *config.pids}};
     else if (can_limit_pids(layout))
@@ -97,7 +116,8 @@ json ranges_of(const os::IdMap& map)
 
 } // namespace
 
-std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping, const os::CgroupLayout& layout)
+std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
+                            const os::CgroupLayout& layout)
 {
     json namespaces = json::array();
     for (const char* const type : {"user", "pid", "mount", "network", "ipc", "uts", "cgroup"})

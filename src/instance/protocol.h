@@ -16,12 +16,12 @@ inline constexpr int kSupervisorSocket = 3;
 /// What starter and supervisor say to each other, one message each. The end of the connection is a message too: the
 /// other one has died, and the one that is left cleans up.
 enum class Say : char {
-    Launch = 'l',   ///< to the supervisor: text is a Launch
-    Started = 's',  ///< from it: the program runs; with a terminal, its descriptor
-    Failed = 'e',   ///< from it: text is an error
-    Ended = 'x',    ///< from it: text is the exit status and what there is to tell about it
-    Signal = 'k',   ///< to it: text is a signal's number for the instance
-    Detach = 'd',   ///< to it: the starter goes and the instance stays
+    Launch = 'l',  ///< to the supervisor: text is a Launch
+    Started = 's', ///< from it: the program runs; with a terminal, its descriptor
+    Failed = 'e',  ///< from it: text is an error
+    Ended = 'x',   ///< from it: text is the exit status and what there is to tell about it
+    Signal = 'k',  ///< to it: text is a signal's number for the instance
+    Detach = 'd',  ///< to it: the starter goes and the instance stays
 };
 
 struct Launch {

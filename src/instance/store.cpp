@@ -28,9 +28,16 @@ Error already_there(const std::string& name)
 Result<InstanceStore> InstanceStore::open(const std::string& root)
 {
     const std::string path = root + "/instances";
-    TRY_DOING("state directory", os::make_directories(root, 0711));
-    TRY_DOING("state directory", os::make_directories(path, 0700));
-    auto directory = TRY_DOING("state directory", os::open_at(os::kCwd, path, O_RDONLY | O_DIRECTORY));
+    const auto open_directory = [&]() -> Result<os::Fd> {
+        TRY(os::make_directories(root, 0711));
+        TRY(os::make_directories(path, 0700));
+        return os::open_at(os::kCwd, path, O_RDONLY | O_DIRECTORY);
+    };
+    auto opened = open_directory();
+    if (!opened)
+        return fail(
+            std::move(opened).error().with("state directory").hint("run as root, or choose another with --root"));
+    auto directory = *std::move(opened);
     return InstanceStore{root, std::move(directory)};
 }
 
@@ -44,14 +51,16 @@ Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) co
         auto directory = TRY(os::open_at(instances_.get(), temporary, O_RDONLY | O_DIRECTORY));
         auto lock = TRY(os::FileLock::take(directory.get(), kLock));
         TRY(write_config(directory, config));
-        if (::renameat2(instances_.get(), temporary.c_str(), instances_.get(), config.name.c_str(), RENAME_NOREPLACE) == 0)
+        if (::renameat2(instances_.get(), temporary.c_str(), instances_.get(), config.name.c_str(), RENAME_NOREPLACE) ==
+            0)
             return Held{std::move(directory), std::move(lock)};
         if (errno == EEXIST) return fail(already_there(config.name));
         return fail_os(errno, config.name);
     };
     auto held = fill();
     if (held) return held;
-    [[maybe_unused]] const auto removed = os::remove_tree(instances_.get(), temporary); // the first error is the one to tell
+    [[maybe_unused]] const auto removed =
+        os::remove_tree(instances_.get(), temporary); // the first error is the one to tell
     if (held.error().kind() == ErrorKind::Conflict) return held;
     return fail(std::move(held).error().with(cat("create instance ", config.name, " in ", root_)));
 }
@@ -70,7 +79,8 @@ Result<InstanceStore::Held> InstanceStore::hold(const std::string& name) const
     auto directory = TRY(find_directory(name));
     auto lock = TRY(os::FileLock::try_take(directory.get(), kLock));
     if (!lock)
-        return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(cat("stop it first: coppice stop ", name)));
+        return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(
+            cat("stop it first: coppice stop ", name)));
     return Held{std::move(directory), *std::move(lock)};
 }
 

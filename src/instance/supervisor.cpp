@@ -78,14 +78,16 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
     if (!held) return fail(std::move(held).error());
     const auto existing = TRY(store.read_config(wanted.name));
     const auto differs = [&](std::string_view what, std::string_view has) {
-        return fail(Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already with ", what, ' ', has)}.hint(
-            cat("choose another name, or remove it: coppice rm ", wanted.name)));
+        return fail(
+            Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already with ", what, ' ', has)}.hint(
+                cat("choose another name, or remove it: coppice rm ", wanted.name)));
     };
     if (existing.root != wanted.root) return differs("the root", existing.root);
     if (existing.mode != wanted.mode) return differs("the mode", to_word(existing.mode));
     if (wanted.remove_at_end)
-        return fail(Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already; --rm would delete its writes")}.hint(
-            "leave --rm out, or choose another name"));
+        return fail(
+            Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already; --rm would delete its writes")}
+                .hint("leave --rm out, or choose another name"));
     TRY(store.clean_up(*held, existing)); // whatever a killed run left
     wanted.created = existing.created;
     TRY(InstanceStore::write_config(held->directory, wanted));
@@ -119,7 +121,7 @@ private:
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
     std::optional<LogFile> log_;
-    os::Fd output_;  ///< of a detached instance: pipe's reading end or terminal's master
+    os::Fd output_; ///< of a detached instance: pipe's reading end or terminal's master
     os::Process init_;
     os::CgroupPaths cgroup_;
     bool detached_ = false; ///< the starter has taken its leave
@@ -202,7 +204,8 @@ void Supervisor::drain(const os::Fd& source)
         return;
     }
     // A full disk must not stop the instance: its output is lost, its work is not.
-    if (log_) [[maybe_unused]] const auto appended = log_->append({buffer.data(), static_cast<std::size_t>(got)});
+    if (log_) [[maybe_unused]]
+        const auto appended = log_->append({buffer.data(), static_cast<std::size_t>(got)});
 }
 
 Result<> Supervisor::watch(os::EventLoop& loop)
@@ -213,13 +216,14 @@ Result<> Supervisor::watch(os::EventLoop& loop)
         if (heard && *heard) {
             if ((*heard)->word == Say::Detach) detached_ = true;
             if ((*heard)->word == Say::Signal)
-                if (const auto signal = parse_integer((*heard)->text, 1, SIGRTMAX))
-                    [[maybe_unused]] const auto sent = init_.send(static_cast<int>(*signal)); // it may just have ended
+                if (const auto signal = parse_integer((*heard)->text, 1, SIGRTMAX)) [[maybe_unused]]
+                    const auto sent = init_.send(static_cast<int>(*signal)); // it may just have ended
             return;
         }
         loop.remove(socket_);
         // An attached instance ends with its starter, however that ended.
-        if (!detached_) [[maybe_unused]] const auto sent = init_.send(SIGKILL);
+        if (!detached_) [[maybe_unused]]
+            const auto sent = init_.send(SIGKILL);
     }));
     if (output_.is_open())
         TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) {
@@ -244,8 +248,8 @@ Result<Ended> Supervisor::finish()
     auto loop = TRY(os::EventLoop::make());
     const auto signals = TRY(os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT}));
     TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
-        while (const int signal = signals.next())
-            [[maybe_unused]] const auto sent = init_.send(signal);
+        while (const int signal = signals.next()) [[maybe_unused]]
+            const auto sent = init_.send(signal);
     }));
     TRY(watch(loop));
     TRY(loop.run());

@@ -76,7 +76,7 @@ Result<> collect_processes(const std::string& directory, std::vector<pid_t>& pid
     if (!text) {
         const int number = text.error().os_errno();
         if (number == ENOENT || number == ENODEV) return {}; // removed meanwhile
-        if (number != EOPNOTSUPP) return fail(text.error());  // a threaded cgroup: its root lists the processes
+        if (number != EOPNOTSUPP) return fail(text.error()); // a threaded cgroup: its root lists the processes
     } else {
         for (const auto line : split(*text, '\n'))
             if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
@@ -128,7 +128,8 @@ Result<> make_path(const std::string& directory)
     // Parents may be removed by somebody's clean-up between two of our steps: begin again a few times.
     for (int tries = 0;; ++tries) {
         auto made = make_directories(directory, 0755);
-        if (made || made.error().os_errno() != ENOENT || tries == 10) return with_context(std::move(made), "make cgroup");
+        if (made || made.error().os_errno() != ENOENT || tries == 10)
+            return with_context(std::move(made), "make cgroup");
     }
 }
 
@@ -243,7 +244,8 @@ Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& p
     if (!limits.unified.empty())
         return fail(ErrorKind::Unsupported, "limits given as cgroup v2 files need a host with cgroup v2 alone");
     auto wanted = v1_controllers_for(limits);
-    if (paths.v2.empty()) wanted.insert(wanted.end(), {"devices", "pids"}); // a legacy host has nothing else to count by
+    if (paths.v2.empty())
+        wanted.insert(wanted.end(), {"devices", "pids"}); // a legacy host has nothing else to count by
     for (const std::string& controller : wanted) {
         const std::string directory = layout.v1_directory(controller, path);
         if (directory.empty())
@@ -308,7 +310,8 @@ Result<> kill_cgroup(const CgroupPaths& paths)
         const auto pids = TRY(processes_in(paths));
         if (pids.empty()) return {};
         if (waited > kPatienceMs)
-            return fail(ErrorKind::Conflict, cat("processes in cgroup ", directory, " do not die (first pid ", pids.front(), ')'));
+            return fail(ErrorKind::Conflict,
+                        cat("processes in cgroup ", directory, " do not die (first pid ", pids.front(), ')'));
         if (!at_once)
             for (const pid_t pid : pids)
                 ::kill(pid, SIGKILL);

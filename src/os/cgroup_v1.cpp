@@ -13,8 +13,7 @@ bool has_cpu(const CgroupLimits& limits) { return limits.cpu_quota_us || limits.
 
 Result<> apply_memory(const std::string& directory, const CgroupLimits& limits)
 {
-    if (limits.memory_bytes)
-        TRY(write_limit(directory, "memory.limit_in_bytes", cat(*limits.memory_bytes), "memory"));
+    if (limits.memory_bytes) TRY(write_limit(directory, "memory.limit_in_bytes", cat(*limits.memory_bytes), "memory"));
     if (limits.memory_low_bytes)
         TRY(write_limit(directory, "memory.soft_limit_in_bytes", cat(*limits.memory_low_bytes), "memory reservation"));
     if (limits.memory_swap_bytes && exists(kCwd, directory + "/memory.memsw.limit_in_bytes"))
@@ -25,22 +24,24 @@ Result<> apply_memory(const std::string& directory, const CgroupLimits& limits)
 Result<> apply_cpu(const std::string& directory, const CgroupLimits& limits)
 {
     if (limits.cpu_shares) TRY(write_limit(directory, "cpu.shares", cat(*limits.cpu_shares), "CPU shares"));
-    if (limits.cpu_period_us) TRY(write_limit(directory, "cpu.cfs_period_us", cat(*limits.cpu_period_us), "CPU period"));
+    if (limits.cpu_period_us)
+        TRY(write_limit(directory, "cpu.cfs_period_us", cat(*limits.cpu_period_us), "CPU period"));
     if (limits.cpu_quota_us) TRY(write_limit(directory, "cpu.cfs_quota_us", cat(*limits.cpu_quota_us), "CPU quota"));
     return {};
 }
 
-/// A new v1 cpuset is empty and takes no process until both of its lists are filled; what was not asked for comes
-/// from the directory above, which may be as new.
+/// A new v1 cpuset is empty, takes no process until both of its lists are filled, and allows no more than the one above
+/// it, which may be as new: an empty one gets the list of its parent, from the top down.
 Result<> fill_cpuset(const std::string& directory, const char* file, const std::optional<std::string>& wanted)
 {
-    if (wanted) return write_limit(directory, file, *wanted, file);
     const auto own = TRY(read_file(kCwd, cat(directory, '/', file), 4096));
-    if (own != "\n" && !own.empty()) return {};
-    const std::string parent = directory.substr(0, directory.find_last_of('/'));
-    TRY(fill_cpuset(parent, file, std::nullopt));
-    const auto inherited = TRY(read_file(kCwd, cat(parent, '/', file), 4096));
-    return write_limit(directory, file, inherited.substr(0, inherited.find('\n')), file);
+    if (own == "\n" || own.empty()) {
+        const std::string parent = directory.substr(0, directory.find_last_of('/'));
+        TRY(fill_cpuset(parent, file, std::nullopt));
+        const auto inherited = TRY(read_file(kCwd, cat(parent, '/', file), 4096));
+        if (!wanted) return write_limit(directory, file, inherited.substr(0, inherited.find('\n')), file);
+    }
+    return wanted ? write_limit(directory, file, *wanted, file) : Result<>{};
 }
 
 } // namespace

@@ -20,15 +20,15 @@ std::uint64_t weight_of_shares(std::uint64_t shares)
 
 Result<> apply_memory(const std::string& directory, const CgroupLimits& limits)
 {
-    if (limits.memory_bytes)
-        TRY(write_limit(directory, "memory.max", number_or_max(*limits.memory_bytes), "memory"));
+    if (limits.memory_bytes) TRY(write_limit(directory, "memory.max", number_or_max(*limits.memory_bytes), "memory"));
     if (limits.memory_low_bytes)
         TRY(write_limit(directory, "memory.low", number_or_max(*limits.memory_low_bytes), "memory reservation"));
     if (!limits.memory_swap_bytes) return {};
     const std::int64_t both = *limits.memory_swap_bytes;
     if (both >= 0 && (!limits.memory_bytes || *limits.memory_bytes < 0 || *limits.memory_bytes > both))
         return fail(ErrorKind::Invalid, "a limit of memory and swap together needs a memory limit not above it");
-    if (!exists(kCwd, directory + "/memory.swap.max")) return {}; // a kernel without swap accounting has no swap to limit
+    if (!exists(kCwd, directory + "/memory.swap.max"))
+        return {}; // a kernel without swap accounting has no swap to limit
     return write_limit(directory, "memory.swap.max", both < 0 ? "max" : cat(both - *limits.memory_bytes), "swap");
 }
 
@@ -71,11 +71,13 @@ Result<> enable_v2_controllers(const std::string& directory, const std::vector<s
             if (enabled.find(cat(' ', controller)) != std::string::npos) continue;
             const auto wrote = write_control(kCwd, *path + "/cgroup.subtree_control", cat('+', controller));
             if (wrote) continue;
-            Error error = Error::os(wrote.error().os_errno(), cat("switch the cgroup controller ", controller, " on in ", *path));
+            Error error =
+                Error::os(wrote.error().os_errno(), cat("switch the cgroup controller ", controller, " on in ", *path));
             if (wrote.error().os_errno() == EBUSY)
                 error = std::move(error).hint("processes sit in that cgroup itself; move them into a child of it");
             if (wrote.error().os_errno() == ENOENT)
-                error = std::move(error).as(ErrorKind::Unsupported).hint("the controller was not delegated to this cgroup");
+                error =
+                    std::move(error).as(ErrorKind::Unsupported).hint("the controller was not delegated to this cgroup");
             return fail(std::move(error));
         }
     }
@@ -88,9 +90,10 @@ Result<> apply_v2(const std::string& directory, const CgroupLimits& limits)
     if (limits.cpu_shares)
         TRY(write_limit(directory, "cpu.weight", cat(weight_of_shares(*limits.cpu_shares)), "CPU weight"));
     if (limits.cpu_quota_us || limits.cpu_period_us)
-        TRY(write_limit(directory, "cpu.max",
-                        cat(number_or_max(limits.cpu_quota_us.value_or(-1)), ' ', limits.cpu_period_us.value_or(100'000)),
-                        "CPU quota"));
+        TRY(write_limit(
+            directory, "cpu.max",
+            cat(number_or_max(limits.cpu_quota_us.value_or(-1)), ' ', limits.cpu_period_us.value_or(100'000)),
+            "CPU quota"));
     if (limits.cpuset_cpus) TRY(write_limit(directory, "cpuset.cpus", *limits.cpuset_cpus, "CPU set"));
     if (limits.cpuset_mems) TRY(write_limit(directory, "cpuset.mems", *limits.cpuset_mems, "memory node set"));
     if (limits.pids) TRY(write_limit(directory, "pids.max", number_or_max(*limits.pids), "processes"));

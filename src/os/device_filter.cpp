@@ -18,8 +18,11 @@ constexpr std::uint8_t kResult = BPF_REG_0, kContext = BPF_REG_1, kType = BPF_RE
 
 bpf_insn instruction(int code, std::uint8_t to, std::uint8_t from, std::int16_t offset, std::int32_t value)
 {
-    return {.code = static_cast<std::uint8_t>(code), .dst_reg = static_cast<std::uint8_t>(to & 0xf),
-            .src_reg = static_cast<std::uint8_t>(from & 0xf), .off = offset, .imm = value};
+    return {.code = static_cast<std::uint8_t>(code),
+            .dst_reg = static_cast<std::uint8_t>(to & 0xf),
+            .src_reg = static_cast<std::uint8_t>(from & 0xf),
+            .off = offset,
+            .imm = value};
 }
 
 bpf_insn load(std::uint8_t to, std::int16_t offset)
@@ -108,7 +111,9 @@ int bpf(int command, bpf_attr& attr) { return static_cast<int>(::syscall(SYS_bpf
 
 std::string to_v1_text(const DeviceRule& rule)
 {
-    const auto number = [](const std::optional<std::uint32_t>& value) { return value ? cat(*value) : std::string{"*"}; };
+    const auto number = [](const std::optional<std::uint32_t>& value) {
+        return value ? cat(*value) : std::string{"*"};
+    };
     return cat(rule.type, ' ', number(rule.major), ':', number(rule.minor), ' ', rule.access);
 }
 

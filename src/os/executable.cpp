@@ -29,7 +29,7 @@ Result<> execute_read_only(const Fd& program, char* const* argv, char* const* en
 Result<> protect_own_executable(char* const* argv, char* const* envp)
 {
     const auto own = TRY(open_at(kCwd, "/proc/self/exe", O_PATH));
-    struct statvfs status {};
+    struct statvfs status{};
     if (::fstatvfs(own.get(), &status) < 0) return fail_os(errno, "statvfs /proc/self/exe");
     if (status.f_flag & ST_RDONLY) return {};
     return with_context(execute_read_only(own, argv, envp), "protect the own program file");

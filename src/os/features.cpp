@@ -67,11 +67,12 @@ std::string kernel_release()
     return ::uname(&names) == 0 ? names.release : "unknown";
 }
 
-std::vector<Feature> probe_features()
+std::vector<Feature> probe_features(const std::string& state_directory)
 {
     const auto layout = CgroupLayout::detect();
     std::vector<Feature> features;
-    const auto add = [&](std::string name, bool available, bool required, std::string needed_for, std::string otherwise) {
+    const auto add = [&](std::string name, bool available, bool required, std::string needed_for,
+                         std::string otherwise) {
         features.push_back({std::move(name), available, required, std::move(needed_for), std::move(otherwise)});
     };
     add("root rights", ::geteuid() == 0, true, "namespaces, mounts, cgroups", "run it as root, for example with sudo");
@@ -82,11 +83,13 @@ std::vector<Feature> probe_features()
         true, "isolation", "needs root and a kernel with all namespaces");
     add("user namespaces", works_in_child(CLONE_NEWUSER, [] { return true; }), true, "isolation",
         "see /proc/sys/user/max_user_namespaces");
-    add("time namespaces", exists(kCwd, "/proc/self/ns/time"), false, "OCI time offsets", "such containers are refused");
-    add("id-mapped mounts", can_map_ids_of("/"), true, "instances without chown",
-        "needs Linux 5.19 and a root file system such as ext4, xfs or btrfs");
+    add("time namespaces", exists(kCwd, "/proc/self/ns/time"), false, "OCI time offsets",
+        "such containers are refused");
+    add("id-mapped mounts", can_map_ids_of(state_directory), true, "instances without chown",
+        cat("needs Linux 5.19, and ", state_directory, " on a file system such as ext4, xfs or btrfs"));
     add("overlayfs", has_file_system("overlay"), true, "copy-on-write layers", "load the kernel module 'overlay'");
-    add("EROFS", has_file_system("erofs"), false, "image files as ROOT", "load the kernel module 'erofs'; directories still work");
+    add("EROFS", has_file_system("erofs"), false, "image files as ROOT",
+        "load the kernel module 'erofs'; directories still work");
     add("loop devices", exists(kCwd, "/dev/loop-control"), false, "one page cache for all instances of an image file",
         "load the kernel module 'loop'; needed for image files below Linux 6.12");
     add("cgroup v2 hierarchy", layout && layout->mode() != CgroupMode::Legacy, false,
@@ -96,10 +99,11 @@ std::vector<Feature> probe_features()
         if (std::string_view{controller} == "memory") limits.memory_bytes = 1;
         if (std::string_view{controller} == "cpu") limits.cpu_quota_us = 1;
         if (std::string_view{controller} == "pids") limits.pids = 1;
-        add(cat("cgroup controller ", controller), layout && plan_cgroup(*layout, "/coppice-probe", limits).has_value(), false,
-            cat("limits of ", controller), "such limits are refused with an error");
+        add(cat("cgroup controller ", controller), layout && plan_cgroup(*layout, "/coppice-probe", limits).has_value(),
+            false, cat("limits of ", controller), "such limits are refused with an error");
     }
-    add("birth inside a cgroup (CLONE_INTO_CGROUP)", has_clone_into_cgroup(), true, "start without waiting", "needs Linux 5.7");
+    add("birth inside a cgroup (CLONE_INTO_CGROUP)", has_clone_into_cgroup(), true, "start without waiting",
+        "needs Linux 5.7");
     add("seccomp filters", has_seccomp_filter(), true, "system call filter", "needs CONFIG_SECCOMP_FILTER");
     return features;
 }

@@ -47,7 +47,8 @@ Result<Fd> create_component(const Fd& parent, const std::string& name, PathKind 
         if (::mkdirat(parent.get(), name.c_str(), 0755) < 0 && errno != EEXIST)
             return fail_os(errno, cat("create directory ", whole));
     } else {
-        const Fd created{::openat(parent.get(), name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644)};
+        const Fd created{
+            ::openat(parent.get(), name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644)};
         if (!created.is_open() && errno != EEXIST) return fail_os(errno, cat("create ", whole));
     }
     // Whoever swapped the new entry for a link meanwhile is refused here.
@@ -56,10 +57,11 @@ Result<Fd> create_component(const Fd& parent, const std::string& name, PathKind 
 
 Result<> check_kind(const Fd& found, PathKind kind, const std::string& path)
 {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(found.get(), &status) < 0) return fail_os(errno, cat("stat ", path));
     if (S_ISDIR(status.st_mode) == (kind == PathKind::Directory)) return {};
-    return fail(ErrorKind::Conflict, cat(path, kind == PathKind::Directory ? " is not a directory" : " is a directory"));
+    return fail(ErrorKind::Conflict,
+                cat(path, kind == PathKind::Directory ? " is not a directory" : " is a directory"));
 }
 
 } // namespace
@@ -116,7 +118,7 @@ Result<std::string> read_all(const Fd& file, std::size_t most, std::string_view 
 {
     std::string content;
     std::size_t used = 0;
-    struct stat status {};
+    struct stat status{};
     const bool sized = ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0;
     content.resize(sized ? static_cast<std::size_t>(status.st_size) + 1 : 4096); // + 1 so that the end is seen
     for (;;) {
@@ -187,7 +189,7 @@ Result<> make_directories(const std::string& path, mode_t mode)
         }
     }
     const int number = errno;
-    struct stat status {};
+    struct stat status{};
     if (number == EEXIST && ::stat(path.c_str(), &status) == 0) {
         if (S_ISDIR(status.st_mode)) return {};
         return fail(ErrorKind::Conflict, cat(path, " exists and is not a directory"));
@@ -220,7 +222,7 @@ Result<std::vector<std::string>> list_directory(int dir, const std::string& path
 
 Result<std::optional<struct stat>> find_status(int dir, const std::string& path, bool follow_links)
 {
-    struct stat status {};
+    struct stat status{};
     if (::fstatat(dir, path.c_str(), &status, follow_links ? 0 : AT_SYMLINK_NOFOLLOW) == 0)
         return std::optional<struct stat>{status};
     if (errno == ENOENT || errno == ENOTDIR) return std::optional<struct stat>{};

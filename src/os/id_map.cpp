@@ -37,7 +37,8 @@ std::string lines_of(const IdMap& map)
 Result<> check_id_map(const IdMap& map)
 {
     if (map.empty()) return fail(ErrorKind::Invalid, "an id mapping has no range");
-    if (map.size() > kMaxRanges) return fail(ErrorKind::Invalid, cat("an id mapping has more than ", kMaxRanges, " ranges"));
+    if (map.size() > kMaxRanges)
+        return fail(ErrorKind::Invalid, cat("an id mapping has more than ", kMaxRanges, " ranges"));
     std::vector<std::pair<std::uint64_t, std::uint64_t>> inside, outside;
     for (const IdMapping& range : map) {
         const std::uint64_t size = range.size;
@@ -55,7 +56,8 @@ Result<> check_id_map(const IdMap& map)
 std::optional<std::uint32_t> to_outside(const IdMap& map, std::uint32_t inside)
 {
     for (const IdMapping& range : map)
-        if (inside >= range.inside && inside - range.inside < range.size) return range.outside + (inside - range.inside);
+        if (inside >= range.inside && inside - range.inside < range.size)
+            return range.outside + (inside - range.inside);
     return std::nullopt;
 }
 

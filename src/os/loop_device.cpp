@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <linux/loop.h>
 #include <optional>
 #include <sys/file.h>
@@ -32,17 +33,27 @@ std::optional<Fd> open_if_over(const std::string& path, const struct stat& image
     return *std::move(device);
 }
 
+/// One finder or maker at a time per image, or two starts at once would each make a device of their own. Somebody else
+/// may hold a lock on the file for reasons of his own: then we go on without, at the price of a second device.
+Result<Fd> lock_for_a_moment(const Fd& image)
+{
+    auto locked = TRY(open_at(kCwd, path_of(image.get()), O_RDONLY)); // a description of our own: the lock goes with it
+    constexpr int kPatienceMs = 2'000;
+    for (int waited = 0; ::flock(locked.get(), LOCK_EX | LOCK_NB) < 0 && waited < kPatienceMs; ++waited) {
+        const timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
+    return locked;
+}
+
 } // namespace
 
 Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name)
 {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(image.get(), &status) < 0) return fail_os(errno, cat("stat ", name));
 
-    // One finder or maker at a time per image, or two starts at once would each make a device of their own. A file
-    // description of our own, so that the lock goes with it.
-    const auto locked = TRY(open_at(kCwd, path_of(image.get()), O_RDONLY));
-    if (retry_eintr([&] { return ::flock(locked.get(), LOCK_EX); }) < 0) return fail_os(errno, cat("lock ", name));
+    const auto locked = TRY(lock_for_a_moment(image));
 
     const auto control = open_at(kCwd, "/dev/loop-control", O_RDWR);
     if (!control)

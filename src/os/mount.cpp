@@ -123,7 +123,7 @@ Result<> detach_mount(int mount)
 
 Result<std::uint64_t> file_system_magic(int fd)
 {
-    struct statfs status {};
+    struct statfs status{};
     if (::fstatfs(fd, &status) < 0) return fail_os(errno, "statfs");
     return static_cast<std::uint64_t>(static_cast<unsigned long>(status.f_type));
 }

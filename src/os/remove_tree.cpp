@@ -34,7 +34,7 @@ Result<> remove_directory(int dir, const std::string& name, dev_t device, const 
     if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
     if (errno != ENOTEMPTY && errno != EEXIST) return fail_os(errno, cat("remove ", shown));
     auto opened = TRY(open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    struct stat status {};
+    struct stat status{};
     if (::fstat(opened.get(), &status) < 0) return fail_os(errno, cat("stat ", shown));
     if (status.st_dev != device)
         return fail(Error{ErrorKind::Conflict, cat("remove ", shown, ": another file system is mounted there")}.hint(

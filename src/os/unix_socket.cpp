@@ -37,9 +37,8 @@ Result<Fd> new_socket(int type)
 Result<> connect_to(const Fd& socket, const std::string& path, const std::string& shown)
 {
     const auto address = TRY(address_of(path));
-    if (retry_eintr([&] {
-            return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-        }) < 0) {
+    if (retry_eintr(
+            [&] { return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address); }) < 0) {
         Error error = Error::os(errno, cat("connect to ", shown));
         return fail(errno == ECONNREFUSED ? std::move(error).as(ErrorKind::Conflict) : std::move(error));
     }

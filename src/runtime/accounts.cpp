@@ -54,7 +54,7 @@ std::string Accounts::read(const char* path) const
 {
     const auto file = os::open_in_root(root_, path, O_RDONLY | O_NONBLOCK);
     if (!file) return {};
-    struct stat status {};
+    struct stat status{};
     if (::fstat(file->get(), &status) < 0 || !S_ISREG(status.st_mode)) return {};
     auto text = os::read_all(*file, kFileMaxBytes, path);
     return text ? *std::move(text) : std::string{};

@@ -10,9 +10,9 @@ Result<os::Fd> open_console_socket(const Console& console, bool terminal)
 {
     const bool given = !console.socket_path.empty() || console.socket_fd >= 0;
     if (terminal && !given)
-        return fail(ErrorKind::Invalid, "process.terminal is true but nobody takes the terminal: give --console-socket");
-    if (!terminal && given)
-        return fail(ErrorKind::Invalid, "a console socket is given but process.terminal is false");
+        return fail(ErrorKind::Invalid,
+                    "process.terminal is true but nobody takes the terminal: give --console-socket");
+    if (!terminal && given) return fail(ErrorKind::Invalid, "a console socket is given but process.terminal is false");
     if (!console.socket_path.empty()) return os::connect_stream(console.socket_path);
     if (console.socket_fd < 0) return os::Fd{};
     os::Fd copy{::fcntl(console.socket_fd, F_DUPFD_CLOEXEC, 3)};

@@ -76,7 +76,8 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.annotations = spec.annotations;
     record.nonce = random_hex(16);
     const std::string& path = spec.linux_part.cgroups_path;
-    record.cgroup = TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, spec.linux_part.limits));
+    record.cgroup =
+        TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, spec.linux_part.limits));
     TRY(refuse_cgroup_in_use(record.cgroup));
     auto rootfs = TRY(plan_rootfs(spec, std::move(layout)));
     auto namespaces = TRY(open_namespaces(spec.linux_part));
@@ -89,7 +90,8 @@ std::uint64_t birth_flags(const LinuxSpec& spec)
     std::uint64_t flags = 0;
     for (const NamespaceSpec& ns : spec.namespaces)
         // cgroup and time come later, from inside: the one when it is in its cgroup, the other when its clocks are set
-        if (ns.path.empty() && ns.flag != os::sys::kCloneNewCgroup && ns.flag != os::sys::kCloneNewTime) flags |= ns.flag;
+        if (ns.path.empty() && ns.flag != os::sys::kCloneNewCgroup && ns.flag != os::sys::kCloneNewTime)
+            flags |= ns.flag;
     return flags;
 }
 
@@ -150,9 +152,12 @@ Error died_silently(os::Process& init, const os::CgroupPaths& cgroup, const Erro
     if (error.kind() != ErrorKind::Gone) return told;
     const auto status = init.wait();
     if (os::oom_kills(cgroup).value_or(0) > 0)
-        return Error{ErrorKind::Unavailable, "the container was killed while it was set up: its memory limit is too low"}
+        return Error{ErrorKind::Unavailable,
+                     "the container was killed while it was set up: its memory limit is too low"}
             .hint("raise linux.resources.memory.limit");
-    if (status) told = Error{ErrorKind::Unavailable, cat("the container's init died while it was set up, status ", status->code)};
+    if (status)
+        told =
+            Error{ErrorKind::Unavailable, cat("the container's init died while it was set up, status ", status->code)};
     return told;
 }
 
@@ -173,9 +178,9 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
         TRY(channel.listen(word));
         if (word == Word::Ready) break;
         COPPICE_CHECK(word == Word::Hooks);
-        const std::string state = to_state_json(record, Status::Creating, false);
-        TRY(run_hooks(spec.hooks.prestart, "prestart", state));
-        TRY(run_hooks(spec.hooks.create_runtime, "createRuntime", state));
+        // The older hook has always been told "created".
+        TRY(run_hooks(spec.hooks.prestart, "prestart", to_state_json(record, Status::Created, false)));
+        TRY(run_hooks(spec.hooks.create_runtime, "createRuntime", to_state_json(record, Status::Creating, false)));
         TRY(channel.say(Word::Hooks));
     }
     const auto started = TRY(os::process_start_time(pid));
@@ -183,8 +188,7 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     record.start_time = *started;
     record.complete = true;
     TRY(directory.write_state(record));
-    if (request.pid_file)
-        TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(pid), 0644));
+    if (request.pid_file) TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(pid), 0644));
     std::string finish(1, static_cast<char>(filter.flags));
     finish += filter.program;
     return channel.say(Word::Finish, finish);
@@ -210,8 +214,12 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
     auto forked = TRY(clone_init(prepared, {.flags = birth_flags(linux_part), .cgroup = cgroup.get()}));
     if (forked.pid == 0) {
         guard.forget_in_child();
-        { const auto closed = std::move(ours); }
-        { const auto closed = std::move(made); } // the lock is the creator's
+        {
+            const auto closed = std::move(ours);
+        }
+        {
+            const auto closed = std::move(made);
+        } // the lock is the creator's
         const Channel channel{std::move(theirs)};
         InitContext context{.spec = spec,
                             .request = request,
@@ -245,7 +253,8 @@ Result<os::Process> create(const StateRoot& root, const Spec& spec, RootSource& 
         return fail(std::move(made).error());
     }
     auto init = make(root, spec, prepared, root_source, request, guard, *made);
-    if (!init) [[maybe_unused]] const auto undone = discard(root, prepared.record); // the first error is the one to tell
+    if (!init) [[maybe_unused]]
+        const auto undone = discard(root, prepared.record); // the first error is the one to tell
     guard.release();
     return init;
 }

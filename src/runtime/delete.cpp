@@ -57,12 +57,12 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
     const auto directory = TRY(root.find(id));
     const auto record = TRY(directory.read_state());
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
-    if (!record.complete || (!init && !all))
-        return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
+    if (!record.complete || (!init && !all)) return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
     if (!all) return init->send(signal);
     if (signal == SIGKILL) return os::kill_cgroup(record.cgroup);
     for (const pid_t pid : TRY(os::processes_in(record.cgroup)))
-        if (::kill(pid, signal) < 0 && errno != ESRCH) return fail_os(errno, cat("send signal ", signal, " to process ", pid));
+        if (::kill(pid, signal) < 0 && errno != ESRCH)
+            return fail_os(errno, cat("send signal ", signal, " to process ", pid));
     return {};
 }
 
@@ -80,15 +80,18 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force)
     }
     const auto status = TRY(status_of(*directory, *record));
     if (status == Status::Creating)
-        return fail(Error{ErrorKind::Conflict, cat("container ", id, " is being created")}.hint("wait for it to finish"));
+        return fail(
+            Error{ErrorKind::Conflict, cat("container ", id, " is being created")}.hint("wait for it to finish"));
     if (status == Status::Running && !force)
-        return fail(Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: running")}.hint(
-            "stop it first or use --force"));
+        return fail(
+            Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: running")}.hint(
+                "stop it first or use --force"));
     const auto config = directory->read_config();
     TRY(discard(root, *record));
     if (!config || config->find("\"poststop\"") == std::string::npos) return {};
     const auto spec = TRY(parse_spec(*config));
-    return run_hooks(spec.hooks.poststop, "poststop", to_state_json(*record, Status::Stopped, false));
+    run_late_hooks(spec.hooks.poststop, "poststop", to_state_json(*record, Status::Stopped, false));
+    return {};
 }
 
 } // namespace coppice::runtime

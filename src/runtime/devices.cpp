@@ -38,13 +38,13 @@ mode_t type_bits(char type) { return type == 'b' ? S_IFBLK : type == 'p' ? S_IFI
 
 Result<> check_is(int fd, const DeviceSpec& device)
 {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd, &status) < 0) return fail_os(errno, cat("stat ", device.path));
     const bool same = (status.st_mode & S_IFMT) == type_bits(device.type) &&
                       (device.type == 'p' || status.st_rdev == makedev(device.major, device.minor));
     if (!same)
-        return fail(ErrorKind::Conflict, cat(device.path, " exists and is not device ", std::string(1, device.type), ' ',
-                                             device.major, ':', device.minor));
+        return fail(ErrorKind::Conflict, cat(device.path, " exists and is not device ", std::string(1, device.type),
+                                             ' ', device.major, ':', device.minor));
     return {};
 }
 

@@ -49,7 +49,8 @@ Result<> join(const os::ProcessRef& init, std::uint64_t flags)
     TRY_DOING("enter the container", os::enter_namespaces_of(init.pidfd(), flags));
     if ((flags & CLONE_NEWUSER) == 0) return {};
     if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
-    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) return fail_os(errno, "become root of the user namespace");
+    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
+        return fail_os(errno, "become root of the user namespace");
     return {};
 }
 
@@ -124,7 +125,9 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     }
     auto forked = TRY(os::clone_process({.cgroup = cgroup.get()}));
     if (forked.pid == 0) {
-        { const auto closed = std::move(ours); }
+        {
+            const auto closed = std::move(ours);
+        }
         const Channel channel{std::move(theirs)};
         ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), process, filter, request, channel,
                            std::move(console_socket)));
@@ -139,8 +142,7 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     const auto answer = channel.listen(word);
     // The peer closed its end without a word: the program has been executed.
     if (!answer && answer.error().kind() != ErrorKind::Gone) return fail(answer.error());
-    if (request.pid_file)
-        TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(child.pid()), 0644));
+    if (request.pid_file) TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(child.pid()), 0644));
     return child;
 }
 

@@ -1,5 +1,6 @@
 #include "hooks.h"
 
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
@@ -39,7 +40,8 @@ Result<os::Fd> state_file(const std::string& state_json)
 Result<> run_hook(const Hook& hook, const std::string& state_json)
 {
     const auto input = TRY(state_file(state_json));
-    const auto args = pointers(hook.args.empty() ? std::vector{hook.path} : hook.args);
+    const auto& words = hook.args.empty() ? std::vector{hook.path} : hook.args; // lives as long as its name
+    const auto args = pointers(words);
     const auto env = pointers(hook.env);
     auto process = TRY(os::fork_process({}, [&] {
         os::reset_signals();
@@ -66,6 +68,13 @@ Result<> run_hooks(const std::vector<Hook>& hooks, const char* point, const std:
     for (const Hook& hook : hooks)
         TRY_DOING(cat(point, " hook"), run_hook(hook, state_json));
     return {};
+}
+
+void run_late_hooks(const std::vector<Hook>& hooks, const char* point, const std::string& state_json)
+{
+    for (const Hook& hook : hooks)
+        if (const auto ran = run_hook(hook, state_json); !ran)
+            log::warn("hooks", cat(point, " hook: ", ran.error().line()));
 }
 
 } // namespace coppice::runtime

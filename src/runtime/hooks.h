@@ -13,4 +13,8 @@ namespace coppice::runtime {
 /// Source: runtime-spec config.md "POSIX-platform Hooks"
 Result<> run_hooks(const std::vector<Hook>& hooks, const char* point, const std::string& state_json);
 
+/// The same for the hooks behind the start and the end of a container: there a failure is logged as a warning and the
+/// others still run, because what they report on has happened already.
+void run_late_hooks(const std::vector<Hook>& hooks, const char* point, const std::string& state_json);
+
 } // namespace coppice::runtime

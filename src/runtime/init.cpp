@@ -12,8 +12,8 @@
 #include <cerrno>
 #include <csignal>
 #include <grp.h>
-#include <sched.h>
 #include <linux/keyctl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -65,7 +65,8 @@ Result<> become_namespace_root(const LinuxSpec& spec)
     if (!os::to_outside(spec.mapping.uids, 0) || !os::to_outside(spec.mapping.gids, 0))
         return fail(ErrorKind::Unsupported, "linux.uidMappings: id 0 must be mapped");
     if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
-    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) return fail_os(errno, "become root of the user namespace");
+    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
+        return fail_os(errno, "become root of the user namespace");
     return {};
 }
 
@@ -141,6 +142,9 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
         context.console_socket.reset();
     }
     auto program = TRY(prepare_program(*spec.process));
+    // It is to outlive its creator, which may be gone before the next line runs. Should the creator be killed before it
+    // has said "finish", the end of the channel tells.
+    if (!context.request.dies_with_caller) TRY(os::die_with_parent(0));
     TRY(context.channel.say(Word::Ready));
     auto finish = TRY(context.channel.expect(Word::Finish));
     SeccompFilter filter{.program = {}, .flags = 0};
@@ -148,7 +152,6 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
         filter.flags = static_cast<unsigned char>(finish.bytes.front());
         filter.program = finish.bytes.substr(1);
     }
-    if (!context.request.dies_with_caller) TRY(os::die_with_parent(0)); // complete: it outlives its creator
     return std::pair{std::move(program), std::move(filter)};
 }
 

@@ -25,7 +25,7 @@ struct InitContext {
     os::Fd listener;       ///< where `start` will knock
     os::Fd console_socket; ///< open when there is a terminal
     std::vector<NamespaceToJoin> namespaces;
-    StateRecord record;    ///< for hooks that run inside
+    StateRecord record; ///< for hooks that run inside
 };
 
 /// The body of the container's init: sets the container up from inside, waits for `start`, executes the program.

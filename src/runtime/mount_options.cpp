@@ -1,7 +1,5 @@
 #include "mount_options.h"
 
-#include "coppice/base/text.h"
-
 #include <map>
 #include <string_view>
 #include <sys/mount.h>
@@ -50,9 +48,8 @@ struct Propagation {
 const std::map<std::string_view, Propagation>& propagation_flags()
 {
     static const std::map<std::string_view, Propagation> kFlags{
-        {"private", {MS_PRIVATE, false}},       {"rprivate", {MS_PRIVATE, true}},
-        {"slave", {MS_SLAVE, false}},           {"rslave", {MS_SLAVE, true}},
-        {"shared", {MS_SHARED, false}},         {"rshared", {MS_SHARED, true}},
+        {"private", {MS_PRIVATE, false}},       {"rprivate", {MS_PRIVATE, true}},       {"slave", {MS_SLAVE, false}},
+        {"rslave", {MS_SLAVE, true}},           {"shared", {MS_SHARED, false}},         {"rshared", {MS_SHARED, true}},
         {"unbindable", {MS_UNBINDABLE, false}}, {"runbindable", {MS_UNBINDABLE, true}},
     };
     return kFlags;
@@ -66,7 +63,7 @@ void apply(const Flag& flag, std::uint64_t& set, std::uint64_t& clear)
 
 } // namespace
 
-Result<MountOptions> parse_mount_options(const std::vector<std::string>& options, bool is_bind_type)
+MountOptions parse_mount_options(const std::vector<std::string>& options, bool is_bind_type)
 {
     MountOptions parsed;
     for (const std::string& option : options) {
@@ -101,8 +98,8 @@ Result<MountOptions> parse_mount_options(const std::vector<std::string>& options
         }
     }
     if (is_bind_type && !parsed.bind) parsed.bind = parsed.recursive_bind = true;
-    if (parsed.bind && !parsed.parameters.empty())
-        return fail(ErrorKind::Invalid, cat("'", parsed.parameters.front().first, "' is not an option of a bind mount"));
+    if (parsed.bind)
+        parsed.parameters.clear(); // options of a file system mean nothing to a bind mount; mount(2) says so
     return parsed;
 }
 

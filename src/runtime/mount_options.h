@@ -16,13 +16,13 @@ struct MountOptions {
     std::uint64_t recursive_set = 0, recursive_clear = 0; ///< of the r-forms such as "rro"
     std::uint64_t propagation = 0;                        ///< MS_*, 0: none asked for
     bool recursive_propagation = false;
-    bool copy_up = false;                                 ///< "tmpcopyup"
-    bool recursive_id_map = false;                        ///< "ridmap"
-    bool id_map = false;                                  ///< "idmap": with the container's own user namespace
-    os::FsParameters parameters;                          ///< the file system's own options
+    bool copy_up = false;          ///< "tmpcopyup"
+    bool recursive_id_map = false; ///< "ridmap"
+    bool id_map = false;           ///< "idmap": with the container's own user namespace
+    os::FsParameters parameters;   ///< the file system's own options
 };
 
-/// Errors: Invalid (an option for bind mounts that is neither generic nor known)
-Result<MountOptions> parse_mount_options(const std::vector<std::string>& options, bool is_bind_type);
+/// What is no option of mounts in general is taken for one of the file system: the kernel judges it.
+MountOptions parse_mount_options(const std::vector<std::string>& options, bool is_bind_type);
 
 } // namespace coppice::runtime

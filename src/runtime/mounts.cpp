@@ -25,15 +25,23 @@ bool shows_kernel(const std::string& type) { return type == "proc" || type == "s
 /// runtime or the container's programs believe a forged /proc.
 bool may_cover_in_proc(std::string_view destination)
 {
-    constexpr std::array<std::string_view, 11> kAllowed{
-        "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
-        "/proc/loadavg", "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled"};
+    constexpr std::array<std::string_view, 11> kAllowed{"/proc/cpuinfo",
+                                                        "/proc/diskstats",
+                                                        "/proc/meminfo",
+                                                        "/proc/stat",
+                                                        "/proc/swaps",
+                                                        "/proc/uptime",
+                                                        "/proc/loadavg",
+                                                        "/proc/slabinfo",
+                                                        "/proc/net/dev",
+                                                        "/proc/sys/kernel/ns_last_pid",
+                                                        "/proc/sys/crypto/fips_enabled"};
     return std::find(kAllowed.begin(), kAllowed.end(), destination) != kAllowed.end();
 }
 
 Result<> check_cover(int target, const std::string& destination)
 {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(target, &status) < 0) return fail_os(errno, cat("stat ", destination));
     const bool inside_proc = TRY(os::file_system_magic(target)) == os::kProcMagic && status.st_ino != 1;
     if (inside_proc && !may_cover_in_proc(destination))
@@ -43,8 +51,7 @@ Result<> check_cover(int target, const std::string& destination)
 
 Result<> apply_attributes(int mount, const MountOptions& options)
 {
-    if (options.set != 0 || options.clear != 0)
-        TRY(os::set_mount_attributes(mount, options.set, options.clear, false));
+    if (options.set != 0 || options.clear != 0) TRY(os::set_mount_attributes(mount, options.set, options.clear, false));
     if (options.recursive_set != 0 || options.recursive_clear != 0)
         TRY(os::set_mount_attributes(mount, options.recursive_set, options.recursive_clear, true));
     return {};
@@ -61,8 +68,10 @@ Result<os::Fd> open_bind_mount(const PlannedMount& planned, const std::string& b
     if (!mount) return fail(std::move(mount).error());
     // A copy of a shared mount is its peer: what the container mounts there would appear on the host. Slave unless
     // asked otherwise.
-    const std::uint64_t propagation = options.propagation != 0 ? options.propagation : static_cast<std::uint64_t>(MS_SLAVE);
-    TRY(os::set_mount_propagation(mount->get(), "", propagation, options.propagation == 0 || options.recursive_propagation));
+    const std::uint64_t propagation =
+        options.propagation != 0 ? options.propagation : static_cast<std::uint64_t>(MS_SLAVE);
+    TRY(os::set_mount_propagation(mount->get(), "", propagation,
+                                  options.propagation == 0 || options.recursive_propagation));
     TRY(apply_attributes(mount->get(), options));
     if (spec.mapping) {
         const auto ns = TRY(os::make_user_namespace(*spec.mapping));
@@ -87,16 +96,19 @@ Result<> fill_cgroup_view(int view, const os::CgroupLayout& layout, const MountO
         os::FsParameters selection;
         for (const std::string& option : hierarchy.options) {
             const auto equals = option.find('=');
-            selection.emplace_back(option.substr(0, equals), equals == std::string::npos ? "" : option.substr(equals + 1));
+            selection.emplace_back(option.substr(0, equals),
+                                   equals == std::string::npos ? "" : option.substr(equals + 1));
         }
         const auto mount = TRY(os::new_file_system("cgroup", selection, options.set));
         const auto target = TRY(os::make_in_root(view, hierarchy.name, os::PathKind::Directory));
         TRY(os::attach_mount(mount.get(), target.get(), ""));
         for (const std::string& option : hierarchy.options) // "cpu,cpuacct" is also found as "cpu" and "cpuacct"
-            if (hierarchy.options.size() > 1 && ::symlinkat(hierarchy.name.c_str(), view, option.c_str()) < 0 && errno != EEXIST)
+            if (hierarchy.options.size() > 1 && ::symlinkat(hierarchy.name.c_str(), view, option.c_str()) < 0 &&
+                errno != EEXIST)
                 return fail_os(errno, cat("link cgroup ", option));
     }
-    if (options.set & os::mount_attr::kReadOnly) TRY(os::set_mount_attributes(view, os::mount_attr::kReadOnly, 0, false));
+    if (options.set & os::mount_attr::kReadOnly)
+        TRY(os::set_mount_attributes(view, os::mount_attr::kReadOnly, 0, false));
     return {};
 }
 
@@ -110,18 +122,14 @@ Result<> make_mount(int root, const PlannedMount& planned, std::vector<os::Fd>& 
     auto kind = os::PathKind::Directory;
     if (options.bind) {
         mount = std::move(binds.at(next_bind++));
-        struct stat status {};
+        struct stat status{};
         if (::fstat(mount.get(), &status) < 0) return fail_os(errno, "stat a bind mount");
         if (!S_ISDIR(status.st_mode)) kind = os::PathKind::File;
     } else if (spec.type == "cgroup") {
         mount = TRY(new_cgroup_view(layout, options));
     } else {
         auto parameters = options.parameters;
-        if (spec.type == "mqueue" || spec.type == "sysfs" || spec.type == "proc" || spec.type == "cgroup2") {
-            // they have no source
-        } else if (!spec.source.empty()) {
-            parameters.emplace_back("source", spec.source);
-        }
+        if (!spec.source.empty()) parameters.emplace_back("source", spec.source); // shown in mountinfo
         mount = TRY(os::new_file_system(spec.type, parameters, options.set));
     }
     const auto target = TRY(os::make_in_root(root, spec.destination, kind, !shows_kernel(spec.type)));
@@ -139,13 +147,15 @@ Result<std::vector<PlannedMount>> plan_mounts(const Spec& spec)
 {
     std::vector<PlannedMount> plan;
     for (const MountSpec& mount : spec.mounts) {
-        auto options = TRY_DOING(cat("mount ", mount.destination), parse_mount_options(mount.options, mount.type == "bind"));
+        auto options = parse_mount_options(mount.options, mount.type == "bind");
         if (options.copy_up)
             return fail(ErrorKind::Unsupported, cat("mount ", mount.destination, ": tmpcopyup is not supported"));
         if (options.id_map && !mount.mapping && !spec.linux_part.has_new_namespace(CLONE_NEWUSER))
-            return fail(ErrorKind::Invalid, cat("mount ", mount.destination, ": idmap needs mappings or a user namespace"));
+            return fail(ErrorKind::Invalid,
+                        cat("mount ", mount.destination, ": idmap needs mappings or a user namespace"));
         if (mount.mapping && !options.bind)
-            return fail(ErrorKind::Unsupported, cat("mount ", mount.destination, ": only bind mounts can have mapped ids"));
+            return fail(ErrorKind::Unsupported,
+                        cat("mount ", mount.destination, ": only bind mounts can have mapped ids"));
         plan.push_back({.spec = &mount, .options = std::move(options), .is_cgroup = is_cgroup_type(mount.type)});
     }
     return plan;
@@ -157,8 +167,8 @@ Result<std::vector<os::Fd>> open_bind_mounts(const std::vector<PlannedMount>& pl
     std::vector<os::Fd> mounts;
     for (const PlannedMount& planned : plan)
         if (planned.options.bind)
-            mounts.push_back(TRY_DOING(cat("mount ", planned.spec->destination),
-                                       open_bind_mount(planned, bundle, user_namespace)));
+            mounts.push_back(
+                TRY_DOING(cat("mount ", planned.spec->destination), open_bind_mount(planned, bundle, user_namespace)));
     return mounts;
 }
 
@@ -187,7 +197,7 @@ Result<> mask_paths(const std::vector<std::string>& paths)
             if (target.error().kind() == ErrorKind::NotFound || target.error().os_errno() == ENOTDIR) continue;
             return fail(Error{target.error()}.with("mask"));
         }
-        struct stat status {};
+        struct stat status{};
         if (::fstat(target->get(), &status) < 0) return fail_os(errno, cat("mask ", path));
         if (S_ISDIR(status.st_mode)) {
             os::Fd cover;
@@ -223,7 +233,8 @@ Result<> make_paths_readonly(const std::vector<std::string>& paths)
             return fail(Error{target.error()}.with("make read-only"));
         }
         const auto cover = TRY_DOING(cat("make ", path, " read-only"), os::clone_mount(target->get(), "", true));
-        TRY_DOING(cat("make ", path, " read-only"), os::set_mount_attributes(cover.get(), os::mount_attr::kReadOnly, 0, true));
+        TRY_DOING(cat("make ", path, " read-only"),
+                  os::set_mount_attributes(cover.get(), os::mount_attr::kReadOnly, 0, true));
         TRY_DOING(cat("make ", path, " read-only"), os::attach_mount(cover.get(), target->get(), ""));
     }
     return {};
@@ -232,7 +243,7 @@ Result<> make_paths_readonly(const std::vector<std::string>& paths)
 Result<std::pair<std::uint64_t, bool>> parse_propagation(const std::string& word)
 {
     if (word.empty()) return std::pair{static_cast<std::uint64_t>(MS_PRIVATE), true};
-    const auto options = TRY(parse_mount_options({word}, false));
+    const auto options = parse_mount_options({word}, false);
     if (options.propagation == 0) return fail(ErrorKind::Invalid, cat("rootfsPropagation '", word, "' is unknown"));
     return std::pair{options.propagation, options.recursive_propagation};
 }

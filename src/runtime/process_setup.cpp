@@ -40,7 +40,7 @@ std::unexpected<Error> no_command(const std::string& name, int number)
 /// 0 when `path` is a file that somebody may execute, else the errno that execve would give.
 int why_not_executable(const std::string& path)
 {
-    struct stat status {};
+    struct stat status{};
     if (::stat(path.c_str(), &status) < 0) return errno;
     if (S_ISDIR(status.st_mode)) return EISDIR;
     return ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) < 0 ? errno : 0;
@@ -80,8 +80,10 @@ Result<> enter_directory(const std::string& path)
     }
     // A directory of the host that leaked in by a descriptor has no path here (CVE-2024-21626).
     std::string name(4096, '\0');
-    if (::syscall(SYS_getcwd, name.data(), name.size()) < 0) return fail_os(errno, cat("enter the working directory ", path));
-    if (name.front() != '/') return fail(ErrorKind::Denied, cat("the working directory ", path, " leads out of the container"));
+    if (::syscall(SYS_getcwd, name.data(), name.size()) < 0)
+        return fail_os(errno, cat("enter the working directory ", path));
+    if (name.front() != '/')
+        return fail(ErrorKind::Denied, cat("the working directory ", path, " leads out of the container"));
     return {};
 }
 
@@ -91,8 +93,10 @@ Result<> set_limits(const std::vector<Rlimit>& limits)
         const rlimit value{.rlim_cur = limit.soft, .rlim_max = limit.hard};
         if (::setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) < 0) {
             const int number = errno;
-            Error error = Error::os(number, cat("error setting rlimits: ", limit.name, ' ', limit.soft, ':', limit.hard));
-            if (number == EPERM) error = std::move(error).hint("raising a hard limit needs CAP_SYS_RESOURCE on this machine");
+            Error error =
+                Error::os(number, cat("error setting rlimits: ", limit.name, ' ', limit.soft, ':', limit.hard));
+            if (number == EPERM)
+                error = std::move(error).hint("raising a hard limit needs CAP_SYS_RESOURCE on this machine");
             return fail(std::move(error));
         }
     }
@@ -119,12 +123,14 @@ Result<> become_user(const User& user)
 
 Result<PreparedProgram> prepare_program(const ProcessSpec& process)
 {
-    PreparedProgram program{.path = {}, .env = process.env, .user = process.user};
+    PreparedProgram program{.path = {}, .env = process.env, .user = process.user, .capabilities = process.capabilities};
     const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
     const Accounts accounts{root.get()};
     if (!process.user.lookup.empty()) {
         program.user = TRY(accounts.find_user(process.user.lookup));
         program.user.umask = process.user.umask;
+        if (program.user.uid != 0) // an ordinary user has no rights but may gain them by set-uid programs, as always
+            program.capabilities = {.bounding = process.capabilities.bounding};
     }
     if (!find_variable(program.env, "HOME")) program.env.push_back(cat("HOME=", accounts.home_of(program.user.uid)));
     TRY(enter_directory(process.cwd));
@@ -135,30 +141,32 @@ Result<PreparedProgram> prepare_program(const ProcessSpec& process)
 Result<> execute(const ProcessSpec& process, const PreparedProgram& program, const SeccompFilter& filter,
                  unsigned keep_fds, bool dies_with_parent)
 {
-    TRY(set_limits(process.rlimits));
-    // Without no_new_privs only CAP_SYS_ADMIN may install a filter, and that may be among what is dropped next. The
-    // filter then sees our own last calls too; every sane one allows them.
-    if (!process.no_new_privileges) TRY(install_seccomp(filter));
-    TRY(os::limit_bounding_set(process.capabilities.bounding));
-    if (::prctl(PR_SET_KEEPCAPS, 1) < 0) return fail_os(errno, "keep capabilities");
-    TRY(become_user(program.user));
-    TRY(os::set_capabilities(process.capabilities));
-    if (program.user.umask) ::umask(*program.user.umask);
-    if (dies_with_parent) TRY(os::die_with_parent(SIGKILL)); // after the last change of credentials, which clears it
-    if (process.no_new_privileges) {
-        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_os(errno, "set no_new_privs");
-    }
-    os::reset_signals();
-    TRY(os::mark_cloexec_from(3 + keep_fds)); // whatever the caller had open: not for the container
-
-    std::vector<char*> args, env;
+    std::vector<char*> args;
+    std::vector<char*> env;
     for (const std::string& arg : process.args)
         args.push_back(const_cast<char*>(arg.c_str()));
     args.push_back(nullptr);
     for (const std::string& entry : program.env)
         env.push_back(const_cast<char*>(entry.c_str()));
     env.push_back(nullptr);
-    if (process.no_new_privileges) TRY(install_seccomp(filter));
+
+    TRY(set_limits(process.rlimits));
+    os::reset_signals();
+    TRY(os::mark_cloexec_from(3 + keep_fds)); // whatever the caller had open: not for the container
+    if (program.user.umask) ::umask(*program.user.umask);
+    // Without no_new_privs only CAP_SYS_ADMIN may install a filter, and that may be among what is dropped next. The
+    // filter then sees our own last calls, too: they are few, and every filter that lets programs change users allows
+    // them.
+    if (!process.no_new_privileges) TRY(install_seccomp(filter));
+    TRY(os::limit_bounding_set(program.capabilities.bounding));
+    if (::prctl(PR_SET_KEEPCAPS, 1) < 0) return fail_os(errno, "keep capabilities");
+    TRY(become_user(program.user));
+    TRY(os::set_capabilities(program.capabilities));
+    if (dies_with_parent) TRY(os::die_with_parent(SIGKILL)); // after the last change of credentials, which clears it
+    if (process.no_new_privileges) {
+        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_os(errno, "set no_new_privs");
+        TRY(install_seccomp(filter));
+    }
     ::execve(program.path.c_str(), args.data(), env.data());
     return no_command(process.args.front(), errno);
 }

@@ -12,6 +12,7 @@ struct PreparedProgram {
     std::string path; ///< as execve takes it
     std::vector<std::string> env;
     User user;
+    os::CapabilitySets capabilities;
 };
 
 /// Inside the container: finds the command along its PATH, looks user names up, completes the environment (HOME), and

@@ -29,7 +29,9 @@ Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout)
 {
     auto mounts = TRY(plan_mounts(spec));
     const auto propagation = TRY(parse_propagation(spec.linux_part.rootfs_propagation));
-    return RootfsPlan{.mounts = std::move(mounts), .devices = plan_devices(spec), .cgroup_layout = std::move(layout),
+    return RootfsPlan{.mounts = std::move(mounts),
+                      .devices = plan_devices(spec),
+                      .cgroup_layout = std::move(layout),
                       .propagation = propagation};
 }
 

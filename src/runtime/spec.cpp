@@ -35,15 +35,22 @@ Result<os::IdMap> parse_id_map(const JsonNode& parent, std::string_view key)
 
 Result<int> resource_number(const JsonNode& type)
 {
-    static const std::map<std::string, int, std::less<>> kResources{
-        {"RLIMIT_AS", RLIMIT_AS},           {"RLIMIT_CORE", RLIMIT_CORE},
-        {"RLIMIT_CPU", RLIMIT_CPU},         {"RLIMIT_DATA", RLIMIT_DATA},
-        {"RLIMIT_FSIZE", RLIMIT_FSIZE},     {"RLIMIT_LOCKS", RLIMIT_LOCKS},
-        {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK}, {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
-        {"RLIMIT_NICE", RLIMIT_NICE},       {"RLIMIT_NOFILE", RLIMIT_NOFILE},
-        {"RLIMIT_NPROC", RLIMIT_NPROC},     {"RLIMIT_RSS", RLIMIT_RSS},
-        {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},   {"RLIMIT_RTTIME", RLIMIT_RTTIME},
-        {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING}, {"RLIMIT_STACK", RLIMIT_STACK}};
+    static const std::map<std::string, int, std::less<>> kResources{{"RLIMIT_AS", RLIMIT_AS},
+                                                                    {"RLIMIT_CORE", RLIMIT_CORE},
+                                                                    {"RLIMIT_CPU", RLIMIT_CPU},
+                                                                    {"RLIMIT_DATA", RLIMIT_DATA},
+                                                                    {"RLIMIT_FSIZE", RLIMIT_FSIZE},
+                                                                    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
+                                                                    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
+                                                                    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
+                                                                    {"RLIMIT_NICE", RLIMIT_NICE},
+                                                                    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
+                                                                    {"RLIMIT_NPROC", RLIMIT_NPROC},
+                                                                    {"RLIMIT_RSS", RLIMIT_RSS},
+                                                                    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
+                                                                    {"RLIMIT_RTTIME", RLIMIT_RTTIME},
+                                                                    {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+                                                                    {"RLIMIT_STACK", RLIMIT_STACK}};
     const auto name = TRY(type.text());
     const auto found = kResources.find(name);
     if (found == kResources.end()) return fail(type.complain(cat("unknown resource '", name, "'")));
@@ -113,8 +120,7 @@ Result<MountSpec> parse_mount(const JsonNode& node)
 Result<> refuse_unsupported_process(const JsonNode& node)
 {
     for (const char* const key : {"scheduler", "ioPriority", "execCPUAffinity"})
-        if (TRY(node.find(key)))
-            return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
+        if (TRY(node.find(key))) return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
     for (const char* const key : {"selinuxLabel", "apparmorProfile"})
         if (const auto label = TRY(node.text_or(key, "")); !label.empty())
             return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
@@ -163,7 +169,8 @@ Result<ProcessSpec> parse_process_node(const JsonNode& node)
     if (const auto size = TRY(node.find("consoleSize"))) {
         const auto height = TRY(size->find_integer("height", 0, UINT16_MAX));
         const auto width = TRY(size->find_integer("width", 0, UINT16_MAX));
-        process.console_size = {static_cast<unsigned short>(height.value_or(0)), static_cast<unsigned short>(width.value_or(0))};
+        process.console_size = {static_cast<unsigned short>(height.value_or(0)),
+                                static_cast<unsigned short>(width.value_or(0))};
     }
     process.args = TRY(node.texts_or_none("args"));
     if (process.args.empty() || process.args.front().empty()) return fail(node.complain("args must name a command"));

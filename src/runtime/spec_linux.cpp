@@ -22,7 +22,8 @@ Result<DeviceSpec> parse_device(const JsonNode& node)
 {
     DeviceSpec device;
     const auto type = TRY(TRY(node.get("type")).text());
-    if (type != "c" && type != "b" && type != "u" && type != "p") return fail(node.complain("type must be c, b, u or p"));
+    if (type != "c" && type != "b" && type != "u" && type != "p")
+        return fail(node.complain("type must be c, b, u or p"));
     device.type = type == "u" ? 'c' : type.front();
     device.path = TRY(TRY(node.get("path")).text());
     if (!device.path.starts_with('/')) return fail(node.complain("the path must be absolute"));
@@ -82,7 +83,8 @@ Result<> parse_cpu(const JsonNode& node, os::CgroupLimits& limits)
 {
     if (const auto shares = TRY(limit_of(node, "shares", 0))) limits.cpu_shares = static_cast<std::uint64_t>(*shares);
     limits.cpu_quota_us = TRY(limit_of(node, "quota", -1));
-    if (const auto period = TRY(limit_of(node, "period", 0))) limits.cpu_period_us = static_cast<std::uint64_t>(*period);
+    if (const auto period = TRY(limit_of(node, "period", 0)))
+        limits.cpu_period_us = static_cast<std::uint64_t>(*period);
     if (const auto cpus = TRY(node.text_or("cpus", "")); !cpus.empty()) limits.cpuset_cpus = cpus;
     if (const auto mems = TRY(node.text_or("mems", "")); !mems.empty()) limits.cpuset_mems = mems;
     for (const char* const key : {"realtimeRuntime", "realtimePeriod", "idle", "burst"})
@@ -162,7 +164,8 @@ Result<std::map<std::string, TimeOffset>> parse_time_offsets(const JsonNode& nod
         if (clock != "monotonic" && clock != "boottime") return fail(value.complain("unknown clock"));
         TimeOffset offset;
         offset.seconds = TRY(value.find_integer("secs")).value_or(0);
-        offset.nanoseconds = static_cast<std::uint32_t>(TRY(value.find_integer("nanosecs", 0, 999'999'999)).value_or(0));
+        offset.nanoseconds =
+            static_cast<std::uint32_t>(TRY(value.find_integer("nanosecs", 0, 999'999'999)).value_or(0));
         offsets[clock] = offset;
         return {};
     }));

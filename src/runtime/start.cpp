@@ -37,7 +37,8 @@ Result<> start(const StateRoot& root, const std::string& id)
     const auto config = TRY(directory.read_config());
     if (config.find("\"poststart\"") == std::string::npos) return {}; // spare the parse where no hook can be
     const auto spec = TRY(parse_spec(config));
-    return run_hooks(spec.hooks.poststart, "poststart", to_state_json(record, Status::Running, false));
+    run_late_hooks(spec.hooks.poststart, "poststart", to_state_json(record, Status::Running, false));
+    return {};
 }
 
 } // namespace coppice::runtime

@@ -65,11 +65,19 @@ Result<StateRecord> ContainerDirectory::read_state() const
 
 Result<> ContainerDirectory::write_state(const StateRecord& record) const
 {
-    const nlohmann::json document{
-        {"id", record.id},           {"bundle", record.bundle},     {"ociVersion", record.oci_version},
-        {"pid", record.pid},         {"startTime", record.start_time}, {"created", record.created},
-        {"rootfs", record.root_path}, {"owner", record.owner},      {"complete", record.complete},
-        {"nonce", record.nonce},     {"cgroup", record.cgroup.v2}, {"cgroupV1", record.cgroup.v1}, {"annotations", record.annotations}};
+    const nlohmann::json document{{"id", record.id},
+                                  {"bundle", record.bundle},
+                                  {"ociVersion", record.oci_version},
+                                  {"pid", record.pid},
+                                  {"startTime", record.start_time},
+                                  {"created", record.created},
+                                  {"rootfs", record.root_path},
+                                  {"owner", record.owner},
+                                  {"complete", record.complete},
+                                  {"nonce", record.nonce},
+                                  {"cgroup", record.cgroup.v2},
+                                  {"cgroupV1", record.cgroup.v1},
+                                  {"annotations", record.annotations}};
     const auto text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return with_context(os::replace_file(fd_.get(), "state.json", text), cat("save the state of container ", id_));
 }
@@ -89,7 +97,7 @@ Result<StateRoot> StateRoot::open(const std::string& path)
 {
     TRY_DOING("state root", os::make_directories(path, 0700));
     auto fd = TRY_DOING("state root", os::open_at(os::kCwd, path, O_RDONLY | O_DIRECTORY));
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd.get(), &status) < 0) return fail_os(errno, cat("stat ", path));
     // State says whom to kill and what to remove: nobody else may have a say in it.
     if (status.st_uid != ::geteuid())

@@ -31,10 +31,12 @@ template <typename Value> Result<Value> look_up(const std::map<std::string_view,
 
 Result<std::uint32_t> action_of(const std::string& word, std::optional<unsigned> errno_ret)
 {
-    static const std::map<std::string_view, std::uint32_t> kActions{
-        {"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD},         {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
-        {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS}, {"SCMP_ACT_TRAP", SCMP_ACT_TRAP},
-        {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},              {"SCMP_ACT_LOG", SCMP_ACT_LOG}};
+    static const std::map<std::string_view, std::uint32_t> kActions{{"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD},
+                                                                    {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
+                                                                    {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS},
+                                                                    {"SCMP_ACT_TRAP", SCMP_ACT_TRAP},
+                                                                    {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},
+                                                                    {"SCMP_ACT_LOG", SCMP_ACT_LOG}};
     if (word == "SCMP_ACT_ERRNO") return SCMP_ACT_ERRNO(errno_ret.value_or(kDefaultErrno));
     if (word == "SCMP_ACT_TRACE") return SCMP_ACT_TRACE(errno_ret.value_or(kDefaultErrno));
     return look_up(kActions, word);
@@ -42,10 +44,13 @@ Result<std::uint32_t> action_of(const std::string& word, std::optional<unsigned>
 
 Result<scmp_arg_cmp> comparison_of(const SeccompArg& arg)
 {
-    static const std::map<std::string_view, scmp_compare> kOperators{
-        {"SCMP_CMP_NE", SCMP_CMP_NE}, {"SCMP_CMP_LT", SCMP_CMP_LT}, {"SCMP_CMP_LE", SCMP_CMP_LE},
-        {"SCMP_CMP_EQ", SCMP_CMP_EQ}, {"SCMP_CMP_GE", SCMP_CMP_GE}, {"SCMP_CMP_GT", SCMP_CMP_GT},
-        {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ}};
+    static const std::map<std::string_view, scmp_compare> kOperators{{"SCMP_CMP_NE", SCMP_CMP_NE},
+                                                                     {"SCMP_CMP_LT", SCMP_CMP_LT},
+                                                                     {"SCMP_CMP_LE", SCMP_CMP_LE},
+                                                                     {"SCMP_CMP_EQ", SCMP_CMP_EQ},
+                                                                     {"SCMP_CMP_GE", SCMP_CMP_GE},
+                                                                     {"SCMP_CMP_GT", SCMP_CMP_GT},
+                                                                     {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ}};
     const auto op = TRY(look_up(kOperators, arg.op));
     return scmp_arg_cmp{.arg = arg.index, .op = op, .datum_a = arg.value, .datum_b = arg.value_two};
 }
@@ -118,8 +123,9 @@ Result<std::string> compile(const SeccompSpec& spec)
 std::string describe(const SeccompSpec& spec)
 {
     const scmp_version* const version = ::seccomp_version();
-    std::string text = cat("libseccomp ", version->major, '.', version->minor, '.', version->micro, " arch ",
-                           ::seccomp_arch_native(), '\n', spec.default_action, ' ', spec.default_errno_ret.value_or(kDefaultErrno));
+    std::string text =
+        cat("libseccomp ", version->major, '.', version->minor, '.', version->micro, " arch ", ::seccomp_arch_native(),
+            '\n', spec.default_action, ' ', spec.default_errno_ret.value_or(kDefaultErrno));
     for (const std::string& word : spec.architectures)
         text += cat(' ', word);
     for (const SeccompRule& rule : spec.rules) {
@@ -148,7 +154,8 @@ Result<SeccompFilter> compile_seccomp(const SeccompSpec& spec, int cache)
 {
     SeccompFilter filter{.program = {}, .flags = TRY(flags_of(spec))};
     const std::string description = describe(spec);
-    const std::string name = cat(".seccomp-", hash_of(description)); // no container can have a name with this first byte
+    const std::string name =
+        cat(".seccomp-", hash_of(description)); // no container can have a name with this first byte
     const auto cached = os::read_file(cache, name, 1U << 20);
     if (cached && cached->starts_with(description)) {
         filter.program = cached->substr(description.size());
@@ -163,9 +170,8 @@ Result<SeccompFilter> compile_seccomp(const SeccompSpec& spec, int cache)
 Result<> install_seccomp(const SeccompFilter& filter)
 {
     if (filter.program.empty()) return {};
-    const sock_fprog program{
-        .len = static_cast<unsigned short>(filter.program.size() / sizeof(sock_filter)),
-        .filter = reinterpret_cast<sock_filter*>(const_cast<char*>(filter.program.data()))};
+    const sock_fprog program{.len = static_cast<unsigned short>(filter.program.size() / sizeof(sock_filter)),
+                             .filter = reinterpret_cast<sock_filter*>(const_cast<char*>(filter.program.data()))};
     if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter.flags, &program) < 0)
         return fail_os(errno, "install the system call filter");
     return {};

@@ -13,9 +13,9 @@ namespace coppice::runtime {
 
 namespace {
 
-constexpr std::array<std::string_view, 8> kIpcParameters{
-    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
-    "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"};
+constexpr std::array<std::string_view, 8> kIpcParameters{"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
+                                                         "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
+                                                         "kernel.shmmni", "kernel.shm_rmid_forced"};
 
 /// "net/ipv4/x" and "net.ipv4.x" are the same; a slash form is needed where a name itself holds a dot (eth0.1).
 std::string to_path(const std::string& name)
@@ -42,7 +42,8 @@ Result<> check_sysctls(const LinuxSpec& spec)
                          (dotted == "kernel.domainname" && spec.find_namespace(CLONE_NEWUTS) != nullptr);
         if (!own)
             return fail(ErrorKind::Invalid,
-                        cat("linux.sysctl: '", name, "' does not belong to a namespace of this container; it would change the host"));
+                        cat("linux.sysctl: '", name,
+                            "' does not belong to a namespace of this container; it would change the host"));
     }
     return {};
 }
@@ -52,7 +53,8 @@ Result<> write_sysctls(const LinuxSpec& spec)
     if (spec.sysctl.empty()) return {};
     const auto proc = TRY_DOING("sysctl", os::new_file_system("proc", {}, 0));
     for (const auto& [name, value] : spec.sysctl) {
-        const auto file = TRY_DOING("sysctl", os::open_in_root(proc.get(), cat("sys/", to_path(name)), O_WRONLY, 0, false));
+        const auto file =
+            TRY_DOING("sysctl", os::open_in_root(proc.get(), cat("sys/", to_path(name)), O_WRONLY, 0, false));
         TRY_DOING("sysctl", os::write_all(file.get(), value, name));
     }
     return {};

@@ -28,8 +28,7 @@ template <typename Number> Number little_endian(std::string_view bytes, std::siz
 Result<std::string> resolve(const std::string& path)
 {
     char* const resolved = ::realpath(path.c_str(), nullptr);
-    if (resolved == nullptr)
-        return fail(Error::os(errno, cat("root ", path)).hint(kHowToMakeOne));
+    if (resolved == nullptr) return fail(Error::os(errno, cat("root ", path)).hint(kHowToMakeOne));
     std::string absolute = resolved;
     std::free(resolved);
     return absolute;
@@ -45,7 +44,8 @@ Result<> check_image_file(const os::Fd& file, const struct stat& status, const s
     if (!superblock) return fail(Error{superblock.error()}.with(cat("root ", path)).hint(kHowToMakeOne));
     const std::uint64_t wanted = superblock->blocks * superblock->block_bytes;
     if (static_cast<std::uint64_t>(status.st_size) < wanted)
-        return fail(Error{ErrorKind::Corrupt, cat("root ", path, ": the image is cut short: ", status.st_size, " of ", wanted, " bytes")}
+        return fail(Error{ErrorKind::Corrupt,
+                          cat("root ", path, ": the image is cut short: ", status.st_size, " of ", wanted, " bytes")}
                         .hint("copy or build it again"));
     return {};
 }
@@ -67,11 +67,12 @@ Result<Image> Image::open(const std::string& path)
 {
     auto absolute = TRY(resolve(path));
     auto fd = TRY_DOING("root", os::open_at(os::kCwd, absolute, O_RDONLY | O_NONBLOCK)); // a FIFO must not hold us up
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd.get(), &status) < 0) return fail_os(errno, cat("root ", path));
     if (S_ISDIR(status.st_mode)) return Image{Kind::Directory, std::move(absolute), std::move(fd)};
     if (!S_ISREG(status.st_mode))
-        return fail(Error{ErrorKind::Invalid, cat("root ", path, ": neither a directory nor an EROFS image")}.hint(kHowToMakeOne));
+        return fail(Error{ErrorKind::Invalid, cat("root ", path, ": neither a directory nor an EROFS image")}.hint(
+            kHowToMakeOne));
     TRY(check_image_file(fd, status, path));
     return Image{Kind::Erofs, std::move(absolute), std::move(fd)};
 }
@@ -85,7 +86,8 @@ Result<os::Fd> Image::mount() const
         return mount;
     }
     const auto loop = os::LoopDevice::over(fd_, path_);
-    if (!loop && loop.error().kind() != ErrorKind::Unsupported) return fail(Error{loop.error()}.with(cat("root ", path_)));
+    if (!loop && loop.error().kind() != ErrorKind::Unsupported)
+        return fail(Error{loop.error()}.with(cat("root ", path_)));
     const std::string source = loop ? loop->path() : path_;
     auto mount = os::new_file_system("erofs", {{"source", source}, {"ro", ""}}, kAttributes);
     if (mount) return mount;

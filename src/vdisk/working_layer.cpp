@@ -30,7 +30,7 @@ Result<> ensure_directory(int dir, const char* name)
 /// The merged root directory shows the upper one's owner and mode: they must be the image's.
 Result<> copy_root_attributes(int image, int upper)
 {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(image, &status) < 0) return fail_os(errno, "stat the image's root directory");
     if (::fchown(upper, status.st_uid, status.st_gid) < 0 || ::fchmod(upper, status.st_mode & 07777) < 0)
         return fail_os(errno, "set up the working layer");

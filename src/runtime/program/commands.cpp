@@ -39,7 +39,8 @@ Result<Bundle> load_bundle(const std::string& path)
     if (resolved == nullptr) return fail_os(errno, cat("bundle ", path));
     Bundle bundle{.path = resolved, .config_text = {}, .spec = {}};
     std::free(resolved);
-    bundle.config_text = TRY_DOING("bundle", os::read_file(os::kCwd, bundle.path + "/config.json", runtime::kConfigMaxBytes));
+    bundle.config_text =
+        TRY_DOING("bundle", os::read_file(os::kCwd, bundle.path + "/config.json", runtime::kConfigMaxBytes));
     bundle.spec = TRY_DOING(cat("bundle ", bundle.path, ": config.json"), runtime::parse_spec(bundle.config_text));
     return bundle;
 }
@@ -62,15 +63,15 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
 /// Waits for a child and hands on every signal that is meant for it.
 Result<int> wait_forwarding(os::Process& child)
 {
-    const auto signals = TRY(
-        os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH}));
+    const auto signals =
+        TRY(os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH}));
     std::array<pollfd, 2> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
                                    {.fd = signals.fd().get(), .events = POLLIN, .revents = 0}}};
     for (;;) {
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for the container");
-        while (const int signal = signals.next())
-            [[maybe_unused]] const auto sent = child.send(signal); // it may have ended just now
+        while (const int signal = signals.next()) [[maybe_unused]]
+            const auto sent = child.send(signal); // it may have ended just now
         if (waiting[0].revents != 0) return TRY(child.wait()).code;
     }
 }
@@ -96,7 +97,8 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
 {
     const CommandOptions& chosen = options.command;
     if (chosen.arguments.empty())
-        return fail(Error{ErrorKind::Invalid, "exec takes a container id and a command"}.hint("see coppice-runtime exec --help"));
+        return fail(Error{ErrorKind::Invalid, "exec takes a container id and a command"}.hint(
+            "see coppice-runtime exec --help"));
     runtime::ExecRequest request{.id = chosen.arguments.front(),
                                  .process = {},
                                  .args = {chosen.arguments.begin() + 1, chosen.arguments.end()},
@@ -142,7 +144,8 @@ Result<int> list_containers(const Options& options, const StateRoot& root)
             continue;
         }
         const auto directory = root.find(id);
-        const auto record = directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
+        const auto record =
+            directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
         if (!record) continue; // deleted while we looked
         const auto status = TRY(runtime::status_of(*directory, *record));
         json += cat(json.empty() ? "" : ",", runtime::to_state_json(*record, status, false));
@@ -161,7 +164,8 @@ Result<int> kill_container(const Options& options, const StateRoot& root)
 {
     const auto& arguments = options.command.arguments;
     if (arguments.empty() || arguments.size() > 2)
-        return fail(Error{ErrorKind::Invalid, "kill takes a container id and a signal"}.hint("see coppice-runtime kill --help"));
+        return fail(Error{ErrorKind::Invalid, "kill takes a container id and a signal"}.hint(
+            "see coppice-runtime kill --help"));
     const int signal = TRY(os::parse_signal(arguments.size() == 2 ? arguments[1] : "TERM"));
     TRY(runtime::kill(root, arguments[0], signal, options.command.all));
     return 0;

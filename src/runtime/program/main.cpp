@@ -17,13 +17,14 @@ constexpr const char* kProgram = "coppice-runtime";
 int report(const coppice::Error& error, const coppice::runtime_program::GlobalOptions& options)
 {
     using namespace coppice;
-    log::configure(kProgram, STDERR_FILENO, options.log.empty() && options.log_json ? log::Format::Json : log::Format::Text,
-                   log::Level::Info);
+    log::configure(kProgram, STDERR_FILENO,
+                   options.log.empty() && options.log_json ? log::Format::Json : log::Format::Text, log::Level::Info);
     log::error("", error.line());
     if (!options.log.empty()) {
         const auto file = os::open_at(os::kCwd, options.log, O_WRONLY | O_CREAT | O_APPEND, 0644);
         if (file) {
-            log::configure(kProgram, file->get(), options.log_json ? log::Format::Json : log::Format::Text, log::Level::Info);
+            log::configure(kProgram, file->get(), options.log_json ? log::Format::Json : log::Format::Text,
+                           log::Level::Info);
             log::error("", error.line());
         } else {
             log::error("", file.error().line());
@@ -50,7 +51,8 @@ int main(int argc, char** argv)
     const std::string& command = options->command.command;
     // Only these put a process of ours where a container can reach it; the others need not pay for it.
     if (command == "create" || command == "run" || command == "exec") {
-        if (const auto safe = os::protect_own_executable(argv, environ); !safe) return report(safe.error(), options->global);
+        if (const auto safe = os::protect_own_executable(argv, environ); !safe)
+            return report(safe.error(), options->global);
         ::prctl(PR_SET_NAME, kProgram); // a program executed by descriptor is named after the descriptor
     }
     const auto status = runtime_program::run_command(*options);

@@ -14,8 +14,19 @@ namespace {
 
 // Options without a short form; values beyond any character.
 enum LongOption : int {
-    kRoot = 256, kLog, kLogFormat, kDebug, kBundle, kPidFile, kConsoleSocket, kPreserveFds, kNoNewKeyring, kKeep,
-    kProcess, kCwd, kCap, kNoNewPrivs, kSystemdCgroup,
+    OptRoot = 256,
+    OptLog,
+    OptLogFormat,
+    OptDebug,
+    OptPidFile,
+    OptConsoleSocket,
+    OptPreserveFds,
+    OptNoNewKeyring,
+    OptKeep,
+    OptCwd,
+    OptCap,
+    OptNoNewPrivs,
+    OptSystemdCgroup,
 };
 
 struct Command {
@@ -30,33 +41,43 @@ struct Command {
 const std::vector<option>& create_options()
 {
     static const std::vector<option> kOptions{{"bundle", required_argument, nullptr, 'b'},
-                                              {"pid-file", required_argument, nullptr, kPidFile},
-                                              {"console-socket", required_argument, nullptr, kConsoleSocket},
-                                              {"preserve-fds", required_argument, nullptr, kPreserveFds},
-                                              {"no-new-keyring", no_argument, nullptr, kNoNewKeyring},
+                                              {"pid-file", required_argument, nullptr, OptPidFile},
+                                              {"console-socket", required_argument, nullptr, OptConsoleSocket},
+                                              {"preserve-fds", required_argument, nullptr, OptPreserveFds},
+                                              {"no-new-keyring", no_argument, nullptr, OptNoNewKeyring},
                                               {"help", no_argument, nullptr, 'h'}};
     return kOptions;
 }
 
-constexpr const char* kCreateHelp = "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
-                                    "      --console-socket PATH socket that gets the terminal, when process.terminal is true\n"
-                                    "      --pid-file FILE       write the pid of the container's init there\n"
-                                    "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
-                                    "      --no-new-keyring      keep the caller's session keyring\n";
+constexpr const char* kCreateHelp =
+    "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
+    "      --console-socket PATH socket that gets the terminal, when process.terminal is true\n"
+    "      --pid-file FILE       write the pid of the container's init there\n"
+    "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
+    "      --no-new-keyring      keep the caller's session keyring\n";
 
 const std::vector<Command>& commands()
 {
     static const std::vector<Command> kCommands = [] {
         auto run_options = create_options();
-        run_options.insert(run_options.end(), {{"detach", no_argument, nullptr, 'd'}, {"keep", no_argument, nullptr, kKeep}});
+        run_options.insert(run_options.end(),
+                           {{"detach", no_argument, nullptr, 'd'}, {"keep", no_argument, nullptr, OptKeep}});
         const option help{"help", no_argument, nullptr, 'h'};
         return std::vector<Command>{
             {"create", "ID", "create a container; it waits for `start`", "+b:h", create_options(), kCreateHelp},
             {"start", "ID", "run the program of a created container", "+h", {help}, ""},
             {"state", "ID", "print the state of a container as JSON", "+h", {help}, ""},
-            {"kill", "ID [SIGNAL]", "send a signal (default: TERM) to a container's init", "+ah",
-             {{"all", no_argument, nullptr, 'a'}, help}, "  -a, --all                 to every process of the container\n"},
-            {"delete", "ID", "remove a stopped container", "+fh", {{"force", no_argument, nullptr, 'f'}, help},
+            {"kill",
+             "ID [SIGNAL]",
+             "send a signal (default: TERM) to a container's init",
+             "+ah",
+             {{"all", no_argument, nullptr, 'a'}, help},
+             "  -a, --all                 to every process of the container\n"},
+            {"delete",
+             "ID",
+             "remove a stopped container",
+             "+fh",
+             {{"force", no_argument, nullptr, 'f'}, help},
              "  -f, --force               kill it first; take whatever is left away\n"},
             {"run", "ID", "create and start a container, wait for its end, delete it", "+b:dh", run_options,
              "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
@@ -66,14 +87,22 @@ const std::vector<Command>& commands()
              "      --pid-file FILE       write the pid of the container's init there\n"
              "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
              "      --no-new-keyring      keep the caller's session keyring\n"},
-            {"exec", "ID COMMAND [ARG...]", "run one more program in a running container", "+p:e:u:c:dth",
-             {{"process", required_argument, nullptr, 'p'}, {"env", required_argument, nullptr, 'e'},
-              {"user", required_argument, nullptr, 'u'}, {"cwd", required_argument, nullptr, kCwd},
-              {"cap", required_argument, nullptr, 'c'}, {"tty", no_argument, nullptr, 't'},
-              {"detach", no_argument, nullptr, 'd'}, {"pid-file", required_argument, nullptr, kPidFile},
-              {"console-socket", required_argument, nullptr, kConsoleSocket},
-              {"preserve-fds", required_argument, nullptr, kPreserveFds},
-              {"no-new-privs", no_argument, nullptr, kNoNewPrivs}, help},
+            {"exec",
+             "ID COMMAND [ARG...]",
+             "run one more program in a running container",
+             "+p:e:u:c:dth",
+             {{"process", required_argument, nullptr, 'p'},
+              {"env", required_argument, nullptr, 'e'},
+              {"user", required_argument, nullptr, 'u'},
+              {"cwd", required_argument, nullptr, OptCwd},
+              {"cap", required_argument, nullptr, 'c'},
+              {"tty", no_argument, nullptr, 't'},
+              {"detach", no_argument, nullptr, 'd'},
+              {"pid-file", required_argument, nullptr, OptPidFile},
+              {"console-socket", required_argument, nullptr, OptConsoleSocket},
+              {"preserve-fds", required_argument, nullptr, OptPreserveFds},
+              {"no-new-privs", no_argument, nullptr, OptNoNewPrivs},
+              help},
              "  -p, --process FILE        the OCI process object; replaces command and options below\n"
              "  -e, --env NAME=VALUE      one more environment variable\n"
              "  -u, --user USER[:GROUP]   names are looked up inside\n"
@@ -85,7 +114,10 @@ const std::vector<Command>& commands()
              "  -d, --detach              do not wait\n"
              "      --pid-file FILE       write the pid there\n"
              "      --preserve-fds N      hand descriptors 3 to 2 + N over\n"},
-            {"list", "", "list containers", "+f:qh",
+            {"list",
+             "",
+             "list containers",
+             "+f:qh",
              {{"format", required_argument, nullptr, 'f'}, {"quiet", no_argument, nullptr, 'q'}, help},
              "  -f, --format table|json   form of the output (default: table)\n"
              "  -q, --quiet               ids only\n"},
@@ -124,13 +156,13 @@ Result<> apply_option(int found, const char* value, const Command& command, Opti
             return fail(ErrorKind::Invalid, cat("--format ", value, ": use table or json"));
         }
         break;
-    case kPidFile: chosen.pid_file = value; break;
-    case kConsoleSocket: chosen.console_socket = value; break;
-    case kCwd: chosen.cwd = value; break;
-    case kKeep: chosen.keep = true; break;
-    case kNoNewKeyring: chosen.no_new_keyring = true; break;
-    case kNoNewPrivs: chosen.no_new_privileges = true; break;
-    case kPreserveFds: {
+    case OptPidFile: chosen.pid_file = value; break;
+    case OptConsoleSocket: chosen.console_socket = value; break;
+    case OptCwd: chosen.cwd = value; break;
+    case OptKeep: chosen.keep = true; break;
+    case OptNoNewKeyring: chosen.no_new_keyring = true; break;
+    case OptNoNewPrivs: chosen.no_new_privileges = true; break;
+    case OptPreserveFds: {
         const auto count = TRY_DOING("--preserve-fds", parse_integer(value, 0, 1024));
         chosen.preserve_fds = static_cast<unsigned>(count);
         break;
@@ -144,31 +176,33 @@ Result<> apply_option(int found, const char* value, const Command& command, Opti
 std::unexpected<Error> bad_option(int found, char** argv, std::string_view of)
 {
     const std::string_view argument = argv[optind - 1];
-    return fail(Error{ErrorKind::Invalid, cat(found == ':' ? "option without its value: " : "unknown option: ", argument)}.hint(
-        cat("see coppice-runtime ", of, of.empty() ? "" : " ", "--help")));
+    return fail(
+        Error{ErrorKind::Invalid, cat(found == ':' ? "option without its value: " : "unknown option: ", argument)}.hint(
+            cat("see coppice-runtime ", of, of.empty() ? "" : " ", "--help")));
 }
 
 Result<> parse_global(int argc, char** argv, Options& options)
 {
-    static constexpr std::array<option, 9> kOptions{{{"root", required_argument, nullptr, kRoot},
-                                                     {"log", required_argument, nullptr, kLog},
-                                                     {"log-format", required_argument, nullptr, kLogFormat},
-                                                     {"debug", no_argument, nullptr, kDebug},
-                                                     {"systemd-cgroup", no_argument, nullptr, kSystemdCgroup},
+    static constexpr std::array<option, 9> kOptions{{{"root", required_argument, nullptr, OptRoot},
+                                                     {"log", required_argument, nullptr, OptLog},
+                                                     {"log-format", required_argument, nullptr, OptLogFormat},
+                                                     {"debug", no_argument, nullptr, OptDebug},
+                                                     {"systemd-cgroup", no_argument, nullptr, OptSystemdCgroup},
                                                      {"help", no_argument, nullptr, 'h'},
                                                      {"version", no_argument, nullptr, 'v'},
                                                      {nullptr, 0, nullptr, 0}}};
     for (int found = 0; (found = ::getopt_long(argc, argv, "+:hv", kOptions.data(), nullptr)) != -1;) {
         switch (found) {
-        case kRoot: options.global.root = ::optarg; break;
-        case kLog: options.global.log = ::optarg; break;
-        case kLogFormat:
+        case OptRoot: options.global.root = ::optarg; break;
+        case OptLog: options.global.log = ::optarg; break;
+        case OptLogFormat:
             if (std::string_view{::optarg} != "json" && std::string_view{::optarg} != "text")
                 return fail(ErrorKind::Invalid, cat("--log-format ", ::optarg, ": use text or json"));
             options.global.log_json = std::string_view{::optarg} == "json";
             break;
-        case kDebug: options.global.debug = true; break;
-        case kSystemdCgroup: return fail(ErrorKind::Unsupported, "--systemd-cgroup is not supported; cgroups are made directly");
+        case OptDebug: options.global.debug = true; break;
+        case OptSystemdCgroup:
+            return fail(ErrorKind::Unsupported, "--systemd-cgroup is not supported; cgroups are made directly");
         case 'h': options.help = true; return {};
         case 'v': options.version = true; return {};
         default: return bad_option(found, argv, "");
@@ -185,11 +219,11 @@ Result<Options> parse_options(int argc, char** argv)
     ::opterr = 0;
     TRY(parse_global(argc, argv, options));
     if (options.help || options.version) return options;
-    if (::optind >= argc)
-        return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see coppice-runtime --help"));
+    if (::optind >= argc) return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see coppice-runtime --help"));
     const Command* const command = find_command(argv[::optind]);
     if (command == nullptr)
-        return fail(Error{ErrorKind::Invalid, cat("unknown command '", argv[::optind], "'")}.hint("see coppice-runtime --help"));
+        return fail(Error{ErrorKind::Invalid, cat("unknown command '", argv[::optind], "'")}.hint(
+            "see coppice-runtime --help"));
     options.command.command = command->name;
 
     auto long_options = command->options;

@@ -8,17 +8,17 @@ namespace coppice {
 
 /// What callers branch on; the text is for people only.
 enum class ErrorKind : std::uint8_t {
-    NotFound,    ///< the named thing does not exist
-    Denied,      ///< not allowed: rights or policy
-    Conflict,    ///< exists already, is in use, or is in the wrong state
-    Corrupt,     ///< content is not what it claims to be
-    Unavailable, ///< cannot be had now: a full disk, a dead peer, a limit reached
-    Unsupported, ///< this kernel, file system or version cannot do it
-    Invalid,     ///< the request itself is wrong
-    Gone,        ///< the process or peer at the other end has ended
+    NotFound,             ///< the named thing does not exist
+    Denied,               ///< not allowed: rights or policy
+    Conflict,             ///< exists already, is in use, or is in the wrong state
+    Corrupt,              ///< content is not what it claims to be
+    Unavailable,          ///< cannot be had now: a full disk, a dead peer, a limit reached
+    Unsupported,          ///< this kernel, file system or version cannot do it
+    Invalid,              ///< the request itself is wrong
+    Gone,                 ///< the process or peer at the other end has ended
     CommandNotFound,      ///< the command to run inside does not exist (a shell says 127)
     CommandNotExecutable, ///< it exists but cannot be run (a shell says 126)
-    Os,          ///< any other failed system call
+    Os,                   ///< any other failed system call
 };
 
 /// A failure as a value: what, where, why, and what to do about it.
@@ -59,7 +59,7 @@ Error decode_error(std::string_view text);
 
 } // namespace coppice
 
-#define COPPICE_CHECK(condition)                                                                   \
-    do {                                                                                           \
-        if (!(condition)) ::coppice::check_failed(#condition, __FILE__, __LINE__);                 \
+#define COPPICE_CHECK(condition)                                                   \
+    do {                                                                           \
+        if (!(condition)) ::coppice::check_failed(#condition, __FILE__, __LINE__); \
     } while (false)

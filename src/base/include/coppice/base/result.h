@@ -44,15 +44,14 @@ inline void take(Result<void>&) {}
 #define TRY(expression) COPPICE_TRY_(COPPICE_JOIN_(coppice_try_, __COUNTER__), expression, )
 
 /// TRY that first adds what was being done to the error.
-#define TRY_DOING(doing, expression)                                                               \
-    COPPICE_TRY_(COPPICE_JOIN_(coppice_try_, __COUNTER__), expression, .with(doing))
+#define TRY_DOING(doing, expression) COPPICE_TRY_(COPPICE_JOIN_(coppice_try_, __COUNTER__), expression, .with(doing))
 
 // A name of its own for every use, so that a TRY may stand in the argument of another.
 #define COPPICE_JOIN_(a, b) COPPICE_JOIN2_(a, b)
 #define COPPICE_JOIN2_(a, b) a##b
-#define COPPICE_TRY_(result, expression, with_doing)                                               \
-    ({                                                                                             \
-        auto result = (expression);                                                                \
-        if (!result) return ::coppice::fail(std::move(result).error() with_doing);                 \
-        ::coppice::detail::take(result);                                                           \
+#define COPPICE_TRY_(result, expression, with_doing)                               \
+    ({                                                                             \
+        auto result = (expression);                                                \
+        if (!result) return ::coppice::fail(std::move(result).error() with_doing); \
+        ::coppice::detail::take(result);                                           \
     })

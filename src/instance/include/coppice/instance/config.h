@@ -32,24 +32,24 @@ inline constexpr std::int64_t kDefaultPids = 2048;
 /// Everything that defines an instance; what `coppice run` was asked for. Kept as instance.json.
 struct InstanceConfig {
     std::string name;
-    std::string root;          ///< absolute path of the directory or EROFS image
+    std::string root; ///< absolute path of the directory or EROFS image
     Mode mode = Mode::Private;
     bool remove_at_end = false; ///< --rm: nothing of the instance is left when it stops
 
     std::vector<std::string> command;
-    std::vector<std::string> env;            ///< NAME=value, above the defaults
+    std::vector<std::string> env; ///< NAME=value, above the defaults
     std::string workdir = "/";
-    std::string user;                        ///< USER[:GROUP], looked up inside; empty: root
-    std::string hostname;                    ///< empty: the name
+    std::string user;     ///< USER[:GROUP], looked up inside; empty: root
+    std::string hostname; ///< empty: the name
     bool terminal = false;
     std::optional<std::uint64_t> memory_bytes; ///< swap is limited to the same amount again
     std::optional<std::uint64_t> millicpus;
-    std::optional<std::int64_t> pids;          ///< empty: kDefaultPids where the host can limit them; -1: no limit
+    std::optional<std::int64_t> pids; ///< empty: kDefaultPids where the host can limit them; -1: no limit
     std::vector<Volume> volumes;
 
-    std::string created;                     ///< RFC 3339, of the instance
-    std::string started;                     ///< of its last start
-    std::optional<int> exit_status;          ///< of its last run; empty while it runs
+    std::string created;            ///< RFC 3339, of the instance
+    std::string started;            ///< of its last start
+    std::optional<int> exit_status; ///< of its last run; empty while it runs
     bool operator==(const InstanceConfig&) const = default;
 };
 

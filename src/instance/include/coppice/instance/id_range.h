@@ -29,7 +29,9 @@ public:
 
 private:
     IdRange(std::uint32_t first, os::Fd directory, os::FileLock lock)
-        : first_{first}, directory_{std::move(directory)}, lock_{std::move(lock)} {}
+        : first_{first}, directory_{std::move(directory)}, lock_{std::move(lock)}
+    {
+    }
     std::uint32_t first_;
     os::Fd directory_;
     os::FileLock lock_; ///< gone with the process, however it ends

@@ -19,7 +19,7 @@ public:
     /// Errors: whatever starting it ran into; CommandNotFound and CommandNotExecutable for the command
     static Result<RunningInstance> start(const InstanceStore& store, const InstanceConfig& config, bool detached);
 
-    [[nodiscard]] os::Fd& terminal() { return terminal_; }          ///< open when it has one and is attached
+    [[nodiscard]] os::Fd& terminal() { return terminal_; }         ///< open when it has one and is attached
     [[nodiscard]] const os::Fd& events() const { return socket_; } ///< readable when `next` has something to say
 
     /// Sends a signal to the instance's first process.
@@ -32,6 +32,10 @@ public:
     Result<std::optional<End>> next();
     /// Leaves a detached instance to its supervisor.
     Result<> detach();
+
+    RunningInstance(RunningInstance&&) noexcept = default;
+    RunningInstance& operator=(RunningInstance&&) = delete;
+    ~RunningInstance();
 
 private:
     RunningInstance(const InstanceStore& store, std::string name, os::Process supervisor, os::Fd socket)

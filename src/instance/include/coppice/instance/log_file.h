@@ -19,7 +19,9 @@ public:
     Result<> append(std::string_view output);
 
 private:
-    LogFile(int directory, os::Fd file, std::uint64_t size) : directory_{directory}, file_{std::move(file)}, size_{size} {}
+    LogFile(int directory, os::Fd file, std::uint64_t size) : directory_{directory}, file_{std::move(file)}, size_{size}
+    {
+    }
     int directory_;
     os::Fd file_;
     std::uint64_t size_;

@@ -20,7 +20,10 @@ public:
 
     [[nodiscard]] const std::string& root() const { return root_; }
     [[nodiscard]] const os::Fd& instances() const { return instances_; }
-    [[nodiscard]] Result<runtime::StateRoot> runtime_root() const { return runtime::StateRoot::open(root_ + "/runtime"); }
+    [[nodiscard]] Result<runtime::StateRoot> runtime_root() const
+    {
+        return runtime::StateRoot::open(root_ + "/runtime");
+    }
 
     /// An instance's directory with its lock held: it cannot be running elsewhere.
     struct Held {

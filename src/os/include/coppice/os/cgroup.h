@@ -13,15 +13,15 @@ namespace coppice::os {
 
 /// Limits of a cgroup; what is empty is left alone. Values are the kernel's; -1 means "no limit" where noted.
 struct CgroupLimits {
-    std::optional<std::int64_t> memory_bytes;       ///< -1 none
-    std::optional<std::int64_t> memory_swap_bytes;  ///< memory and swap together, as v1 and OCI count; -1 none
-    std::optional<std::int64_t> memory_low_bytes;   ///< soft limit (OCI `reservation`)
-    std::optional<std::int64_t> pids;               ///< -1 none
-    std::optional<std::uint64_t> cpu_shares;        ///< v1 shares, 2 to 262144; converted to a v2 weight
-    std::optional<std::int64_t> cpu_quota_us;       ///< per period; -1 none
-    std::optional<std::uint64_t> cpu_period_us;     ///< default 100,000
+    std::optional<std::int64_t> memory_bytes;      ///< -1 none
+    std::optional<std::int64_t> memory_swap_bytes; ///< memory and swap together, as v1 and OCI count; -1 none
+    std::optional<std::int64_t> memory_low_bytes;  ///< soft limit (OCI `reservation`)
+    std::optional<std::int64_t> pids;              ///< -1 none
+    std::optional<std::uint64_t> cpu_shares;       ///< v1 shares, 2 to 262144; converted to a v2 weight
+    std::optional<std::int64_t> cpu_quota_us;      ///< per period; -1 none
+    std::optional<std::uint64_t> cpu_period_us;    ///< default 100,000
     std::optional<std::string> cpuset_cpus, cpuset_mems;
-    std::map<std::string, std::string> unified;     ///< v2 files verbatim (OCI `unified`)
+    std::map<std::string, std::string> unified; ///< v2 files verbatim (OCI `unified`)
 };
 
 enum class CgroupMode : unsigned char {

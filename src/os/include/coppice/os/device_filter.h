@@ -12,9 +12,9 @@ namespace coppice::os {
 /// One rule of a device list, as the OCI specification and the v1 devices controller write them.
 struct DeviceRule {
     bool allow = false;
-    char type = 'a';                          ///< 'b' block, 'c' character, 'a' both
+    char type = 'a';                           ///< 'b' block, 'c' character, 'a' both
     std::optional<std::uint32_t> major, minor; ///< empty matches any
-    std::string access = "rwm";               ///< of r(ead), w(rite), m(knod)
+    std::string access = "rwm";                ///< of r(ead), w(rite), m(knod)
     bool operator==(const DeviceRule&) const = default;
 };
 

@@ -11,7 +11,8 @@ namespace coppice::os {
 /// read-only, detached copy of that mount and does not return. Call it first thing in main, with main's arguments.
 Result<> protect_own_executable(char* const* argv, char* const* envp);
 
-/// Executes another program of ours with that protection in place from its first instruction. Returns only with an error.
+/// Executes another program of ours with that protection in place from its first instruction. Returns only with an
+/// error.
 Result<> execute_protected(const std::string& path, char* const* argv, char* const* envp);
 
 /// Path of a program that belongs to this one: in the same directory (a build tree), or in ../libexec/coppice (an

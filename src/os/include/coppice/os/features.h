@@ -9,7 +9,7 @@ namespace coppice::os {
 
 /// One thing that Coppice wants from a kernel, found out by trying it, not by version numbers.
 struct Feature {
-    std::string name;      ///< for example "id-mapped mounts"
+    std::string name; ///< for example "id-mapped mounts"
     bool available = false;
     bool required = false; ///< nothing runs without it
     std::string needed_for;
@@ -17,7 +17,8 @@ struct Feature {
 };
 
 /// Tries everything. Takes some milliseconds; forks; needs a single-threaded caller. Leaves nothing behind.
-std::vector<Feature> probe_features();
+/// @param state_directory where layers will lie: its file system must be able to map ids
+std::vector<Feature> probe_features(const std::string& state_directory);
 
 /// Kernel release as uname(2) tells it.
 std::string kernel_release();

@@ -7,7 +7,9 @@
 
 namespace coppice::os {
 
-/// An exclusive flock(2) on a file, released when the object or the process goes, however it goes.
+/// An exclusive lock on a file, released when the object or the process goes, however it goes. Processes forked from
+/// the holder share it until they close it or execute something. An open file description lock, because it can be
+/// asked after without being touched. Source: fcntl_locking(2)
 class [[nodiscard]] FileLock {
 public:
     /// Waits for the lock. Creates the file (0600) when missing. Blocks.

@@ -19,9 +19,9 @@ struct ExitStatus {
 
 /// What a new process gets; for `fork_process`.
 struct CloneOptions {
-    std::uint64_t flags = 0;   ///< CLONE_NEW*, CLONE_PARENT
-    int cgroup = -1;           ///< directory of a v2 cgroup to be born in; -1 for the parent's
-    int exit_signal = 17;      ///< SIGCHLD
+    std::uint64_t flags = 0; ///< CLONE_NEW*, CLONE_PARENT
+    int cgroup = -1;         ///< directory of a v2 cgroup to be born in; -1 for the parent's
+    int exit_signal = 17;    ///< SIGCHLD
 };
 
 /// A child of ours. Unless `detach`ed or waited for it is killed and reaped when the object goes: no zombie and no

@@ -26,8 +26,8 @@ struct CreateRequest {
     std::string config_text; ///< config.json as read; a copy is kept
     Console console;
     std::optional<std::string> pid_file;
-    unsigned preserve_fds = 0;    ///< descriptors 3 to 2 + n go to the container
-    bool new_keyring = true;      ///< give it a session keyring of its own
+    unsigned preserve_fds = 0;     ///< descriptors 3 to 2 + n go to the container
+    bool new_keyring = true;       ///< give it a session keyring of its own
     bool dies_with_caller = false; ///< kill it when the calling process ends (after the start, too)
 };
 
@@ -52,10 +52,10 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force);
 
 struct ExecRequest {
     std::string id;
-    std::optional<ProcessSpec> process;      ///< empty: the container's own process with the changes below
-    std::vector<std::string> args;           ///< command, when not in `process`
+    std::optional<ProcessSpec> process; ///< empty: the container's own process with the changes below
+    std::vector<std::string> args;      ///< command, when not in `process`
     std::vector<std::string> extra_env;
-    std::optional<std::string> cwd, user;    ///< user: NAME|UID[:GROUP|GID], names looked up inside
+    std::optional<std::string> cwd, user; ///< user: NAME|UID[:GROUP|GID], names looked up inside
     std::optional<bool> terminal;
     bool no_new_privileges = false;
     std::vector<std::string> extra_capabilities;
