@@ -10,6 +10,9 @@ using nlohmann::json;
 
 Result<json> parse_json(std::string_view text)
 {
+    // The library takes a NUL byte for the end: what is behind it would be ignored.
+    if (const auto nul = text.find('\0'); nul != std::string_view::npos)
+        return fail(ErrorKind::Invalid, cat("not valid JSON near byte ", nul + 1));
     bool too_deep = false;
     const auto limit_depth = [&too_deep](int depth, json::parse_event_t, json&) {
         too_deep = too_deep || depth > kJsonMaxDepth;

@@ -1,5 +1,7 @@
 #include "attach.h"
 
+#include "coppice/os/file.h"
+
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -9,8 +11,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "coppice/os/file.h"
-
 namespace coppice::cli {
 
 namespace {
@@ -18,8 +18,8 @@ namespace {
 const os::Fd& standard_input()
 {
     // A descriptor of our own: the loop wants an owner, and standard input stays open.
-    static const os::Fd input{::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)};
-    return input;
+    static const os::Fd kInput{::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)};
+    return kInput;
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 #include "attach.h"
 #include "command.h"
 #include "coppice/base/text.h"
+#include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
@@ -11,8 +12,6 @@
 #include <memory>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-#include "coppice/os/file.h"
 
 namespace coppice::cli {
 

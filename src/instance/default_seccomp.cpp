@@ -532,7 +532,7 @@ void add_socket(Rules& rules, bool net_admin, bool net_raw, bool audit_write)
         rules.add({"socket"}, 0, {equals(0, AF_NETLINK), equals(2, protocol)});
     };
 
-    for (const std::uint64_t family : {AF_UNIX, AF_INET, AF_INET6}) {
+    for (const std::uint64_t family : {std::uint64_t{AF_UNIX}, std::uint64_t{AF_INET}, std::uint64_t{AF_INET6}}) {
         rules.add({"socket"}, 0, {equals(0, family)});
     }
     rules.add({"socket"}, net_raw ? 0 : EPERM, {equals(0, AF_PACKET)});

@@ -168,14 +168,13 @@ Result<> Supervisor::create_and_start(const Prepared& prepared)
     os::Fd terminal;
     if (config.terminal) terminal = TRY(runtime::receive_console(console.first));
     TRY(runtime::start(runtime_root, config.name));
-    if (launch_.detached) {
-        log_ = TRY(LogFile::open(prepared.held.directory.get()));
-        if (config.terminal) output_ = std::move(terminal);
-        const os::Fd null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDWR));
-        for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) // the pipe must end with the instance, not with us
-            if (::dup2(null.get(), fd) < 0) return fail_os(errno, "let the output go");
-    }
-    return say(socket_, Say::Started, config.name, terminal.get());
+    if (!launch_.detached) return say(socket_, Say::Started, config.name, terminal.get());
+    log_ = TRY(LogFile::open(prepared.held.directory.get()));
+    if (config.terminal) output_ = std::move(terminal);
+    const os::Fd null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDWR));
+    for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) // the pipe must end with the instance, not with us
+        if (::dup2(null.get(), fd) < 0) return fail_os(errno, "let the output go");
+    return say(socket_, Say::Started, config.name);
 }
 
 void Supervisor::undo(const Prepared& prepared)
@@ -254,7 +253,7 @@ Result<Ended> Supervisor::finish()
     TRY(watch(loop));
     TRY(loop.run());
     const auto status = TRY(init_.wait());
-    const auto ended = describe_end(status);
+    auto ended = describe_end(status);
     while (output_.is_open())
         drain(output_);
     prepared_->config.exit_status = status.code;

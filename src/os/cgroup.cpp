@@ -222,6 +222,7 @@ std::vector<CgroupLayout::Hierarchy> CgroupLayout::v1_hierarchies() const
         hierarchy.options.push_back(option);
     }
     std::vector<Hierarchy> all;
+    all.reserve(by_mount.size());
     for (auto& [mount, hierarchy] : by_mount)
         all.push_back(std::move(hierarchy));
     return all;

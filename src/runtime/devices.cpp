@@ -124,6 +124,7 @@ Result<> make_devices(int root, const std::vector<DeviceSpec>& plan, std::vector
 std::vector<os::DeviceRule> default_device_rules()
 {
     std::vector<os::DeviceRule> rules;
+    rules.reserve(kDefaultDevices.size() + 5);
     for (const DefaultDevice& device : kDefaultDevices)
         rules.push_back({.allow = true, .type = 'c', .major = device.major, .minor = device.minor, .access = "rwm"});
     rules.push_back({.allow = true, .type = 'c', .major = 136, .minor = {}, .access = "rwm"}); // /dev/pts/N

@@ -143,6 +143,8 @@ Result<> execute(const ProcessSpec& process, const PreparedProgram& program, con
 {
     std::vector<char*> args;
     std::vector<char*> env;
+    args.reserve(process.args.size() + 1);
+    env.reserve(program.env.size() + 1);
     for (const std::string& arg : process.args)
         args.push_back(const_cast<char*>(arg.c_str()));
     args.push_back(nullptr);

@@ -85,6 +85,7 @@ Result<> add_rule(const Context& context, const SeccompRule& rule, std::uint32_t
     const auto action = TRY(action_of(rule.action, rule.errno_ret));
     if (action == default_action) return {}; // libseccomp refuses what changes nothing
     std::vector<scmp_arg_cmp> comparisons;
+    comparisons.reserve(rule.args.size());
     for (const SeccompArg& arg : rule.args)
         comparisons.push_back(TRY(comparison_of(arg)));
     for (const std::string& name : rule.names) {
