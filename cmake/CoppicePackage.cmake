@@ -26,6 +26,7 @@ foreach(section 1 5 7 8)
   endif()
 endforeach()
 coppice_install_as(completion/coppice.bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions coppice)
+coppice_install_as(completion/coppice.bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions coppice-runtime)
 coppice_install_as(completion/_coppice ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions _coppice)
 coppice_install_as(completion/coppice.fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d coppice.fish)
 

@@ -4,7 +4,6 @@
 #include "coppice/instance/store.h"
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +17,7 @@ namespace coppice::cli {
 
 struct GlobalOptions {
     std::string root = instance::kDefaultRoot;
-    std::optional<std::vector<std::string>> behind_dashes; ///< what stands behind the first "--"
+    std::vector<std::string> inner_command; ///< of `run` and `exec`: the words behind ROOT or NAME
 };
 using Command = std::function<Result<int>(const GlobalOptions&)>;
 
@@ -33,8 +32,9 @@ void add_doctor(CLI::App& app, Command& chosen);
 /// State root of `coppice-runtime` when none is given; the doctor looks there too.
 inline constexpr const char* kContainerRoot = "/run/coppice-runtime";
 
-/// The command and its arguments behind ROOT or NAME, with or without the "--" between them.
-/// @param leftover what the parser left over before the first "--"
-std::vector<std::string> command_of(std::vector<std::string> leftover, const GlobalOptions& global);
+/// Where our own part of the line ends: behind ROOT of `run` or NAME of `exec`. What follows belongs to the command
+/// inside, whatever it looks like, with or without a "--" in front.
+/// @return number of words of `argv` that are ours
+int own_words(const CLI::App& app, int argc, char** argv);
 
 } // namespace coppice::cli

@@ -37,24 +37,32 @@ bool show_features(const std::string& state_directory)
     return healthy;
 }
 
-Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
+/// True when nothing is left over.
+Result<bool> look_for_leftovers(const instance::InstanceStore& store, const std::string& container_root, bool repair)
 {
-    const auto store = instance::InstanceStore::open(global.root);
-    bool healthy = show_features(store ? global.root : "/");
-    if (!store) return fail(store.error());
-    auto leftovers = TRY(instance::find_leftovers(*store, container_root));
+    auto leftovers = TRY(instance::find_leftovers(store, container_root));
     std::printf("\nleftovers of killed processes: %zu\n", leftovers.size());
     for (const auto& leftover : leftovers)
         std::printf("  %s: %s\n", leftover.what.c_str(), leftover.where.c_str());
-    if (repair && !leftovers.empty()) {
-        TRY_DOING("repair", instance::remove_leftovers(*store, container_root));
-        leftovers = TRY(instance::find_leftovers(*store, container_root));
-        std::printf("repaired; left: %zu\n", leftovers.size());
-    } else if (!leftovers.empty()) {
+    if (leftovers.empty()) return true;
+    if (!repair) {
         std::puts("  -> remove them with: coppice doctor --repair");
+        return false;
     }
-    healthy = healthy && leftovers.empty();
-    return healthy ? 0 : 1;
+    TRY_DOING("repair", instance::remove_leftovers(store, container_root));
+    leftovers = TRY(instance::find_leftovers(store, container_root));
+    std::printf("repaired; left: %zu\n", leftovers.size());
+    return leftovers.empty();
+}
+
+Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
+{
+    const auto store = instance::InstanceStore::open(global.root);
+    const bool able = show_features(store ? global.root : "/");
+    std::fflush(stdout); // before an error on the other stream
+    if (!store) return fail(Error{store.error()}.with("leftovers cannot be looked for"));
+    const bool clean = TRY(look_for_leftovers(*store, container_root, repair));
+    return able && clean ? 0 : 1;
 }
 
 } // namespace

@@ -95,11 +95,10 @@ void add_exec(CLI::App& app, Command& chosen)
     command->add_option("-e,--env", options->env, "Environment variable, NAME=value")->allow_extra_args(false);
     command->add_option("-w,--workdir", options->workdir, "Working directory inside");
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside");
-    command->prefix_command();
     command->footer("Exit status as `coppice run`.");
-    command->callback([command, options, &chosen] {
-        chosen = [command, options](const GlobalOptions& global) {
-            options->command = command_of(command->remaining(), global);
+    command->callback([options, &chosen] {
+        chosen = [options](const GlobalOptions& global) {
+            options->command = global.inner_command;
             return execute(*options, global);
         };
     });

@@ -25,18 +25,6 @@ int exit_status_of(const coppice::Error& error, std::string_view command)
 
 } // namespace
 
-namespace coppice::cli {
-
-std::vector<std::string> command_of(std::vector<std::string> leftover, const GlobalOptions& global)
-{
-    if (!global.behind_dashes) return leftover;
-    if (!leftover.empty()) leftover.emplace_back("--"); // `run ROOT grep -- -x`: it is the command's own
-    leftover.insert(leftover.end(), global.behind_dashes->begin(), global.behind_dashes->end());
-    return leftover;
-}
-
-} // namespace coppice::cli
-
 int main(int argc, char** argv)
 {
     using namespace coppice;
@@ -50,11 +38,9 @@ int main(int argc, char** argv)
          {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm, cli::add_doctor})
         add(app, chosen);
 
-    // The first "--" ends our own part of the line; what stands behind it is the instance's and not for our parser.
-    int own_count = argc;
-    for (int i = 1; i < argc && own_count == argc; ++i)
-        if (std::string_view{argv[i]} == "--") own_count = i;
-    if (own_count < argc) global.behind_dashes.emplace(argv + own_count + 1, argv + argc);
+    const int own_count = cli::own_words(app, argc, argv);
+    const bool dashes = own_count < argc && std::string_view{argv[own_count]} == "--";
+    global.inner_command.assign(argv + own_count + (dashes ? 1 : 0), argv + argc);
 
     try { // CLI11 speaks in exceptions; this is the outermost frame
         app.parse(own_count, argv);

@@ -165,7 +165,8 @@ void add_run(CLI::App& app, Command& chosen)
     command->add_option("-m,--memory", options->memory, "Memory limit, for example 64m or 1.5g; swap as much again");
     command->add_option("--cpus", options->cpus, "CPU limit, for example 0.5 or 2");
     command->add_option("--pids", options->pids, "Limit of processes (default: 2048; -1: none)")
-        ->check(CLI::Range(std::int64_t{-1}, std::int64_t{4194304}));
+        ->check(CLI::Range(std::int64_t{-1}, std::int64_t{4194304}))
+        ->check([](const std::string& text) { return text == "0" ? "0 processes cannot run anything" : ""; });
     command->add_option("--hostname", options->hostname, "Host name inside (default: the name)");
     command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
         ->allow_extra_args(false);
@@ -174,14 +175,13 @@ void add_run(CLI::App& app, Command& chosen)
         ->allow_extra_args(false);
     command->add_option("-w,--workdir", options->workdir, "Working directory inside (default: /)");
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)");
-    command->prefix_command();
     command->footer(
         "Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
         "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
         "126 when the command cannot be executed, 127 when it does not exist.");
-    command->callback([command, options, &chosen] {
-        chosen = [command, options](const GlobalOptions& global) {
-            options->command = command_of(command->remaining(), global);
+    command->callback([options, &chosen] {
+        chosen = [options](const GlobalOptions& global) {
+            options->command = global.inner_command;
             return run(*options, global);
         };
     });

@@ -23,6 +23,17 @@ Result<IdRange> IdRange::take(const std::string& lock_directory)
     return fail(Error{ErrorKind::Unavailable, "all ranges of user ids are taken"}.hint("stop some instances"));
 }
 
+Result<> IdRange::sweep(const std::string& lock_directory)
+{
+    const auto directory = os::open_at(os::kCwd, lock_directory, O_RDONLY | O_DIRECTORY);
+    if (!directory) return {}; // nobody has taken one yet
+    for (const std::string& name : TRY(os::list_directory(directory->get(), "."))) {
+        const auto lock = TRY(os::FileLock::try_take(directory->get(), name));
+        if (lock) TRY(os::remove_file(directory->get(), name)); // while it is held, see ~IdRange
+    }
+    return {};
+}
+
 os::UserMapping IdRange::mapping() const
 {
     const os::IdMap map{{.inside = 0, .outside = first_, .size = kSize}};

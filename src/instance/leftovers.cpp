@@ -1,6 +1,7 @@
 #include "coppice/instance/leftovers.h"
 
 #include "coppice/base/text.h"
+#include "coppice/instance/id_range.h"
 #include "coppice/os/cgroup.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
@@ -81,7 +82,7 @@ void find_containers(const std::string& state_root, const std::set<std::string>&
 }
 
 /// Cgroups below /coppice of every hierarchy that no container knows.
-void find_cgroups(const std::set<std::string>& known, std::vector<Finding>& findings)
+void find_cgroups(const std::set<std::string>& known_paths, std::vector<Finding>& findings)
 {
     const auto layout = os::CgroupLayout::detect();
     if (!layout) return;
@@ -99,7 +100,7 @@ void find_cgroups(const std::set<std::string>& known, std::vector<Finding>& find
             const auto status = os::find_status(os::kCwd, path, false);
             if (!status || !*status || !S_ISDIR((*status)->st_mode)) continue;
             any_child = true;
-            if (known.contains(name)) continue;
+            if (known_paths.contains(path)) continue;
             const os::CgroupPaths paths{.v2 = path, .v1 = {}};
             const auto pids = os::processes_in(paths);
             if (!pids || !pids->empty()) continue; // another root's, and alive
@@ -118,20 +119,29 @@ void find_id_ranges(std::vector<Finding>& findings)
     for (const std::string& name : *names) {
         const std::string path = cat(kIdRangeLocks, '/', name);
         if (!is_locked(os::kCwd, path))
-            findings.push_back({{"id range of nobody", path}, [path] { return os::remove_file(os::kCwd, path); }});
+            findings.push_back({{"id range of nobody", path}, [] { return IdRange::sweep(kIdRangeLocks); }});
     }
 }
 
-std::set<std::string> ids_in(const std::string& state_root)
+void collect_cgroups(const std::string& state_root, std::set<std::string>& paths)
 {
-    if (!os::exists(os::kCwd, state_root)) return {};
+    if (!os::exists(os::kCwd, state_root)) return;
     const auto root = runtime::StateRoot::open(state_root);
-    if (!root) return {};
+    if (!root) return;
     const auto ids = root->list();
-    return ids ? std::set<std::string>{ids->begin(), ids->end()} : std::set<std::string>{};
+    if (!ids) return;
+    for (const std::string& id : *ids) {
+        const auto directory = root->find(id);
+        if (!directory) continue;
+        const auto record = directory->read_state();
+        if (!record) continue;
+        paths.insert(record->cgroup.v2);
+        for (const auto& [controller, path] : record->cgroup.v1)
+            paths.insert(path);
+    }
 }
 
-std::vector<Finding> find_all(const InstanceStore& store, const std::string& container_root)
+std::vector<Finding> look(const InstanceStore& store, const std::string& container_root)
 {
     std::vector<Finding> findings;
     const std::string instance_containers = store.root() + "/runtime";
@@ -142,10 +152,26 @@ std::vector<Finding> find_all(const InstanceStore& store, const std::string& con
                                    : std::set<std::string>{},
                     findings);
     find_containers(container_root, {}, findings);
-    auto known = ids_in(instance_containers);
-    known.merge(ids_in(container_root));
-    find_cgroups(known, findings);
+    std::set<std::string> known_cgroups;
+    collect_cgroups(instance_containers, known_cgroups);
+    collect_cgroups(container_root, known_cgroups);
+    find_cgroups(known_cgroups, findings);
     find_id_ranges(findings);
+    return findings;
+}
+
+/// What is still there at a second look. Others may be starting something just now: for a moment a new cgroup has no
+/// process in it, and a new lock no holder.
+std::vector<Finding> find_all(const InstanceStore& store, const std::string& container_root)
+{
+    auto findings = look(store, container_root);
+    if (findings.empty()) return findings;
+    const timespec pause{.tv_sec = 0, .tv_nsec = 500'000'000};
+    ::nanosleep(&pause, nullptr);
+    std::set<std::string> still_there;
+    for (const Finding& finding : look(store, container_root))
+        still_there.insert(finding.leftover.where);
+    std::erase_if(findings, [&](const Finding& finding) { return !still_there.contains(finding.leftover.where); });
     return findings;
 }
 
@@ -177,7 +203,10 @@ Result<> clean_up_dead(const InstanceStore& store, const std::string& name)
     constexpr int kPatienceMs = 5'000;
     for (int waited = 0;; waited += 10) {
         const auto held = store.hold(name);
-        if (held) return store.clean_up(*held, TRY(store.read_config(name)));
+        if (held) {
+            TRY(IdRange::sweep(kIdRangeLocks));
+            return store.clean_up(*held, TRY(store.read_config(name)));
+        }
         if (held.error().kind() == ErrorKind::NotFound) return {};
         if (held.error().kind() != ErrorKind::Conflict || waited > kPatienceMs) return fail(held.error());
         const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};

@@ -1,6 +1,5 @@
 #include "oci_config.h"
 
-#include "coppice/base/text.h"
 #include "coppice/instance/default_seccomp.h"
 
 #include <nlohmann/json.hpp>
@@ -117,7 +116,7 @@ json ranges_of(const os::IdMap& map)
 } // namespace
 
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
-                            const os::CgroupLayout& layout)
+                            const os::CgroupLayout& layout, const std::string& cgroup)
 {
     json namespaces = json::array();
     for (const char* const type : {"user", "pid", "mount", "network", "ipc", "uts", "cgroup"})
@@ -133,7 +132,7 @@ std::string make_oci_config(const InstanceConfig& config, const os::UserMapping&
          {{"namespaces", namespaces},
           {"uidMappings", ranges_of(mapping.uids)},
           {"gidMappings", ranges_of(mapping.gids)},
-          {"cgroupsPath", cat("/coppice/", config.name)},
+          {"cgroupsPath", cgroup},
           {"resources", resources_of(config, layout)},
           {"seccomp", default_seccomp(default_capabilities())},
           {"maskedPaths",

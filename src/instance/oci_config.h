@@ -10,7 +10,8 @@ namespace coppice::instance {
 
 /// The OCI config.json of an instance: namespaces of its own of every kind, podman's default capabilities, a default
 /// system call filter, masked and read-only kernel files, and the limits that were asked for.
+/// @param cgroup absolute path in every hierarchy
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
-                            const os::CgroupLayout& layout);
+                            const os::CgroupLayout& layout, const std::string& cgroup);
 
 } // namespace coppice::instance

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
+#include <unistd.h>
 
 namespace coppice::instance {
 
@@ -27,6 +29,12 @@ Error already_there(const std::string& name)
 
 Result<InstanceStore> InstanceStore::open(const std::string& root)
 {
+    if (!root.starts_with('/')) {
+        std::string here(PATH_MAX, '\0');
+        if (::getcwd(here.data(), here.size()) == nullptr) return fail_os(errno, "find the working directory");
+        here.resize(here.find('\0'));
+        return open(cat(here, '/', root)); // a supervisor may have another working directory
+    }
     const std::string path = root + "/instances";
     const auto open_directory = [&]() -> Result<os::Fd> {
         TRY(os::make_directories(root, 0711));
@@ -39,6 +47,15 @@ Result<InstanceStore> InstanceStore::open(const std::string& root)
             std::move(opened).error().with("state directory").hint("run as root, or choose another with --root"));
     auto directory = *std::move(opened);
     return InstanceStore{root, std::move(directory)};
+}
+
+std::string InstanceStore::cgroup_of(const std::string& name) const
+{
+    if (root_ == kDefaultRoot) return cat("/coppice/", name);
+    std::uint64_t mark = 0xcbf29ce484222325ULL; // FNV-1a
+    for (const char c : root_)
+        mark = (mark ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    return cat("/coppice/", name, '@', mark);
 }
 
 Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) const

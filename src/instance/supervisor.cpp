@@ -149,7 +149,7 @@ Result<> Supervisor::create_and_start(const Prepared& prepared)
     LayeredRoot root{std::move(image), layer, ids_->mapping(),
                      undone ? vdisk::WorkingLayer::Durability::None : vdisk::WorkingLayer::Durability::Normal};
     const auto layout = TRY(os::CgroupLayout::detect());
-    const std::string oci_config = make_oci_config(config, ids_->mapping(), layout);
+    const std::string oci_config = make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name));
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 

@@ -1,4 +1,5 @@
 #include "coppice/base/id.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
 #include "coppice/os/file.h"
@@ -174,6 +175,8 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
 
     record.pid = pid;
+    log::debug("create", "init is being set up",
+               {{"container", record.id}, {"pid", cat(pid)}, {"cgroup", record.cgroup.v2}});
     for (Word word{};;) {
         TRY(channel.listen(word));
         if (word == Word::Ready) break;

@@ -1,3 +1,4 @@
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
@@ -43,6 +44,7 @@ Result<> discard(const StateRoot& root, const StateRecord& record)
     }
     const auto current = directory->read_state();
     if (current && current->nonce != record.nonce) return {}; // the id was taken: that is another container
+    log::debug("delete", "removing container", {{"container", record.id}, {"cgroup", record.cgroup.v2}});
     TRY(os::kill_cgroup(record.cgroup));
     if (record.pid > 0) TRY(kill_init(record));
     TRY(os::remove_cgroup(record.cgroup));

@@ -115,6 +115,7 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
         const auto text = TRY(os::read_file(os::kCwd, *chosen.process_file, runtime::kConfigMaxBytes));
         request.process = TRY_DOING(*chosen.process_file, runtime::parse_process(text));
     }
+    if (!request.args.empty() && request.args.front() == "--") request.args.erase(request.args.begin());
     auto child = TRY(runtime::exec(root, request));
     if (chosen.detach) {
         (void)child.detach();

@@ -13,24 +13,30 @@ namespace {
 
 constexpr const char* kProgram = "coppice-runtime";
 
+using coppice::runtime_program::GlobalOptions;
+
 /// The error goes to standard error and, when there is one, to the log, where podman and containerd look for it.
-int report(const coppice::Error& error, const coppice::runtime_program::GlobalOptions& options)
+int report(const coppice::Error& error, const GlobalOptions& options)
 {
     using namespace coppice;
-    log::configure(kProgram, STDERR_FILENO,
-                   options.log.empty() && options.log_json ? log::Format::Json : log::Format::Text, log::Level::Info);
     log::error("", error.line());
-    if (!options.log.empty()) {
-        const auto file = os::open_at(os::kCwd, options.log, O_WRONLY | O_CREAT | O_APPEND, 0644);
-        if (file) {
-            log::configure(kProgram, file->get(), options.log_json ? log::Format::Json : log::Format::Text,
-                           log::Level::Info);
-            log::error("", error.line());
-        } else {
-            log::error("", file.error().line());
-        }
-    }
+    if (options.log.empty()) return 1;
+    log::configure(kProgram, STDERR_FILENO, log::Format::Text, log::Level::Info);
+    log::error("", error.line());
     return 1;
+}
+
+/// Lines of the log go to its file, or to standard error without one. An unwritable log is an error of its own.
+coppice::Result<coppice::os::Fd> open_log(const GlobalOptions& options)
+{
+    using namespace coppice;
+    os::Fd file;
+    if (!options.log.empty())
+        file = TRY_DOING("--log", os::open_at(os::kCwd, options.log, O_WRONLY | O_CREAT | O_APPEND, 0644));
+    log::configure(kProgram, file.is_open() ? file.get() : STDERR_FILENO,
+                   options.log_json ? log::Format::Json : log::Format::Text,
+                   options.debug ? log::Level::Debug : log::Level::Info);
+    return file;
 }
 
 } // namespace
@@ -38,6 +44,7 @@ int report(const coppice::Error& error, const coppice::runtime_program::GlobalOp
 int main(int argc, char** argv)
 {
     using namespace coppice;
+    log::configure(kProgram, STDERR_FILENO, log::Format::Text, log::Level::Info);
     auto options = runtime_program::parse_options(argc, argv);
     if (!options) return report(options.error(), {});
     if (options->help) {
@@ -48,6 +55,8 @@ int main(int argc, char** argv)
         std::puts("coppice-runtime version " COPPICE_VERSION "\nspec: 1.2.1");
         return 0;
     }
+    const auto log_file = open_log(options->global);
+    if (!log_file) return report(log_file.error(), {});
     const std::string& command = options->command.command;
     // Only these put a process of ours where a container can reach it; the others need not pay for it.
     if (command == "create" || command == "run" || command == "exec") {

@@ -257,7 +257,7 @@ std::string help_text(const std::string& name)
     }
     return text + "\nGlobal options:\n"
                   "      --root DIR            where the state of containers is kept (default: /run/coppice-runtime)\n"
-                  "      --log FILE            write messages there instead of to standard error\n"
+                  "      --log FILE            write messages there, too\n"
                   "      --log-format FORMAT   text or json\n"
                   "      --debug               more messages\n"
                   "  -h, --help                this text\n"

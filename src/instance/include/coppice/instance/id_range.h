@@ -20,6 +20,9 @@ public:
     /// Errors: Unavailable (all 12,287 are taken)
     static Result<IdRange> take(const std::string& lock_directory);
 
+    /// Removes the lock files of ranges whose holder was killed. Ranges in use, or being taken, are left alone.
+    static Result<> sweep(const std::string& lock_directory);
+
     [[nodiscard]] std::uint32_t first() const { return first_; }
     [[nodiscard]] os::UserMapping mapping() const;
 

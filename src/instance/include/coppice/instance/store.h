@@ -25,6 +25,10 @@ public:
         return runtime::StateRoot::open(root_ + "/runtime");
     }
 
+    /// Cgroup of an instance, absolute in every hierarchy: /coppice/NAME. Stores other than the default one add a mark
+    /// of their own, so that the same name may be used in several.
+    [[nodiscard]] std::string cgroup_of(const std::string& name) const;
+
     /// An instance's directory with its lock held: it cannot be running elsewhere.
     struct Held {
         os::Fd directory;
