@@ -11,6 +11,7 @@ function(coppice_test name label)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT 300)
+  coppice_lock_host(${name} ${label})
 endfunction()
 
 # coppice_script_test(NAME label COMMAND ...): a script that drives the built programs.
@@ -22,4 +23,12 @@ function(coppice_script_test name label)
   add_test(NAME ${name} COMMAND ${ARG_COMMAND})
   set_tests_properties(${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "COPPICE_BIN=${CMAKE_BINARY_DIR}/bin")
+  coppice_lock_host(${name} ${label})
+endfunction()
+
+# Tests that look at the host for leftovers must not see each other's work: one of them at a time.
+function(coppice_lock_host name label)
+  if(label MATCHES "^(root|system)$")
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK host)
+  endif()
 endfunction()

@@ -32,6 +32,10 @@ void add_doctor(CLI::App& app, Command& chosen);
 /// State root of `coppice-runtime` when none is given; the doctor looks there too.
 inline constexpr const char* kContainerRoot = "/run/coppice-runtime";
 
+/// Values of -e: NAME=value as it is; NAME alone takes our own value and counts for nothing when we have none.
+/// Errors: Invalid (no name)
+Result<std::vector<std::string>> environment_entries(const std::vector<std::string>& texts);
+
 /// Where our own part of the line ends: behind ROOT of `run` or NAME of `exec`. What follows belongs to the command
 /// inside, whatever it looks like, with or without a "--" in front.
 /// @return number of words of `argv` that are ours

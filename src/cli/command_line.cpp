@@ -1,6 +1,8 @@
 #include "command.h"
+#include "coppice/base/text.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <string_view>
 
 namespace coppice::cli {
@@ -34,6 +36,19 @@ int first_plain_word(const CLI::App& app, int index, int argc, char** argv)
 }
 
 } // namespace
+
+Result<std::vector<std::string>> environment_entries(const std::vector<std::string>& texts)
+{
+    std::vector<std::string> entries;
+    for (const std::string& text : texts) {
+        const auto equals = text.find('=');
+        if (equals == 0 || text.empty()) return fail(ErrorKind::Invalid, cat("-e '", text, "': no variable name"));
+        const char* const value = equals == std::string::npos ? ::getenv(text.c_str()) : nullptr;
+        if (equals != std::string::npos) entries.push_back(text);
+        if (value != nullptr) entries.push_back(cat(text, '=', value));
+    }
+    return entries;
+}
 
 int own_words(const CLI::App& app, int argc, char** argv)
 {

@@ -57,7 +57,7 @@ Result<bool> look_for_leftovers(const instance::InstanceStore& store, const std:
 
 Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
 {
-    const auto store = instance::InstanceStore::open(global.root);
+    const auto store = instance::InstanceStore::look(global.root);
     const bool able = show_features(store ? global.root : "/");
     std::fflush(stdout); // before an error on the other stream
     if (!store) return fail(Error{store.error()}.with("leftovers cannot be looked for"));

@@ -1,5 +1,6 @@
 #include "attach.h"
 #include "command.h"
+#include "coppice/base/environment.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
@@ -50,14 +51,14 @@ Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
     if (options.command.empty())
         return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see: coppice exec --help"));
     TRY(check_terminal_wish(options.terminal, options.interactive));
-    const auto store = TRY(instance::InstanceStore::open(global.root));
+    const auto store = TRY(instance::InstanceStore::look(global.root));
     if (!TRY(store.is_running(options.name)))
         return fail(
             Error{ErrorKind::Conflict, cat("instance ", options.name, " is not running")}.hint("see: coppice ps -a"));
     runtime::ExecRequest request{.id = options.name,
                                  .process = {},
                                  .args = options.command,
-                                 .extra_env = options.env,
+                                 .extra_env = TRY(environment_entries(options.env)),
                                  .cwd = {},
                                  .user = {},
                                  .terminal = options.terminal,
@@ -66,7 +67,7 @@ Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
                                  .pid_file = {}};
     if (!options.workdir.empty()) request.cwd = options.workdir;
     if (!options.user.empty()) request.user = options.user;
-    if (options.terminal) request.extra_env.emplace_back("TERM=xterm");
+    if (options.terminal && !find_variable(request.extra_env, "TERM")) request.extra_env.emplace_back("TERM=xterm");
     std::pair<os::Fd, os::Fd> console;
     if (options.terminal) {
         console = TRY(os::socket_pair());
@@ -92,7 +93,8 @@ void add_exec(CLI::App& app, Command& chosen)
     command->add_option("name", options->name, "Name of the instance")->type_name("NAME")->required();
     command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
     command->add_flag("-t,--tty", options->terminal, "Give it a terminal");
-    command->add_option("-e,--env", options->env, "Environment variable, NAME=value")->allow_extra_args(false);
+    command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
+        ->allow_extra_args(false);
     command->add_option("-w,--workdir", options->workdir, "Working directory inside");
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside");
     command->footer("Exit status as `coppice run`.");

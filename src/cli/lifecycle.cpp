@@ -101,7 +101,7 @@ void add_stop(CLI::App& app, Command& chosen)
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {
             const int signal = TRY(os::parse_signal(options->signal));
-            const auto store = TRY(instance::InstanceStore::open(global.root));
+            const auto store = TRY(instance::InstanceStore::look(global.root));
             return for_each(options->names, [&](const std::string& name) {
                 return with_context(stop(store, name, signal, options->seconds), cat("stop ", name));
             });
@@ -121,7 +121,7 @@ void add_rm(CLI::App& app, Command& chosen)
     command->add_flag("-f,--force", options->force, "Stop running ones first, by SIGKILL");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {
-            const auto store = TRY(instance::InstanceStore::open(global.root));
+            const auto store = TRY(instance::InstanceStore::look(global.root));
             return for_each(options->names, [&](const std::string& name) {
                 return with_context(remove(store, name, options->force), cat("rm ", name));
             });

@@ -44,7 +44,7 @@ Result<bool> was_rotated(const os::Fd& directory, const os::Fd& file)
 
 Result<int> show(const std::string& name, bool follow, const GlobalOptions& global)
 {
-    const auto store = TRY(instance::InstanceStore::open(global.root));
+    const auto store = TRY(instance::InstanceStore::look(global.root));
     const auto directory = TRY(store.find_directory(name));
     if (const auto older = TRY(open_log(directory, instance::kOlderLogName))) TRY(copy_rest(*older));
     auto file = TRY(open_log(directory, instance::kLogName));

@@ -35,7 +35,7 @@ std::string pid_of(const instance::InstanceStore& store, const std::string& name
 Result<int> list(const PsOptions& options, const GlobalOptions& global)
 {
     const auto form = TRY(Table::parse_form(options.format));
-    const auto store = TRY(instance::InstanceStore::open(global.root));
+    const auto store = TRY(instance::InstanceStore::look(global.root));
     Table table{{"name", "status", "mode", "pid", "started", "root", "command"}};
     const auto names = TRY(store.list());
     for (const std::string& name : names) {

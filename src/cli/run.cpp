@@ -10,7 +10,6 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <fcntl.h>
 #include <memory>
 #include <sys/epoll.h>
@@ -26,16 +25,6 @@ struct RunOptions {
     std::int64_t pids = 0;
     bool remove = false, interactive = false, terminal = false, detached = false;
 };
-
-/// NAME=value as it is; NAME alone takes our own value, as docker's -e does.
-Result<std::string> environment_entry(const std::string& text)
-{
-    const auto equals = text.find('=');
-    if (equals == 0 || text.empty()) return fail(ErrorKind::Invalid, cat("-e '", text, "': no variable name"));
-    if (equals != std::string::npos) return text;
-    const char* const value = ::getenv(text.c_str());
-    return value == nullptr ? std::string{} : cat(text, '=', value);
-}
 
 Result<instance::Mode> mode_of(const RunOptions& options)
 {
@@ -59,8 +48,7 @@ Result<instance::InstanceConfig> config_of(const RunOptions& options)
     config.root = image.path();
     config.command = options.command.empty() ? std::vector<std::string>{"/bin/sh"} : options.command;
     if (config.command.front().empty()) return fail(ErrorKind::Invalid, "the command is empty");
-    for (const std::string& text : options.env)
-        if (auto entry = TRY(environment_entry(text)); !entry.empty()) config.env.push_back(std::move(entry));
+    config.env = TRY(environment_entries(options.env));
     for (const std::string& text : options.volumes)
         config.volumes.push_back(TRY(instance::parse_volume(text)));
     if (!options.workdir.starts_with('/'))

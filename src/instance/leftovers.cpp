@@ -31,6 +31,7 @@ bool is_locked(int directory, const std::string& path)
 
 void find_instances(const InstanceStore& store, std::vector<Finding>& findings)
 {
+    if (!store.instances().is_open()) return;
     const auto names = os::list_directory(store.instances().get(), ".");
     if (!names) return;
     const auto runtime = store.runtime_root();

@@ -1,5 +1,6 @@
 #include "oci_config.h"
 
+#include "coppice/base/environment.h"
 #include "coppice/instance/default_seccomp.h"
 
 #include <nlohmann/json.hpp>
@@ -23,14 +24,11 @@ const std::vector<std::string>& default_capabilities()
 
 json process_of(const InstanceConfig& config)
 {
-    json env = json::array({"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=coppice"});
-    if (config.terminal) env.push_back("TERM=xterm");
-    for (const std::string& entry : config.env) { // a later value replaces an earlier one, defaults included
-        const std::string name = entry.substr(0, entry.find('=') + 1);
-        std::erase_if(env.get_ref<json::array_t&>(),
-                      [&](const json& other) { return other.get_ref<const std::string&>().starts_with(name); });
-        env.push_back(entry);
-    }
+    std::vector<std::string> env{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                 "container=coppice"};
+    if (config.terminal) env.emplace_back("TERM=xterm");
+    for (const std::string& entry : config.env)
+        set_variable(env, entry);
     json user{{"uid", 0}, {"gid", 0}};
     if (!config.user.empty()) user["username"] = config.user;
     return {{"terminal", config.terminal},

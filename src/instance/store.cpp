@@ -25,28 +25,40 @@ Error already_there(const std::string& name)
         cat("choose another name, or remove it: coppice rm ", name));
 }
 
+constexpr const char* kRootHint = "run as root, or choose another with --root";
+
+Result<std::string> absolute_path(const std::string& path)
+{
+    if (path.starts_with('/')) return path;
+    std::string here(PATH_MAX, '\0');
+    if (::getcwd(here.data(), here.size()) == nullptr) return fail_os(errno, "find the working directory");
+    here.resize(here.find('\0'));
+    return cat(here, '/', path);
+}
+
 } // namespace
 
 Result<InstanceStore> InstanceStore::open(const std::string& root)
 {
-    if (!root.starts_with('/')) {
-        std::string here(PATH_MAX, '\0');
-        if (::getcwd(here.data(), here.size()) == nullptr) return fail_os(errno, "find the working directory");
-        here.resize(here.find('\0'));
-        return open(cat(here, '/', root)); // a supervisor may have another working directory
-    }
-    const std::string path = root + "/instances";
-    const auto open_directory = [&]() -> Result<os::Fd> {
-        TRY(os::make_directories(root, 0711));
+    const std::string absolute = TRY(absolute_path(root)); // a supervisor may have another working directory
+    const std::string path = absolute + "/instances";
+    const auto make = [&]() -> Result<os::Fd> {
+        TRY(os::make_directories(absolute, 0711));
         TRY(os::make_directories(path, 0700));
         return os::open_at(os::kCwd, path, O_RDONLY | O_DIRECTORY);
     };
-    auto opened = open_directory();
-    if (!opened)
-        return fail(
-            std::move(opened).error().with("state directory").hint("run as root, or choose another with --root"));
-    auto directory = *std::move(opened);
-    return InstanceStore{root, std::move(directory)};
+    auto directory = make();
+    if (!directory) return fail(std::move(directory).error().with("state directory").hint(kRootHint));
+    return InstanceStore{absolute, *std::move(directory)};
+}
+
+Result<InstanceStore> InstanceStore::look(const std::string& root)
+{
+    const std::string absolute = TRY(absolute_path(root));
+    auto directory = os::open_at(os::kCwd, absolute + "/instances", O_RDONLY | O_DIRECTORY);
+    if (directory) return InstanceStore{absolute, *std::move(directory)};
+    if (directory.error().kind() == ErrorKind::NotFound) return InstanceStore{absolute, os::Fd{}};
+    return fail(std::move(directory).error().with("state directory").hint(kRootHint));
 }
 
 std::string InstanceStore::cgroup_of(const std::string& name) const
@@ -85,9 +97,12 @@ Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) co
 Result<os::Fd> InstanceStore::find_directory(const std::string& name) const
 {
     TRY_DOING(cat("instance name '", name, "'"), check_name(name));
-    auto directory = os::open_at(instances_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (!directory && directory.error().kind() == ErrorKind::NotFound)
+    const auto missing = [&] {
         return fail(Error{ErrorKind::NotFound, cat("instance ", name, " does not exist")}.hint("see: coppice ps -a"));
+    };
+    if (!instances_.is_open()) return missing();
+    auto directory = os::open_at(instances_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!directory && directory.error().kind() == ErrorKind::NotFound) return missing();
     return directory;
 }
 
@@ -121,6 +136,7 @@ Result<bool> InstanceStore::is_running(const std::string& name) const
 
 Result<std::vector<std::string>> InstanceStore::list() const
 {
+    if (!instances_.is_open()) return std::vector<std::string>{};
     auto names = TRY(os::list_directory(instances_.get(), "."));
     std::erase_if(names, [](const std::string& name) { return !check_name(name).has_value(); });
     std::sort(names.begin(), names.end());

@@ -284,12 +284,20 @@ Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::v
     return {};
 }
 
-Result<> join_cgroup(const CgroupPaths& paths, pid_t pid, bool into_v2)
+Result<std::vector<Fd>> open_join_files(const CgroupPaths& paths)
 {
+    std::vector<Fd> files;
+    files.reserve(paths.v1.size());
     for (const auto& [controller, directory] : paths.v1)
-        TRY_DOING(cat("join the ", controller, " cgroup"), write_control(kCwd, directory + "/cgroup.procs", cat(pid)));
-    if (into_v2 && !paths.v2.empty())
-        TRY_DOING("join the cgroup", write_control(kCwd, paths.v2 + "/cgroup.procs", cat(pid)));
+        files.push_back(
+            TRY_DOING(cat("join the ", controller, " cgroup"), open_at(kCwd, directory + "/tasks", O_WRONLY)));
+    return files;
+}
+
+Result<> join_by(const std::vector<Fd>& join_files)
+{
+    for (const Fd& file : join_files)
+        if (retry_eintr([&] { return ::write(file.get(), "0", 1); }) < 0) return fail_os(errno, "join a cgroup");
     return {};
 }
 

@@ -12,7 +12,6 @@ namespace coppice::runtime {
 /// What creator and container init say to each other while the container comes to be.
 enum class Word : char {
     Mounts = 'm', ///< to init: descriptors of root, bind mounts and devices, in the order of the plan
-    Joined = 'j', ///< to init: it is in all of its cgroups now
     Hooks = 'h',  ///< both ways: namespaces are there, run the hooks / they have run
     Ready = 'r',  ///< from init: all but the program is set up
     Finish = 'f', ///< to init: recorded; the text is the system call filter. Now wait for the start.

@@ -90,7 +90,7 @@ std::uint64_t birth_flags(const LinuxSpec& spec)
 {
     std::uint64_t flags = 0;
     for (const NamespaceSpec& ns : spec.namespaces)
-        // cgroup and time come later, from inside: the one when it is in its cgroup, the other when its clocks are set
+        // cgroup and time come later, from inside: the one when it is in its cgroups, the other when its clocks are set
         if (ns.path.empty() && ns.flag != os::sys::kCloneNewCgroup && ns.flag != os::sys::kCloneNewTime)
             flags |= ns.flag;
     return flags;
@@ -169,8 +169,6 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     StateRecord& record = prepared.record;
     TRY(send_mounts(channel, spec, prepared, root_source, request.bundle, pid));
     TRY(set_oom_score(*spec.process, pid));
-    TRY(os::join_cgroup(record.cgroup, pid, false));
-    TRY(channel.say(Word::Joined));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
 
@@ -211,6 +209,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
         rules.insert(rules.begin() + (denies_first ? 1 : 0), defaults.begin(), defaults.end());
         TRY_DOING("linux.resources.devices", os::apply_device_rules(prepared.record.cgroup, cgroup, rules));
     }
+    auto join_files = TRY(os::open_join_files(prepared.record.cgroup));
     auto listener = TRY(os::listen_in(made.directory.fd().get(), kStartSocket));
     auto [ours, theirs] = TRY(os::socket_pair());
 
@@ -230,6 +229,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
                             .channel = channel,
                             .listener = std::move(listener),
                             .console_socket = std::move(prepared.console_socket),
+                            .cgroup_join_files = std::move(join_files),
                             .namespaces = std::move(prepared.namespaces),
                             .record = prepared.record};
         ::_exit(run_init(context));

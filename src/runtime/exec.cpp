@@ -1,4 +1,5 @@
 #include "channel.h"
+#include "coppice/base/environment.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/namespace.h"
@@ -30,7 +31,8 @@ Result<ProcessSpec> process_for(const ExecRequest& request, const Spec& spec)
     process.args = request.args;
     process.terminal = request.terminal.value_or(false);
     process.console_size.reset();
-    process.env.insert(process.env.end(), request.extra_env.begin(), request.extra_env.end());
+    for (const std::string& entry : request.extra_env)
+        set_variable(process.env, entry);
     if (request.cwd) process.cwd = *request.cwd;
     if (request.user) process.user.lookup = *request.user;
     if (request.no_new_privileges) process.no_new_privileges = true;
@@ -56,12 +58,13 @@ Result<> join(const os::ProcessRef& init, std::uint64_t flags)
 
 /// The body of the new process: enters the container and executes. Silence on the channel is success.
 int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpec& process, const SeccompFilter& filter,
-               const ExecRequest& request, const Channel& channel, os::Fd console_socket)
+               const ExecRequest& request, const std::vector<os::Fd>& cgroup_join_files, const Channel& channel,
+               os::Fd console_socket)
 {
     const auto run = [&]() -> Result<> {
         // Before entering: what is inside may be hostile and must not look into this copy of the caller.
         if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");
-        TRY(channel.expect(Word::Joined));
+        TRY(os::join_by(cgroup_join_files));
         TRY(join(init, flags));
         ::setsid();
         TRY(new_session_keyring());
@@ -115,6 +118,7 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     auto console_socket = TRY_DOING("terminal", open_console_socket(request.console, process.terminal));
     const auto flags = TRY(os::differing_namespaces(record.pid));
     const auto cgroup = TRY(open_cgroup(record));
+    const auto join_files = TRY(os::open_join_files(record.cgroup));
     auto [ours, theirs] = TRY(os::socket_pair());
 
     // Born in the container's pid namespace; it enters the others by itself, so that we stay outside.
@@ -129,15 +133,13 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
             const auto closed = std::move(ours);
         }
         const Channel channel{std::move(theirs)};
-        ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), process, filter, request, channel,
-                           std::move(console_socket)));
+        ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), process, filter, request,
+                           join_files, channel, std::move(console_socket)));
     }
     os::Process child{forked.pid, std::move(forked.pidfd)};
     theirs.reset();
     if (flags & CLONE_NEWPID) TRY(os::enter_namespace(own_pid_ns, CLONE_NEWPID));
-    TRY(os::join_cgroup(record.cgroup, child.pid(), false));
     const Channel channel{std::move(ours)};
-    TRY(channel.say(Word::Joined));
     Word word{};
     const auto answer = channel.listen(word);
     // The peer closed its end without a word: the program has been executed.

@@ -101,8 +101,12 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
     const LinuxSpec& linux_part = spec.linux_part;
     // Killed with the creator until the creation is complete.
     TRY(os::die_with_parent(SIGKILL));
+    TRY(os::join_by(context.cgroup_join_files));
+    context.cgroup_join_files.clear();
     TRY(join_namespaces(context.namespaces));
     context.namespaces.clear();
+    if (linux_part.has_new_namespace(os::sys::kCloneNewCgroup)) // its root is the cgroup that we are in at this moment
+        TRY_DOING("cgroup namespace", os::leave_namespaces(os::sys::kCloneNewCgroup));
     auto parts = take_parts(context, TRY(receive_mounts(context.channel)));
     TRY(become_namespace_root(linux_part));
     TRY(os::die_with_parent(SIGKILL)); // the change of ids made the kernel forget it
@@ -115,16 +119,7 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
     ::setsid(); // may be a session leader already
     if (context.request.new_keyring) TRY(new_session_keyring());
 
-    bool joined = false;
-    const auto enter_cgroup_namespace = [&]() -> Result<> {
-        if (joined) return {};
-        joined = true;
-        TRY(context.channel.expect(Word::Joined)); // its root is the cgroup that we are in at this moment
-        if (!linux_part.has_new_namespace(os::sys::kCloneNewCgroup)) return {};
-        return with_context(os::leave_namespaces(os::sys::kCloneNewCgroup), "cgroup namespace");
-    };
     const auto before_pivot = [&]() -> Result<> {
-        TRY(enter_cgroup_namespace());
         if (!spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty()) {
             TRY(context.channel.say(Word::Hooks));
             TRY(context.channel.expect(Word::Hooks));
@@ -132,8 +127,7 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
         return run_hooks(spec.hooks.create_container, "createContainer",
                          to_state_json(context.record, Status::Creating, false));
     };
-    const auto terminal =
-        TRY(enter_rootfs(spec, context.rootfs, std::move(parts), enter_cgroup_namespace, before_pivot));
+    const auto terminal = TRY(enter_rootfs(spec, context.rootfs, std::move(parts), before_pivot));
     if (terminal) {
         if (const auto& size = spec.process->console_size)
             TRY(os::set_terminal_size(terminal->slave, size->first, size->second));

@@ -24,6 +24,7 @@ struct InitContext {
     const Channel& channel;
     os::Fd listener;       ///< where `start` will knock
     os::Fd console_socket; ///< open when there is a terminal
+    std::vector<os::Fd> cgroup_join_files;
     std::vector<NamespaceToJoin> namespaces;
     StateRecord record; ///< for hooks that run inside
 };

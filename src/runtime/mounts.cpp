@@ -156,7 +156,7 @@ Result<std::vector<PlannedMount>> plan_mounts(const Spec& spec)
         if (mount.mapping && !options.bind)
             return fail(ErrorKind::Unsupported,
                         cat("mount ", mount.destination, ": only bind mounts can have mapped ids"));
-        plan.push_back({.spec = &mount, .options = std::move(options), .is_cgroup = is_cgroup_type(mount.type)});
+        plan.push_back({.spec = &mount, .options = std::move(options)});
     }
     return plan;
 }
@@ -173,15 +173,10 @@ Result<std::vector<os::Fd>> open_bind_mounts(const std::vector<PlannedMount>& pl
 }
 
 Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, std::vector<os::Fd> binds,
-                     const os::CgroupLayout& layout, const std::function<Result<>()>& enter_cgroup_namespace)
+                     const os::CgroupLayout& layout)
 {
     std::size_t next_bind = 0;
-    bool entered = false;
     for (const PlannedMount& planned : plan) {
-        if (planned.is_cgroup && !entered) {
-            TRY(enter_cgroup_namespace());
-            entered = true;
-        }
         TRY_DOING(cat("mount ", planned.spec->destination), make_mount(root, planned, binds, next_bind, layout));
     }
     return {};

@@ -5,7 +5,6 @@
 #include "coppice/runtime/spec.h"
 #include "mount_options.h"
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,7 +14,6 @@ namespace coppice::runtime {
 struct PlannedMount {
     const MountSpec* spec;
     MountOptions options;
-    bool is_cgroup;
 };
 
 /// Parses and checks all mounts before anything is made. Errors: Invalid, Unsupported, naming the destination
@@ -29,9 +27,8 @@ Result<std::vector<os::Fd>> open_bind_mounts(const std::vector<PlannedMount>& pl
 /// In the container's init, before the change of root: makes every mount below `root`. Mount points are resolved by
 /// the kernel inside `root` and held by descriptor, so no link and no race leads out of it.
 /// @param binds what `open_bind_mounts` returned
-/// @param enter_cgroup_namespace called before the first cgroup mount
 Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, std::vector<os::Fd> binds,
-                     const os::CgroupLayout& layout, const std::function<Result<>()>& enter_cgroup_namespace);
+                     const os::CgroupLayout& layout);
 
 /// In the container, after the change of root.
 Result<> mask_paths(const std::vector<std::string>& paths);

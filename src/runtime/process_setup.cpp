@@ -1,6 +1,7 @@
 #include "process_setup.h"
 
 #include "accounts.h"
+#include "coppice/base/environment.h"
 #include "coppice/base/text.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/fd.h"
@@ -21,14 +22,6 @@ namespace coppice::runtime {
 namespace {
 
 constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-std::optional<std::string_view> find_variable(const std::vector<std::string>& env, std::string_view name)
-{
-    for (const std::string& entry : env)
-        if (entry.starts_with(name) && entry.size() > name.size() && entry[name.size()] == '=')
-            return std::string_view{entry}.substr(name.size() + 1);
-    return std::nullopt;
-}
 
 std::unexpected<Error> no_command(const std::string& name, int number)
 {

@@ -36,7 +36,6 @@ Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout)
 }
 
 Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& plan, RootfsParts parts,
-                                            const std::function<Result<>()>& enter_cgroup_namespace,
                                             const std::function<Result<>()>& before_pivot)
 {
     // First of all cut the way back: nothing that is mounted or unmounted here may reach the host.
@@ -45,7 +44,7 @@ Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& 
     // host, since this process's root directory is still the old one below.
     TRY_DOING("root file system", os::attach_mount(parts.root.get(), os::kCwd, "/"));
     const int root = parts.root.get();
-    TRY(make_mounts(root, plan.mounts, std::move(parts.binds), plan.cgroup_layout, enter_cgroup_namespace));
+    TRY(make_mounts(root, plan.mounts, std::move(parts.binds), plan.cgroup_layout));
     TRY(make_devices(root, plan.devices, std::move(parts.devices)));
     std::optional<os::Pty> terminal;
     if (spec.process && spec.process->terminal) terminal = TRY_DOING("terminal", open_terminal(root));

@@ -29,7 +29,6 @@ struct RootfsParts {
 /// In init, in its new mount namespace: attaches the root, mounts and devices; then `before_pivot` (hooks), and
 /// changes into it. The terminal, when there is one, is opened inside.
 Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& plan, RootfsParts parts,
-                                            const std::function<Result<>()>& enter_cgroup_namespace,
                                             const std::function<Result<>()>& before_pivot);
 
 } // namespace coppice::runtime

@@ -17,6 +17,8 @@ class InstanceStore {
 public:
     /// Makes the directories when missing. Errors: Denied, Unavailable (disk full)
     static Result<InstanceStore> open(const std::string& root);
+    /// The same for commands that only look: a store that is not there is an empty one, and nothing is made.
+    static Result<InstanceStore> look(const std::string& root);
 
     [[nodiscard]] const std::string& root() const { return root_; }
     [[nodiscard]] const os::Fd& instances() const { return instances_; }
@@ -55,7 +57,7 @@ public:
 private:
     InstanceStore(std::string root, os::Fd instances) : root_{std::move(root)}, instances_{std::move(instances)} {}
     std::string root_;
-    os::Fd instances_;
+    os::Fd instances_; ///< not open in an empty store that is not there
 };
 
 inline constexpr const char* kDefaultRoot = "/var/lib/coppice";

@@ -80,9 +80,13 @@ Result<Fd> make_cgroup(const CgroupPaths& paths, const CgroupLimits& limits);
 Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits);
 /// Restricts devices: by filter on v2 and hybrid, by list on legacy hosts.
 Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules);
-/// Moves a process into the v1 directories (into v2 it is born, or moved when `into_v2`). The first write on a quiet
-/// machine waits about 10 ms for the kernel (an RCU grace period): do other work meanwhile.
-Result<> join_cgroup(const CgroupPaths& paths, pid_t pid, bool into_v2);
+/// Opens the files by which a process joins the v1 directories (into v2 it is born). The right to join is checked here,
+/// so the process may have lost it by the time it joins.
+Result<std::vector<Fd>> open_join_files(const CgroupPaths& paths);
+/// Moves the calling process, which must have one thread only. Writing "0" to `tasks` as the thread itself takes the
+/// kernel some microseconds; every other way (another process, or cgroup.procs) waits for an RCU grace period, 10 ms
+/// and more on a quiet machine.
+Result<> join_by(const std::vector<Fd>& join_files);
 
 /// Pids in the cgroup and below.
 Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths);
