@@ -54,7 +54,11 @@ Result<> TerminalBridge::add_to(os::EventLoop& loop)
         const auto got = os::retry_eintr([&] { return ::read(STDIN_FILENO, buffer.data(), buffer.size()); });
         const bool passed_on =
             got > 0 && os::write_all(terminal_.get(), {buffer.data(), static_cast<std::size_t>(got)}, "the terminal");
-        if (!passed_on) loop.remove(standard_input());
+        if (passed_on) return;
+        loop.remove(standard_input());
+        if (!raw_) return; // the end of a file or pipe: there is no more input, that is all
+        orphaned_ = true;
+        loop.stop();
     });
 }
 

@@ -17,6 +17,8 @@ public:
     static Result<TerminalBridge> make(os::Fd terminal, bool with_input);
 
     Result<> add_to(os::EventLoop& loop);
+    /// Our own terminal was hung up: nobody is there any more. The loop has been stopped.
+    [[nodiscard]] bool is_orphaned() const { return orphaned_; }
     /// Hands the size of our terminal on; call it on SIGWINCH.
     void resize();
     /// Shows what is left to show, after the end of the program.
@@ -31,7 +33,11 @@ private:
     os::Fd terminal_;
     bool with_input_;
     std::optional<os::RawMode> raw_;
+    bool orphaned_ = false;
 };
+
+/// Exit status of an attached command whose terminal was hung up, as a shell gives it for SIGHUP.
+inline constexpr int kHungUpStatus = 129;
 
 /// -t with -i needs a terminal to read from. Errors: Invalid
 Result<> check_terminal_wish(bool terminal, bool interactive);

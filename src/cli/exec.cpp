@@ -42,6 +42,7 @@ Result<int> attend(os::Process& child, os::Fd terminal, bool interactive)
     }));
     TRY(loop.add(child.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));
     TRY(loop.run());
+    if (bridge && bridge->is_orphaned()) return kHungUpStatus; // what is attached to us ends with us
     if (bridge) bridge->drain();
     return TRY(child.wait()).code;
 }

@@ -96,6 +96,7 @@ Result<int> attend(instance::RunningInstance& running, const RunOptions& options
         if (!end || *end) loop.stop();
     }));
     TRY(loop.run());
+    if (bridge && bridge->is_orphaned()) return kHungUpStatus; // what is attached to us ends with us
     if (bridge) bridge->drain();
     bridge.reset(); // our terminal is itself again before anything is said
     const auto finished = TRY(std::move(end));
