@@ -1,7 +1,6 @@
 #include "coppice/base/units.h"
 
 #include "coppice/base/text.h"
-#include "coppice/base/time.h"
 
 #include <array>
 #include <charconv>
@@ -83,16 +82,6 @@ Result<std::int64_t> parse_integer(std::string_view text, std::int64_t least, st
     if (error != std::errc{} || rest != end || value < least || value > most)
         return fail(ErrorKind::Invalid, cat("'", text, "' is not a whole number from ", least, " to ", most));
     return value;
-}
-
-std::string to_rfc3339(const timespec& time)
-{
-    std::tm parts{};
-    ::gmtime_r(&time.tv_sec, &parts);
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", parts.tm_year + 1900,
-                  parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, time.tv_nsec);
-    return text.data();
 }
 
 } // namespace coppice

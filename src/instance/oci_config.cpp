@@ -94,7 +94,8 @@ json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout)
     // Devices: nothing but what the runtime allows to every container.
     json resources{{"devices", json::array({{{"allow", false}, {"access", "rwm"}}})}};
     if (config.memory_bytes)
-        resources["memory"] = {{"limit", *config.memory_bytes}, {"swap", *config.memory_bytes * 2}};
+        resources["memory"] = {{"limit", *config.memory_bytes},
+                               {"swap", std::min<std::uint64_t>(*config.memory_bytes, INT64_MAX / 2) * 2}};
     if (config.millicpus) resources["cpu"] = {{"period", kPeriodUs}, {"quota", *config.millicpus * kPeriodUs / 1000}};
     if (config.pids)
         resources["pids"] = {{"limit", *config.pids}};

@@ -180,6 +180,9 @@ Result<> Supervisor::create_and_start(const Prepared& prepared)
 void Supervisor::undo(const Prepared& prepared)
 {
     init_ = os::Process{};
+    ids_.reset(); // descriptors may be what there were too few of
+    output_.reset();
+    log_.reset();
     const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config)
                                         : store_.clean_up(prepared.held, prepared.config);
     // The first error is the one to tell; what is left is found by `coppice doctor`.

@@ -95,13 +95,23 @@ std::string capability_names(CapabilityMask mask)
     return names;
 }
 
-CapabilityMask supported_capabilities()
+namespace {
+
+CapabilityMask read_supported_capabilities()
 {
     constexpr CapabilityMask kKnown = (1ULL << kNames.size()) - 1;
     const auto text = read_file(kCwd, "/proc/sys/kernel/cap_last_cap", 64);
     if (!text) return kKnown;
     const auto last = parse_integer(std::string_view{*text}.substr(0, text->find('\n')), 0, 62);
     return last ? kKnown & ((2ULL << *last) - 1) : kKnown;
+}
+
+} // namespace
+
+CapabilityMask supported_capabilities()
+{
+    static const CapabilityMask kSupported = read_supported_capabilities();
+    return kSupported;
 }
 
 Result<CapabilitySets> current_capabilities()

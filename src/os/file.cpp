@@ -51,7 +51,8 @@ Result<Fd> create_component(const Fd& parent, const std::string& name, PathKind 
             ::openat(parent.get(), name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644)};
         if (!created.is_open() && errno != EEXIST) return fail_os(errno, cat("create ", whole));
     }
-    // Whoever swapped the new entry for a link meanwhile is refused here.
+    // A link that was put in its place meanwhile is not followed: as a directory it is refused by the next step, as a
+    // file it is what gets covered, inside the root.
     return open_resolved(parent.get(), name, O_PATH | O_NOFOLLOW, 0, sys::kResolveBeneath | sys::kResolveNoSymlinks);
 }
 

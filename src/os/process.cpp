@@ -87,7 +87,8 @@ Result<ForkResult> clone_process(const CloneOptions& options)
         const int number = errno;
         Error error = Error::os(number, "create a process");
         if (number == EAGAIN) error = std::move(error).hint("the limit of processes is reached");
-        if (number == EPERM) error = std::move(error).hint("new namespaces need root");
+        if (number == EPERM)
+            error = std::move(error).hint("new namespaces need root, and inside a chroot there are no user namespaces");
         if (number == ENOSPC) error = std::move(error).hint("the limit of namespaces is reached: /proc/sys/user");
         return fail(std::move(error));
     }

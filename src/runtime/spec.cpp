@@ -248,8 +248,9 @@ Result<Spec> parse_spec(std::string_view text)
         return fail(ErrorKind::Unsupported, "linux.namespaces: a container needs a new mount namespace of its own");
     if (const auto* const user = l.find_namespace(CLONE_NEWUSER); user != nullptr && !user->path.empty())
         return fail(ErrorKind::Unsupported, "linux.namespaces: joining a user namespace by path is not supported");
-    if (!spec.hostname.empty() && l.find_namespace(CLONE_NEWUTS) == nullptr)
-        return fail(ErrorKind::Invalid, "hostname: needs a uts namespace, or the host's own name would change");
+    if (!(spec.hostname.empty() && spec.domainname.empty()) && l.find_namespace(CLONE_NEWUTS) == nullptr)
+        return fail(ErrorKind::Invalid,
+                    "hostname, domainname: need a uts namespace, or the host's own name would change");
     if (l.has_new_namespace(CLONE_NEWUSER) && (l.mapping.uids.empty() || l.mapping.gids.empty()))
         return fail(ErrorKind::Invalid, "linux: a new user namespace needs uidMappings and gidMappings");
     return spec;

@@ -120,21 +120,23 @@ Result<std::string> compile(const SeccompSpec& spec)
     return os::read_all(memory, kMaxInstructions * sizeof(sock_filter), "a compiled filter");
 }
 
-/// Everything that the compiled program depends on, as text.
+/// Everything that the compiled program depends on, as text. Every word carries its length, so that none can imitate
+/// another place of the description.
 std::string describe(const SeccompSpec& spec)
 {
+    const auto word = [](const std::string& text) { return cat(' ', text.size(), ':', text); };
     const scmp_version* const version = ::seccomp_version();
     std::string text =
         cat("libseccomp ", version->major, '.', version->minor, '.', version->micro, " arch ", ::seccomp_arch_native(),
-            '\n', spec.default_action, ' ', spec.default_errno_ret.value_or(kDefaultErrno));
-    for (const std::string& word : spec.architectures)
-        text += cat(' ', word);
+            '\n', word(spec.default_action), ' ', spec.default_errno_ret.value_or(kDefaultErrno));
+    for (const std::string& architecture : spec.architectures)
+        text += word(architecture);
     for (const SeccompRule& rule : spec.rules) {
-        text += cat('\n', rule.action, ' ', rule.errno_ret.value_or(kDefaultErrno));
+        text += cat('\n', word(rule.action), ' ', rule.errno_ret.value_or(kDefaultErrno));
         for (const SeccompArg& arg : rule.args)
-            text += cat(" [", arg.index, ' ', arg.op, ' ', arg.value, ' ', arg.value_two, ']');
+            text += cat(" [", arg.index, word(arg.op), ' ', arg.value, ' ', arg.value_two, ']');
         for (const std::string& name : rule.names)
-            text += cat(' ', name);
+            text += word(name);
     }
     text += '\n';
     return text;

@@ -20,9 +20,9 @@ constexpr const char* kWork = "layer/work";
 constexpr const char* kLower = "lower";
 constexpr std::string_view kDiscarded = ".discarded-";
 
-Result<> ensure_directory(int dir, const char* name)
+Result<> ensure_directory(int dir, const char* name, mode_t mode)
 {
-    auto made = os::make_directory(dir, name, 0700);
+    auto made = os::make_directory(dir, name, mode);
     if (made || made.error().os_errno() == EEXIST) return {};
     return made;
 }
@@ -77,8 +77,9 @@ Result<> map_layer(const os::Fd& mount, const os::Fd& user_namespace, const std:
 
 Result<WorkingLayer> WorkingLayer::open(int directory)
 {
-    for (const char* const name : {kLower, kLayer, kUpper, kWork})
-        TRY_DOING("working layer", ensure_directory(directory, name));
+    for (const char* const name : {kLower, kLayer, kWork})
+        TRY_DOING("working layer", ensure_directory(directory, name, 0700));
+    TRY_DOING("working layer", ensure_directory(directory, kUpper, 0)); // see copy_root_attributes
     return WorkingLayer{directory};
 }
 
@@ -107,11 +108,7 @@ Result<os::Fd> WorkingLayer::mount_over(os::Fd image, const std::string& image_p
     const auto layer = TRY_DOING("working layer", os::clone_mount(directory_, kLayer, false));
     TRY(map_layer(layer, user_namespace, "the directory of working layers"));
 
-    // Overlayfs takes only layers that are attached in the caller's mount namespace (until Linux 6.15). It keeps
-    // copies of its own, so the attachments go again as soon as it is made.
-    TRY_DOING("working layer", os::attach_mount(image.get(), directory_, kLower));
-    TRY_DOING("working layer", os::attach_mount(layer.get(), directory_, kLayer));
-    auto overlay = [&]() -> Result<os::Fd> {
+    const auto make_overlay = [&]() -> Result<os::Fd> {
         const auto user = TRY(FileSystemUser::become(*root_uid, *root_gid));
         // By descriptor: such paths are short and free of the characters that overlayfs treats specially.
         const std::string base = os::path_of(layer.get());
@@ -125,7 +122,14 @@ Result<os::Fd> WorkingLayer::mount_over(os::Fd image, const std::string& image_p
                                     {"index", "off"}};
         if (durability == Durability::None) parameters.emplace_back("volatile", "");
         return os::new_file_system("overlay", parameters, os::mount_attr::kNoDev);
-    }();
+    };
+    // Until Linux 6.15 overlayfs takes only layers that are attached in the caller's mount namespace. It keeps copies
+    // of its own, so the attachments go again as soon as it is made.
+    auto overlay = make_overlay();
+    if (overlay || overlay.error().os_errno() != EINVAL) return with_context(std::move(overlay), "working layer");
+    TRY_DOING("working layer", os::attach_mount(image.get(), directory_, kLower));
+    TRY_DOING("working layer", os::attach_mount(layer.get(), directory_, kLayer));
+    overlay = make_overlay();
     TRY(os::detach_mount(layer.get()));
     TRY(os::detach_mount(image.get()));
     return with_context(std::move(overlay), "working layer");
