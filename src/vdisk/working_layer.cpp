@@ -27,10 +27,13 @@ Result<> ensure_directory(int dir, const char* name, mode_t mode)
     return made;
 }
 
-/// The merged root directory shows the upper one's owner and mode: they must be the image's.
+/// The merged root directory shows the upper one's owner and mode: in a new layer they must be the image's. Mode 0 tells
+/// that it is new; later they are the instance's to change.
 Result<> copy_root_attributes(int image, int upper)
 {
     struct stat status{};
+    if (::fstat(upper, &status) < 0) return fail_os(errno, "stat the working layer");
+    if ((status.st_mode & 07777) != 0) return {};
     if (::fstat(image, &status) < 0) return fail_os(errno, "stat the image's root directory");
     if (::fchown(upper, status.st_uid, status.st_gid) < 0 || ::fchmod(upper, status.st_mode & 07777) < 0)
         return fail_os(errno, "set up the working layer");

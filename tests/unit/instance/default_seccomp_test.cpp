@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -351,7 +352,7 @@ TEST(DefaultSeccompTest, AllowsNothingThatPodmanDoesNot)
     if (!file) {
         GTEST_SKIP() << "podman's profile is not installed: " << kPodmanProfile;
     }
-    const auto podman = json::parse(file);
+    const auto podman = json::parse(std::string{std::istreambuf_iterator<char>{file}, {}});
     for (const auto& capabilities : capability_sets()) {
         const auto theirs = allowed_by_podman(podman, capabilities);
         for (const auto& name : allowed_without_conditions(default_seccomp(capabilities))) {
@@ -366,7 +367,7 @@ TEST(DefaultSeccompTest, ConditionalCallsAreConditionalOrAllowedAtPodman)
     if (!file) {
         GTEST_SKIP() << "podman's profile is not installed: " << kPodmanProfile;
     }
-    const auto theirs = allowed_by_podman(json::parse(file), kPodmanCapabilities);
+    const auto theirs = allowed_by_podman(json::parse(std::string{std::istreambuf_iterator<char>{file}, {}}), kPodmanCapabilities);
     NameSet conditional;
     const auto profile = default_seccomp(kPodmanCapabilities);
     for (const auto& rule : profile.at("syscalls")) {
