@@ -46,6 +46,8 @@ Result<json> parse_json(std::string_view text)
         return json::parse(text);
     } catch (const json::parse_error& error) {
         return fail(ErrorKind::Invalid, cat("not valid JSON near byte ", error.byte));
+    } catch (const json::exception&) { // such as a number that fits nowhere: 1e400
+        return fail(ErrorKind::Invalid, "not valid JSON: a value is out of range");
     }
 }
 

@@ -176,6 +176,32 @@ std::vector<Finding> find_all(const InstanceStore& store, const std::string& con
     return findings;
 }
 
+/// Its last processes may hold the lock for a moment longer: the guard of a creation, an init about to die.
+Result<> clean_up_when_free(const InstanceStore& store, const std::string& name)
+{
+    constexpr int kPatienceMs = 5'000;
+    for (int waited = 0;; waited += 10) {
+        const auto held = store.hold(name);
+        if (held) return store.clean_up(*held, TRY(store.read_config(name)));
+        if (held.error().kind() == ErrorKind::NotFound) return {};
+        if (held.error().kind() != ErrorKind::Conflict || waited > kPatienceMs) return fail(held.error());
+        const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
+}
+
+/// What was being made or removed under another name than its own.
+Result<> remove_unfinished(const InstanceStore& store, const std::string& name)
+{
+    const std::string prefix = unfinished_prefix(name);
+    for (const std::string& entry : TRY(os::list_directory(store.instances().get(), "."))) {
+        const bool ours = entry.starts_with(prefix) && entry.find('.', prefix.size()) == std::string::npos;
+        if (ours && !is_locked(store.instances().get(), cat(entry, '/', kLockName)))
+            TRY(os::remove_tree(store.instances().get(), entry));
+    }
+    return {};
+}
+
 } // namespace
 
 Result<std::vector<Leftover>> find_leftovers(const InstanceStore& store, const std::string& container_root)
@@ -200,19 +226,9 @@ Result<> remove_leftovers(const InstanceStore& store, const std::string& contain
 
 Result<> clean_up_dead(const InstanceStore& store, const std::string& name)
 {
-    // Its last processes may hold the lock for a moment longer: the guard of a creation, an init about to die.
-    constexpr int kPatienceMs = 5'000;
-    for (int waited = 0;; waited += 10) {
-        const auto held = store.hold(name);
-        if (held) {
-            TRY(IdRange::sweep(kIdRangeLocks));
-            return store.clean_up(*held, TRY(store.read_config(name)));
-        }
-        if (held.error().kind() == ErrorKind::NotFound) return {};
-        if (held.error().kind() != ErrorKind::Conflict || waited > kPatienceMs) return fail(held.error());
-        const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
-        ::nanosleep(&pause, nullptr);
-    }
+    TRY(clean_up_when_free(store, name));
+    TRY(remove_unfinished(store, name));
+    return IdRange::sweep(kIdRangeLocks);
 }
 
 } // namespace coppice::instance

@@ -25,6 +25,9 @@ Error already_there(const std::string& name)
         cat("choose another name, or remove it: coppice rm ", name));
 }
 
+/// A name that nobody else uses, from which the instance can be told.
+std::string unfinished_name(const std::string& instance) { return cat(unfinished_prefix(instance), random_hex(16)); }
+
 constexpr const char* kRootHint = "run as root, or choose another with --root";
 
 Result<std::string> absolute_path(const std::string& path)
@@ -74,7 +77,7 @@ Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) co
 {
     TRY(check_name(config.name));
     // Under another name first, so that nobody ever sees half an instance.
-    const std::string temporary = cat(kUnfinished, random_hex(16));
+    const std::string temporary = unfinished_name(config.name);
     const auto fill = [&]() -> Result<Held> {
         TRY(os::make_directory(instances_.get(), temporary, 0700));
         auto directory = TRY(os::open_at(instances_.get(), temporary, O_RDONLY | O_DIRECTORY));
@@ -87,6 +90,8 @@ Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) co
         return fail_os(errno, config.name);
     };
     auto held = fill();
+    // The clean-up after a killed run of the same name may take our directory before it is locked.
+    if (!held && held.error().kind() == ErrorKind::NotFound) held = fill();
     if (held) return held;
     [[maybe_unused]] const auto removed =
         os::remove_tree(instances_.get(), temporary); // the first error is the one to tell
@@ -157,7 +162,7 @@ Result<> InstanceStore::remove(const Held&, const InstanceConfig& config) const
     const auto runtime = TRY(runtime_root());
     TRY(runtime::remove(runtime, config.name, true));
     // The name is free at once; an interrupted deletion leaves nothing that looks like an instance.
-    const std::string doomed = cat(kUnfinished, random_hex(16));
+    const std::string doomed = unfinished_name(config.name);
     if (::renameat(instances_.get(), config.name.c_str(), instances_.get(), doomed.c_str()) < 0)
         return fail_os(errno, cat("remove instance ", config.name));
     return with_context(os::remove_tree(instances_.get(), doomed), cat("remove instance ", config.name));

@@ -27,8 +27,8 @@ Result<> ensure_directory(int dir, const char* name, mode_t mode)
     return made;
 }
 
-/// The merged root directory shows the upper one's owner and mode: in a new layer they must be the image's. Mode 0 tells
-/// that it is new; later they are the instance's to change.
+/// The merged root directory shows the upper one's owner and mode: in a new layer they must be the image's. Mode 0
+/// tells that it is new; later they are the instance's to change.
 Result<> copy_root_attributes(int image, int upper)
 {
     struct stat status{};

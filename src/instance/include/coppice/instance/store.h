@@ -65,5 +65,7 @@ inline constexpr const char* kIdRangeLocks = "/run/coppice/ids";
 
 /// Names that begin with this are being made or removed; they belong to no instance.
 inline constexpr std::string_view kUnfinished = ".unfinished-";
+/// What such a name begins with when it is about this instance. Instance names may hold dots; the rest is hexadecimal.
+inline std::string unfinished_prefix(const std::string& instance) { return std::string{kUnfinished} + instance + '.'; }
 
 } // namespace coppice::instance
