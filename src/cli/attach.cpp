@@ -2,6 +2,7 @@
 
 #include "coppice/os/file.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -26,6 +27,7 @@ const os::Fd& standard_input()
 
 Result<TerminalBridge> TerminalBridge::make(os::Fd terminal, bool with_input)
 {
+    ::signal(SIGPIPE, SIG_IGN); // a closed standard output must not end us with the terminal in raw mode
     std::optional<os::RawMode> raw;
     if (with_input && ::isatty(STDIN_FILENO) == 1) raw = TRY(os::RawMode::enter(STDIN_FILENO));
     TerminalBridge bridge{std::move(terminal), with_input, std::move(raw)};
@@ -33,20 +35,25 @@ Result<TerminalBridge> TerminalBridge::make(os::Fd terminal, bool with_input)
     return bridge;
 }
 
-bool TerminalBridge::copy_output()
+TerminalBridge::Copied TerminalBridge::copy_output()
 {
     std::array<char, 65536> buffer{};
     const auto got = os::retry_eintr([&] { return ::read(terminal_.get(), buffer.data(), buffer.size()); });
-    if (got <= 0) return false; // EIO: nobody has the other side open any more
+    if (got <= 0) return Copied::End; // EIO: nobody has the other side open any more
     const auto written =
         os::write_all(STDOUT_FILENO, {buffer.data(), static_cast<std::size_t>(got)}, "standard output");
-    return written.has_value();
+    return written ? Copied::Some : Copied::NobodyReads;
 }
 
 Result<> TerminalBridge::add_to(os::EventLoop& loop)
 {
     TRY(loop.add(terminal_, EPOLLIN, [this, &loop](std::uint32_t) {
-        if (!copy_output()) loop.remove(terminal_);
+        const Copied copied = copy_output();
+        if (copied == Copied::Some) return;
+        loop.remove(terminal_);
+        if (copied == Copied::End) return;
+        orphaned_ = true;
+        loop.stop();
     }));
     if (!with_input_) return {};
     return loop.add(standard_input(), EPOLLIN, [this, &loop](std::uint32_t) {
@@ -72,7 +79,7 @@ void TerminalBridge::resize()
 void TerminalBridge::drain()
 {
     pollfd waiting{.fd = terminal_.get(), .events = POLLIN, .revents = 0};
-    while (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0 && copy_output()) {
+    while (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0 && copy_output() == Copied::Some) {
     }
 }
 
@@ -86,7 +93,19 @@ Result<> check_terminal_wish(bool terminal, bool interactive)
 
 Result<os::SignalFd> forwarded_signals()
 {
-    return os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH});
+    // All but those about ourselves: our children, our faults, job control at our terminal, libc's own.
+    constexpr std::array kOurOwn{SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGURG,  SIGSEGV, SIGBUS, SIGFPE,
+                                 SIGILL,  SIGABRT, SIGTRAP, SIGSYS,  SIGTSTP, SIGTTIN, SIGTTOU};
+    std::vector<int> signals;
+    for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+        if (std::find(kOurOwn.begin(), kOurOwn.end(), signal) != kOurOwn.end()) continue;
+        if (signal > SIGSYS && signal < SIGRTMIN) continue;
+        struct sigaction now{};
+        // What we were started to ignore (nohup) is nothing to hand on.
+        if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN) continue;
+        signals.push_back(signal);
+    }
+    return os::SignalFd::make(signals);
 }
 
 } // namespace coppice::cli

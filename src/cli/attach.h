@@ -17,7 +17,7 @@ public:
     static Result<TerminalBridge> make(os::Fd terminal, bool with_input);
 
     Result<> add_to(os::EventLoop& loop);
-    /// Our own terminal was hung up: nobody is there any more. The loop has been stopped.
+    /// Our own terminal was hung up, or nobody reads our output any more. The loop has been stopped.
     [[nodiscard]] bool is_orphaned() const { return orphaned_; }
     /// Hands the size of our terminal on; call it on SIGWINCH.
     void resize();
@@ -29,7 +29,8 @@ private:
         : terminal_{std::move(terminal)}, with_input_{with_input}, raw_{std::move(raw)}
     {
     }
-    bool copy_output();
+    enum class Copied : unsigned char { Some, End, NobodyReads };
+    Copied copy_output();
     os::Fd terminal_;
     bool with_input_;
     std::optional<os::RawMode> raw_;

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI { // NOLINT(readability-identifier-naming): the library's own
@@ -35,6 +36,12 @@ inline constexpr const char* kContainerRoot = "/run/coppice-runtime";
 /// Values of -e: NAME=value as it is; NAME alone takes our own value and counts for nothing when we have none.
 /// Errors: Invalid (no name)
 Result<std::vector<std::string>> environment_entries(const std::vector<std::string>& texts);
+
+/// Errors: Denied, with a hint. @param doing "running an instance"
+Result<> need_root(std::string_view doing);
+
+/// The first word of the line that is no option: the command, or nullptr.
+const char* command_word(const CLI::App& app, int argc, char** argv);
 
 /// Where our own part of the line ends: behind ROOT of `run` or NAME of `exec`. What follows belongs to the command
 /// inside, whatever it looks like, with or without a "--" in front.

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <string_view>
+#include <unistd.h>
 
 namespace coppice::cli {
 
@@ -48,6 +49,19 @@ Result<std::vector<std::string>> environment_entries(const std::vector<std::stri
         if (value != nullptr) entries.push_back(cat(text, '=', value));
     }
     return entries;
+}
+
+Result<> need_root(std::string_view doing)
+{
+    if (::geteuid() == 0) return {};
+    return fail(
+        Error{ErrorKind::Denied, cat(doing, " needs root rights")}.hint("run it as root, for example with sudo"));
+}
+
+const char* command_word(const CLI::App& app, int argc, char** argv)
+{
+    const int index = first_plain_word(app, 1, argc, argv);
+    return index < argc ? argv[index] : nullptr;
 }
 
 int own_words(const CLI::App& app, int argc, char** argv)

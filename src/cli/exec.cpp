@@ -35,9 +35,11 @@ Result<int> attend(os::Process& child, os::Fd terminal, bool interactive)
     }
     TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
         while (const int signal = signals.next()) {
-            if (signal == SIGWINCH && bridge) bridge->resize();
-            if (signal != SIGWINCH) [[maybe_unused]]
-                const auto sent = child.send(signal); // it may just have ended
+            if (signal == SIGWINCH && bridge) {
+                bridge->resize();
+                continue;
+            }
+            [[maybe_unused]] const auto sent = child.send(signal); // it may just have ended
         }
     }));
     TRY(loop.add(child.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));

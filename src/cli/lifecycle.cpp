@@ -61,8 +61,7 @@ Result<> remove(const instance::InstanceStore& store, const std::string& name, b
         if (force && held.error().kind() == ErrorKind::NotFound) return {}; // --rm took it
         return fail(std::move(held).error());
     }
-    auto config = TRY(store.read_config(name));
-    return store.remove(*held, config);
+    return store.remove(*held, name);
 }
 
 /// Does `act` for every name, going on after a failure; the first error is returned at the end, others are printed.

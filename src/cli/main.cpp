@@ -4,6 +4,7 @@
 #include "coppice/os/executable.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <string_view>
@@ -21,6 +22,13 @@ int exit_status_of(const coppice::Error& error, std::string_view command)
     if (error.kind() == ErrorKind::CommandNotFound) return 127;
     if (error.kind() == ErrorKind::CommandNotExecutable) return 126;
     return 125;
+}
+
+bool is_command(const CLI::App& app, std::string_view word)
+{
+    const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+    return std::any_of(commands.begin(), commands.end(),
+                       [&](const CLI::App* command) { return command->get_name() == word; });
 }
 
 } // namespace
@@ -46,12 +54,20 @@ int main(int argc, char** argv)
         app.parse(own_count, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error); // --help, --version
-        std::fprintf(stderr, "coppice: %s (see: coppice --help)\n", error.what());
-        return app.got_subcommand("run") || app.got_subcommand("exec") ? 125 : 2;
+        const char* const word = cli::command_word(app, argc, argv);
+        const bool known = word != nullptr && is_command(app, word);
+        if (word != nullptr && !known)
+            std::fprintf(stderr, "coppice: there is no command '%s' (see: coppice --help)\n", word);
+        else
+            std::fprintf(stderr, "coppice: %s (see: coppice %s--help)\n", error.what(),
+                         known ? (std::string{word} + ' ').c_str() : "");
+        return known && (std::string_view{word} == "run" || std::string_view{word} == "exec") ? 125 : 2;
     }
     const std::string command = app.get_subcommands().front()->get_name();
     if (command == "exec") { // a copy of this process enters the instance
-        if (const auto safe = os::protect_own_executable(argv, environ); !safe) {
+        auto safe = cli::need_root("entering an instance");
+        if (safe) safe = os::protect_own_executable(argv, environ);
+        if (!safe) {
             std::fprintf(stderr, "coppice: %s\n", safe.error().line().c_str());
             return 125;
         }

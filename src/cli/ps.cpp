@@ -41,10 +41,14 @@ Result<int> list(const PsOptions& options, const GlobalOptions& global)
     for (const std::string& name : names) {
         const auto config = store.read_config(name);
         const auto running = store.is_running(name);
-        if (!config || !running) continue; // removed while we looked
+        if (!running) continue; // removed while we looked
         if (!*running && !options.all) continue;
         if (options.quiet) {
             std::puts(name.c_str());
+            continue;
+        }
+        if (!config) {
+            if (config.error().kind() != ErrorKind::NotFound) table.add({name, "damaged", "", "", "", "", ""});
             continue;
         }
         const std::string status = *running              ? "running"

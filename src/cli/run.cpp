@@ -72,6 +72,10 @@ Result<instance::InstanceConfig> config_of(const RunOptions& options)
         if (*config.millicpus < 10) return fail(ErrorKind::Invalid, cat("--cpus ", options.cpus, ": at least 0.01"));
     }
     if (options.pids != 0) config.pids = options.pids;
+    const auto stored = instance::parse_instance_config(instance::to_json(config));
+    if (!stored || *stored != config)
+        return fail(Error{ErrorKind::Invalid, "the command, an option or a path holds bytes that are not UTF-8"}.hint(
+            "hand such bytes over in a file or by standard input"));
     return config;
 }
 
@@ -85,9 +89,11 @@ Result<int> attend(instance::RunningInstance& running, const RunOptions& options
     }
     TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
         while (const int signal = signals.next()) {
-            if (signal == SIGWINCH && bridge) bridge->resize();
-            if (signal != SIGWINCH) [[maybe_unused]]
-                const auto sent = running.send(signal); // it may just have ended
+            if (signal == SIGWINCH && bridge) {
+                bridge->resize();
+                continue;
+            }
+            [[maybe_unused]] const auto sent = running.send(signal); // it may just have ended
         }
     }));
     Result<std::optional<instance::RunningInstance::End>> end;
@@ -114,9 +120,7 @@ Result<> close_input()
 
 Result<int> run(const RunOptions& options, const GlobalOptions& global)
 {
-    if (::geteuid() != 0)
-        return fail(Error{ErrorKind::Denied, "running an instance needs root rights"}.hint(
-            "run it as root, for example with sudo"));
+    TRY(need_root("running an instance"));
     if (options.detached && options.interactive)
         return fail(ErrorKind::Invalid, "-d and -i do not go together: nobody is there to give input");
     if (!options.detached) TRY(check_terminal_wish(options.terminal, options.interactive));

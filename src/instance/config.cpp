@@ -94,7 +94,7 @@ Result<Volume> parse_volume(std::string_view text)
     if (!volume.destination.starts_with('/') || volume.destination == "/")
         return wrong("the destination must be an absolute path below /");
     char* const resolved = ::realpath(volume.source.c_str(), nullptr);
-    if (resolved == nullptr) return fail_os(errno, cat("volume source ", volume.source));
+    if (resolved == nullptr) return fail(Error::os(errno, cat("volume source ", volume.source)).hint("it must exist"));
     volume.source = resolved;
     std::free(resolved);
     return volume;

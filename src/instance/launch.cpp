@@ -93,7 +93,8 @@ Result<std::optional<RunningInstance::End>> RunningInstance::next()
 
 Result<> RunningInstance::detach()
 {
-    TRY(say(socket_, Say::Detach));
+    // A short command may have ended, and its supervisor with it, before we take our leave.
+    if (const auto said = say(socket_, Say::Detach); !said && said.error().os_errno() != EPIPE) return said;
     (void)supervisor_.detach();
     return {};
 }

@@ -5,7 +5,9 @@
 #include "coppice/os/cgroup.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
+#include "coppice/vdisk/working_layer.h"
 
+#include <algorithm>
 #include <ctime>
 #include <functional>
 #include <set>
@@ -15,7 +17,7 @@ namespace coppice::instance {
 
 namespace {
 
-constexpr const char* kLockName = "lock";
+constexpr const char* kLockName = kInstanceLock;
 
 /// A thing together with the way to remove it.
 struct Finding {
@@ -27,6 +29,15 @@ bool is_locked(int directory, const std::string& path)
 {
     const auto held = os::FileLock::is_held(directory, path);
     return !held || *held; // in doubt it is in use
+}
+
+/// Parts of an interrupted deletion or write.
+bool has_parts(const InstanceStore& store, const std::string& name)
+{
+    const auto files = os::list_directory(store.instances().get(), name);
+    return files && std::any_of(files->begin(), files->end(), [](const std::string& file) {
+               return file.starts_with(vdisk::WorkingLayer::kDiscarded) || is_interrupted_write(file);
+           });
 }
 
 void find_instances(const InstanceStore& store, std::vector<Finding>& findings)
@@ -47,7 +58,7 @@ void find_instances(const InstanceStore& store, std::vector<Finding>& findings)
         if (!config) continue;
         const bool left_container = runtime && runtime->find(name).has_value();
         const bool left_layer = config->mode == Mode::Shared && os::exists(store.instances().get(), name + "/layer");
-        if (left_container || left_layer || config->remove_at_end)
+        if (left_container || left_layer || has_parts(store, name) || config->remove_at_end || config->started.empty())
             findings.push_back({{"remains of a killed run of instance " + name, path},
                                 [&store, name] { return clean_up_dead(store, name); }});
     }

@@ -27,13 +27,13 @@ Result<LogFile> LogFile::open(int directory)
 Result<> LogFile::append(std::string_view output)
 {
     if (size_ + output.size() > kLogMaxBytes) {
-        if (::renameat(directory_, kLogName, directory_, kOlderLogName) < 0) return fail_os(errno, "rotate the log");
+        if (::renameat(directory_, kLogName, directory_, kOlderLogName) < 0 && errno != ENOENT)
+            return fail_os(errno, "rotate the log");
         file_ = TRY_DOING("log", open_log(directory_));
         size_ = 0;
     }
-    TRY(os::write_all(file_.get(), output, kLogName));
-    size_ += output.size();
-    return {};
+    size_ += output.size(); // also of a part: better too early a rotation than none
+    return os::write_all(file_.get(), output, kLogName);
 }
 
 } // namespace coppice::instance

@@ -16,7 +16,7 @@ namespace coppice::instance {
 
 namespace {
 
-constexpr const char* kLock = "lock";
+constexpr const char* kLock = kInstanceLock;
 constexpr const char* kConfig = "instance.json";
 
 Error already_there(const std::string& name)
@@ -113,24 +113,44 @@ Result<os::Fd> InstanceStore::find_directory(const std::string& name) const
 
 Result<InstanceStore::Held> InstanceStore::hold(const std::string& name) const
 {
-    auto directory = TRY(find_directory(name));
-    auto lock = TRY(os::FileLock::try_take(directory.get(), kLock));
-    if (!lock)
-        return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(
-            cat("stop it first: coppice stop ", name)));
-    return Held{std::move(directory), *std::move(lock)};
+    for (;;) {
+        auto directory = TRY(find_directory(name));
+        auto lock = TRY(os::FileLock::try_take(directory.get(), kLock));
+        if (!lock)
+            return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(
+                cat("stop it first: coppice stop ", name)));
+        struct stat ours{};
+        if (::fstat(directory.get(), &ours) < 0) return fail_os(errno, cat("instance ", name));
+        const auto named = TRY(os::find_status(instances_.get(), name, false));
+        if (named && named->st_ino == ours.st_ino && named->st_dev == ours.st_dev)
+            return Held{std::move(directory), *std::move(lock)};
+        // Removed meanwhile, and perhaps made anew: what we hold is not what the name means. Look again.
+    }
 }
 
 Result<InstanceConfig> InstanceStore::read_config(const std::string& name) const
 {
     const auto directory = TRY(find_directory(name));
-    const auto text = TRY_DOING(cat("instance ", name), os::read_file(directory.get(), kConfig, 4U << 20));
-    return with_context(parse_instance_config(text), cat("instance ", name, ": ", kConfig));
+    const auto read = [&]() -> Result<InstanceConfig> {
+        const auto text = TRY(os::read_file(directory.get(), kConfig, 4U << 20));
+        auto config = TRY(parse_instance_config(text));
+        // Everything else goes by the name in it: a copied directory must not stand for the original.
+        if (config.name != name) return fail(ErrorKind::Corrupt, cat("is of instance ", config.name));
+        return config;
+    };
+    auto config = read();
+    if (config) return config;
+    return fail(std::move(config)
+                    .error()
+                    .with(cat("instance ", name, ": ", kConfig))
+                    .hint(cat("mend ", root_, "/instances/", name, '/', kConfig,
+                              ", or remove the instance: coppice rm ", name)));
 }
 
 Result<> InstanceStore::write_config(const os::Fd& directory, const InstanceConfig& config)
 {
-    return os::replace_file(directory.get(), kConfig, to_json(config));
+    const bool lasting = config.mode == Mode::Private && !config.remove_at_end;
+    return os::replace_file(directory.get(), kConfig, to_json(config), 0600, lasting);
 }
 
 Result<bool> InstanceStore::is_running(const std::string& name) const
@@ -152,20 +172,28 @@ Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config)
 {
     const auto runtime = TRY(runtime_root());
     TRY(runtime::remove(runtime, config.name, true));
-    if (config.remove_at_end) return remove(held, config);
+    if (config.remove_at_end || config.started.empty()) return remove(held, config.name);
     if (config.mode == Mode::Shared) TRY(vdisk::WorkingLayer::discard(held.directory.get()));
+    TRY(vdisk::WorkingLayer::sweep(held.directory.get()));
+    for (const std::string& name : TRY(os::list_directory(held.directory.get(), ".")))
+        if (is_interrupted_write(name)) TRY(os::remove_file(held.directory.get(), name));
     return {};
 }
 
-Result<> InstanceStore::remove(const Held&, const InstanceConfig& config) const
+Result<> InstanceStore::remove(const Held& held, const std::string& name) const
 {
     const auto runtime = TRY(runtime_root());
-    TRY(runtime::remove(runtime, config.name, true));
+    TRY(runtime::remove(runtime, name, true));
     // The name is free at once; an interrupted deletion leaves nothing that looks like an instance.
-    const std::string doomed = unfinished_name(config.name);
-    if (::renameat(instances_.get(), config.name.c_str(), instances_.get(), doomed.c_str()) < 0)
-        return fail_os(errno, cat("remove instance ", config.name));
-    return with_context(os::remove_tree(instances_.get(), doomed), cat("remove instance ", config.name));
+    const std::string doomed = unfinished_name(name);
+    if (::renameat(instances_.get(), name.c_str(), instances_.get(), doomed.c_str()) < 0)
+        return fail_os(errno, cat("remove instance ", name));
+    // The lock goes last: as long as it is held, nobody takes this for a leftover.
+    for (const std::string& entry : TRY(os::list_directory(held.directory.get(), ".")))
+        if (entry != kLock) TRY_DOING(cat("remove instance ", name), os::remove_tree(held.directory.get(), entry));
+    return with_context(os::remove_tree(instances_.get(), doomed), cat("remove instance ", name));
 }
+
+bool is_interrupted_write(std::string_view file) { return file.starts_with(cat(kConfig, ".new-")); }
 
 } // namespace coppice::instance

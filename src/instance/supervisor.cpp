@@ -66,17 +66,25 @@ struct Prepared {
     bool is_new;
 };
 
+Result<Prepared> prepare_new(const InstanceStore& store, InstanceConfig wanted)
+{
+    wanted.created = to_rfc3339(now());
+    auto made = TRY(store.make(wanted));
+    return Prepared{std::move(made), std::move(wanted), true};
+}
+
 Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wanted)
 {
-    wanted.started = to_rfc3339(now());
+    wanted.started.clear(); // "never ran": until it does, nothing of it is worth keeping
     auto held = store.hold(wanted.name);
-    if (!held && held.error().kind() == ErrorKind::NotFound) {
-        wanted.created = wanted.started;
-        auto made = TRY(store.make(wanted));
-        return Prepared{std::move(made), std::move(wanted), true};
-    }
+    if (!held && held.error().kind() == ErrorKind::NotFound) return prepare_new(store, std::move(wanted));
     if (!held) return fail(std::move(held).error());
     const auto existing = TRY(store.read_config(wanted.name));
+    if (existing.remove_at_end || existing.started.empty()) { // what a killed run left; it was to be gone
+        TRY(store.clean_up(*held, existing));
+        held = fail(ErrorKind::NotFound, wanted.name);
+        return prepare_new(store, std::move(wanted));
+    }
     const auto differs = [&](std::string_view what, std::string_view has) {
         return fail(
             Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already with ", what, ' ', has)}.hint(
@@ -90,6 +98,7 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
                 .hint("leave --rm out, or choose another name"));
     TRY(store.clean_up(*held, existing)); // whatever a killed run left
     wanted.created = existing.created;
+    wanted.started = to_rfc3339(now());
     TRY(InstanceStore::write_config(held->directory, wanted));
     return Prepared{*std::move(held), std::move(wanted), false};
 }
@@ -107,11 +116,11 @@ public:
     Result<Ended> finish();
 
 private:
-    Result<> create_and_start(const Prepared& prepared);
+    Result<> create_and_start(Prepared& prepared);
     Result<> redirect_output();
     Result<> connect_log(const os::Fd& source);
     Result<> watch(os::EventLoop& loop);
-    void drain(const os::Fd& source);
+    void drain();
     Ended describe_end(os::ExitStatus status) const;
     void undo(const Prepared& prepared);
 
@@ -139,9 +148,9 @@ Result<> Supervisor::redirect_output()
     return {};
 }
 
-Result<> Supervisor::create_and_start(const Prepared& prepared)
+Result<> Supervisor::create_and_start(Prepared& prepared)
 {
-    const InstanceConfig& config = prepared.config;
+    InstanceConfig& config = prepared.config;
     ids_.emplace(TRY(IdRange::take(kIdRangeLocks)));
     auto image = TRY(vdisk::Image::open(config.root));
     const auto layer = TRY(vdisk::WorkingLayer::open(prepared.held.directory.get()));
@@ -167,6 +176,10 @@ Result<> Supervisor::create_and_start(const Prepared& prepared)
     console.second.reset();
     os::Fd terminal;
     if (config.terminal) terminal = TRY(runtime::receive_console(console.first));
+    if (prepared.is_new) { // from here on it has writes of its own
+        config.started = to_rfc3339(now());
+        if (!config.remove_at_end) TRY(InstanceStore::write_config(prepared.held.directory, config));
+    }
     TRY(runtime::start(runtime_root, config.name));
     if (!launch_.detached) return say(socket_, Say::Started, config.name, terminal.get());
     log_ = TRY(LogFile::open(prepared.held.directory.get()));
@@ -183,7 +196,7 @@ void Supervisor::undo(const Prepared& prepared)
     ids_.reset(); // descriptors may be what there were too few of
     output_.reset();
     log_.reset();
-    const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config)
+    const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config.name)
                                         : store_.clean_up(prepared.held, prepared.config);
     // The first error is the one to tell; what is left is found by `coppice doctor`.
     (void)undone.has_value();
@@ -197,12 +210,12 @@ Result<> Supervisor::start()
     return started;
 }
 
-void Supervisor::drain(const os::Fd& source)
+void Supervisor::drain()
 {
     std::array<char, 65536> buffer{};
-    const auto got = os::retry_eintr([&] { return ::read(source.get(), buffer.data(), buffer.size()); });
-    if (got <= 0) { // the end of a pipe, or EIO of a terminal that nobody has open any more
-        output_.reset();
+    const auto got = os::retry_eintr([&] { return ::read(output_.get(), buffer.data(), buffer.size()); });
+    if (got <= 0) {      // the end of a pipe, or EIO of a terminal that nobody has open any more
+        output_.reset(); // epoll forgets a closed descriptor by itself
         return;
     }
     // A full disk must not stop the instance: its output is lost, its work is not.
@@ -227,19 +240,14 @@ Result<> Supervisor::watch(os::EventLoop& loop)
         if (!detached_) [[maybe_unused]]
             const auto sent = init_.send(SIGKILL);
     }));
-    if (output_.is_open())
-        TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) {
-            const os::Fd& source = output_;
-            drain(source);
-            if (!output_.is_open()) return; // closed: epoll has forgotten it by itself
-        }));
+    if (output_.is_open()) TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) { drain(); }));
     return {};
 }
 
 Ended Supervisor::describe_end(os::ExitStatus status) const
 {
     Ended ended{.status = status.code, .note = {}};
-    if (os::oom_kills(cgroup_).value_or(0) > 0)
+    if (launch_.config.memory_bytes && os::oom_kills(cgroup_).value_or(0) > 0)
         ended.note = cat("the memory limit of ", format_bytes(launch_.config.memory_bytes.value_or(0)),
                          " was reached and the kernel killed a process");
     return ended;
@@ -258,11 +266,13 @@ Result<Ended> Supervisor::finish()
     const auto status = TRY(init_.wait());
     auto ended = describe_end(status);
     while (output_.is_open())
-        drain(output_);
-    prepared_->config.exit_status = status.code;
-    if (!prepared_->config.remove_at_end)
-        TRY(InstanceStore::write_config(prepared_->held.directory, prepared_->config));
+        drain();
+    // First of all clean up: what filled a disk may go by this, and is gone in any case.
     TRY(store_.clean_up(prepared_->held, prepared_->config));
+    prepared_->config.exit_status = status.code;
+    if (prepared_->config.remove_at_end) return ended;
+    if (const auto saved = InstanceStore::write_config(prepared_->held.directory, prepared_->config); !saved)
+        ended.note += cat(ended.note.empty() ? "" : "; ", "its exit status is not recorded: ", saved.error().line());
     return ended;
 }
 

@@ -2,6 +2,7 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 
+#include <algorithm>
 #include <cerrno>
 
 // cgroup v2: one hierarchy. Source: the kernel's Documentation/admin-guide/cgroup-v2.rst
@@ -66,9 +67,10 @@ Result<> enable_v2_controllers(const std::string& directory, const std::vector<s
         above.push_back(path);
     }
     for (auto path = above.rbegin(); path != above.rend(); ++path) {
-        const auto enabled = cat(' ', TRY(read_file(kCwd, *path + "/cgroup.subtree_control", 4096)));
+        auto enabled = cat(' ', TRY(read_file(kCwd, *path + "/cgroup.subtree_control", 4096)), ' ');
+        std::replace(enabled.begin(), enabled.end(), '\n', ' '); // "cpu" is not "cpuset": whole words only
         for (const std::string& controller : controllers) {
-            if (enabled.find(cat(' ', controller)) != std::string::npos) continue;
+            if (enabled.find(cat(' ', controller, ' ')) != std::string::npos) continue;
             const auto wrote = write_control(kCwd, *path + "/cgroup.subtree_control", cat('+', controller));
             if (wrote) continue;
             Error error =

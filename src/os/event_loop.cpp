@@ -57,7 +57,7 @@ Result<> EventLoop::run()
     return {};
 }
 
-Result<SignalFd> SignalFd::make(std::initializer_list<int> signals)
+Result<SignalFd> SignalFd::make(const std::vector<int>& signals)
 {
     sigset_t set;
     ::sigemptyset(&set);

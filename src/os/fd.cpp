@@ -2,6 +2,7 @@
 
 #include "coppice/os/syscalls.h"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -17,6 +18,19 @@ Result<Fd> Fd::duplicate() const
     Fd copy{::fcntl(fd_, F_DUPFD_CLOEXEC, 3)};
     if (!copy.is_open()) return fail_os(errno, "duplicate a file descriptor");
     return copy;
+}
+
+Result<> close_all_but(unsigned first, std::vector<int> keep)
+{
+    std::sort(keep.begin(), keep.end());
+    unsigned next = first;
+    for (const int fd : keep) {
+        if (fd < 0 || static_cast<unsigned>(fd) < next) continue;
+        const auto kept = static_cast<unsigned>(fd);
+        if (kept > next && sys::close_range(next, kept - 1, 0) < 0) return fail_os(errno, "close_range");
+        next = kept + 1;
+    }
+    return close_from(next);
 }
 
 Result<> close_from(unsigned first)

@@ -158,7 +158,7 @@ Result<> write_control(int dir, const std::string& path, std::string_view data)
     return {};
 }
 
-Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode)
+Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode, bool durable)
 {
     const std::string temporary = cat(path, ".new-", random_hex(8));
     const auto undo = [&](Error error) {
@@ -168,6 +168,7 @@ Result<> replace_file(int dir, const std::string& path, std::string_view data, m
     {
         const auto file = TRY(open_at(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
         if (auto wrote = write_all(file.get(), data, path); !wrote) return undo(std::move(wrote).error());
+        if (durable && ::fdatasync(file.get()) < 0) return undo(Error::os(errno, cat("sync ", path)));
     }
     if (::renameat(dir, temporary.c_str(), dir, path.c_str()) < 0) return undo(Error::os(errno, cat("write ", path)));
     return {};

@@ -15,6 +15,7 @@ namespace coppice::os {
 namespace {
 
 constexpr std::size_t kMaxRanges = 340; // the kernel's UID_GID_MAP_MAX_EXTENTS
+constexpr std::size_t kMaxBytes = 4096; // and it takes less than a page in one write
 
 bool overlaps(std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges)
 {
@@ -39,6 +40,9 @@ Result<> check_id_map(const IdMap& map)
     if (map.empty()) return fail(ErrorKind::Invalid, "an id mapping has no range");
     if (map.size() > kMaxRanges)
         return fail(ErrorKind::Invalid, cat("an id mapping has more than ", kMaxRanges, " ranges"));
+    if (lines_of(map).size() >= kMaxBytes)
+        return fail(ErrorKind::Invalid,
+                    cat("an id mapping takes ", kMaxBytes, " bytes or more as the kernel is told it"));
     std::vector<std::pair<std::uint64_t, std::uint64_t>> inside, outside;
     for (const IdMapping& range : map) {
         const std::uint64_t size = range.size;
@@ -72,7 +76,10 @@ Result<> write_id_maps(pid_t pid, const UserMapping& mapping)
 Result<Fd> make_user_namespace(const UserMapping& mapping)
 {
     auto holder = TRY(fork_process({.flags = CLONE_NEWUSER}, [] {
-        ::pause();
+        // Nothing of the caller's may live on in here should it be killed: no pipe, no lock, nor this process.
+        if (!close_from(0) || !die_with_parent(SIGKILL)) return 1;
+        for (;;)
+            ::pause();
         return 0;
     }));
     TRY(write_id_maps(holder.pid(), mapping));

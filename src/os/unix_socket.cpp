@@ -65,9 +65,9 @@ Result<Fd> listen_in(int dir, const std::string& name)
     return socket;
 }
 
-Result<Fd> connect_in(int dir, const std::string& name)
+Result<Fd> connect_in(int dir, const std::string& name, bool wait)
 {
-    auto socket = TRY(new_socket(SOCK_SEQPACKET));
+    auto socket = TRY(new_socket(SOCK_SEQPACKET | (wait ? 0 : SOCK_NONBLOCK)));
     TRY(connect_to(socket, path_in(dir, name), name));
     return socket;
 }
@@ -118,8 +118,12 @@ Result<Message> receive_message(const Fd& socket, std::size_t most)
     message.msg_iovlen = 1;
     alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFds * sizeof(int))> control{};
     message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    const auto got = retry_eintr([&] { return ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC); });
+    const auto receive = [&] {
+        message.msg_controllen = control.size();
+        return ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+    };
+    auto got = retry_eintr(receive);
+    if (got < 0 && errno == ECONNRESET) got = retry_eintr(receive); // what the peer said before it died comes after
     if (got < 0) {
         if (errno == ECONNRESET) { // the peer died with a message of ours unread: it has gone
             received.bytes.clear();

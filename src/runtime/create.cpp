@@ -14,9 +14,11 @@
 #include "syscall_filter.h"
 #include "sysctl.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace coppice::runtime {
@@ -33,21 +35,28 @@ struct Preparation {
     os::Fd console_socket;
 };
 
-Result<> check_preserved_fds(unsigned count)
+/// A namespace given by path may be the host's own: then nothing of it may be changed.
+Result<> refuse_changing_host(const os::NamespaceKind& kind, const os::Fd& ns, const LinuxSpec& spec, bool names_given)
 {
-    for (unsigned fd = 3; fd < 3 + count; ++fd)
-        if (::fcntl(static_cast<int>(fd), F_GETFD) < 0)
-            return fail(ErrorKind::Invalid, cat("--preserve-fds ", count, ": descriptor ", fd, " is not open"));
+    const bool would_change = (kind.flag == CLONE_NEWUTS && names_given) || !spec.sysctl.empty();
+    if (!would_change) return {};
+    struct stat theirs{};
+    if (::fstat(ns.get(), &theirs) < 0) return fail_os(errno, "stat a namespace");
+    const auto ours = TRY(os::find_status(os::kCwd, cat("/proc/self/ns/", kind.proc_name)));
+    if (ours && ours->st_ino == theirs.st_ino)
+        return fail(ErrorKind::Invalid, cat("linux.namespaces: the ", kind.oci_name,
+                                            " namespace is the caller's own; sysctl or hostname would change it"));
     return {};
 }
 
-Result<std::vector<NamespaceToJoin>> open_namespaces(const LinuxSpec& spec)
+Result<std::vector<NamespaceToJoin>> open_namespaces(const LinuxSpec& spec, bool names_given)
 {
     std::vector<NamespaceToJoin> namespaces;
     for (const os::NamespaceKind& kind : os::namespace_kinds()) {
         const NamespaceSpec* const ns = spec.find_namespace(kind.flag);
         if (ns == nullptr || ns->path.empty()) continue;
         auto fd = TRY_DOING("linux.namespaces", os::open_namespace(kind, ns->path));
+        TRY(refuse_changing_host(kind, fd, spec, names_given));
         namespaces.push_back({.fd = std::move(fd), .flag = kind.flag});
     }
     return namespaces;
@@ -80,8 +89,8 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.cgroup =
         TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, spec.linux_part.limits));
     TRY(refuse_cgroup_in_use(record.cgroup));
-    auto rootfs = TRY(plan_rootfs(spec, std::move(layout)));
-    auto namespaces = TRY(open_namespaces(spec.linux_part));
+    auto rootfs = TRY(plan_rootfs(spec, std::move(layout), record.cgroup));
+    auto namespaces = TRY(open_namespaces(spec.linux_part, !spec.hostname.empty() || !spec.domainname.empty()));
     auto console = TRY_DOING("terminal", open_console_socket(request.console, spec.process->terminal));
     return Preparation{std::move(rootfs), std::move(record), std::move(namespaces), std::move(console)};
 }
@@ -96,19 +105,28 @@ std::uint64_t birth_flags(const LinuxSpec& spec)
     return flags;
 }
 
-/// clone3, born into the pid namespace to be joined when there is one.
+/// clone3, born into the namespaces that have to be entered before birth: the pid namespace always, the others when the
+/// container has a new user namespace, from which it would not be allowed to. The caller is back in its own afterwards.
 Result<os::ForkResult> clone_init(const Preparation& prepared, const os::CloneOptions& options)
 {
+    const bool own_users = (options.flags & CLONE_NEWUSER) != 0;
+    std::vector<NamespaceToJoin> way_back;
+    Result<> entered;
     for (const NamespaceToJoin& ns : prepared.namespaces) {
-        if (ns.flag != CLONE_NEWPID) continue;
-        const auto own = TRY(os::open_at(os::kCwd, "/proc/self/ns/pid", O_RDONLY));
-        TRY_DOING("linux.namespaces", os::enter_namespace(ns.fd, CLONE_NEWPID)); // for our children only
-        auto forked = os::clone_process(options);
-        if (forked && forked->pid == 0) return forked;
-        TRY(os::enter_namespace(own, CLONE_NEWPID)); // hooks are to run in our own
-        return forked;
+        if (ns.flag != CLONE_NEWPID && !own_users) continue;
+        const auto& kinds = os::namespace_kinds();
+        const auto kind =
+            std::find_if(kinds.begin(), kinds.end(), [&](const auto& one) { return one.flag == ns.flag; });
+        auto own = TRY(os::open_at(os::kCwd, cat("/proc/self/ns/", kind->proc_name), O_RDONLY));
+        entered = with_context(os::enter_namespace(ns.fd, ns.flag), "linux.namespaces");
+        if (!entered) break;
+        way_back.push_back({.fd = std::move(own), .flag = ns.flag});
     }
-    return os::clone_process(options);
+    auto forked = entered ? os::clone_process(options) : Result<os::ForkResult>{std::unexpect, entered.error()};
+    if (forked && forked->pid == 0) return forked;
+    for (const NamespaceToJoin& ns : way_back)
+        TRY(os::enter_namespace(ns.fd, ns.flag)); // hooks are to run in our own
+    return forked;
 }
 
 Result<> send_mounts(const Channel& channel, const Spec& spec, const Preparation& prepared, RootSource& root_source,
@@ -167,7 +185,11 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
                   const CreateRequest& request, const ContainerDirectory& directory, const Channel& channel, pid_t pid)
 {
     StateRecord& record = prepared.record;
-    TRY(send_mounts(channel, spec, prepared, root_source, request.bundle, pid));
+    if (auto sent = send_mounts(channel, spec, prepared, root_source, request.bundle, pid); !sent) {
+        Word word{};
+        if (sent.error().os_errno() == EPIPE) TRY(channel.listen(word)); // the init said why before it went
+        return sent;
+    }
     TRY(set_oom_score(*spec.process, pid));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
@@ -201,8 +223,9 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
     const LinuxSpec& linux_part = spec.linux_part;
     const auto cgroup = TRY(os::make_cgroup(prepared.record.cgroup, linux_part.limits));
     TRY(os::apply_limits(prepared.record.cgroup, linux_part.limits));
-    if (!linux_part.device_rules.empty()) {
+    {
         auto rules = linux_part.device_rules;
+        if (rules.empty()) rules.push_back({}); // "deny all": silence is no permission
         const auto defaults = default_device_rules();
         // Behind a first "deny all" and before the specification's own rules.
         const bool denies_first = !rules.front().allow && rules.front().type == 'a';
@@ -244,6 +267,16 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
 }
 
 } // namespace
+
+Result<> check_preserved_fds(unsigned count)
+{
+    for (unsigned fd = 3; fd < 3 + count; ++fd) {
+        const int flags = ::fcntl(static_cast<int>(fd), F_GETFD);
+        if (flags < 0 || (flags & FD_CLOEXEC) != 0)
+            return fail(ErrorKind::Invalid, cat("--preserve-fds ", count, ": descriptor ", fd, " is not open"));
+    }
+    return {};
+}
 
 Result<os::Process> create(const StateRoot& root, const Spec& spec, RootSource& root_source,
                            const CreateRequest& request)

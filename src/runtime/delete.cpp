@@ -43,6 +43,7 @@ Result<> discard(const StateRoot& root, const StateRecord& record)
         return fail(directory.error());
     }
     const auto current = directory->read_state();
+    if (!current && current.error().kind() != ErrorKind::NotFound) return fail(current.error());
     if (current && current->nonce != record.nonce) return {}; // the id was taken: that is another container
     log::debug("delete", "removing container", {{"container", record.id}, {"cgroup", record.cgroup.v2}});
     TRY(os::kill_cgroup(record.cgroup));
@@ -88,6 +89,13 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force)
         return fail(
             Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: running")}.hint(
                 "stop it first or use --force"));
+    // One at a time, or the second would take a new container of this id for the old one.
+    const auto lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
+    if (!lock && lock.error().kind() == ErrorKind::NotFound) return {}; // another delete was faster
+    if (!lock) return fail(lock.error());
+    if (!*lock)
+        return fail(
+            Error{ErrorKind::Conflict, cat("container ", id, " is being deleted")}.hint("wait for it to finish"));
     const auto config = directory->read_config();
     TRY(discard(root, *record));
     if (!config || config->find("\"poststop\"") == std::string::npos) return {};

@@ -3,6 +3,7 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
+#include "mount_options.h"
 
 #include <algorithm>
 #include <array>
@@ -55,10 +56,11 @@ Result<> make_node(int root, const DeviceSpec& device)
     const std::string name = device.path.substr(slash + 1);
     if (name.empty()) return fail(ErrorKind::Invalid, cat("device path ", device.path, " names a directory"));
     const dev_t number = device.type == 'p' ? 0 : makedev(device.major, device.minor);
-    if (::mknodat(parent.get(), name.c_str(), type_bits(device.type) | device.mode, number) < 0 && errno != EEXIST)
-        return fail_os(errno, cat("create device ", device.path));
+    const bool made = ::mknodat(parent.get(), name.c_str(), type_bits(device.type) | device.mode, number) == 0;
+    if (!made && errno != EEXIST) return fail_os(errno, cat("create device ", device.path));
     const auto node = TRY(os::open_at(parent.get(), name, O_PATH | O_NOFOLLOW));
     TRY(check_is(node.get(), device));
+    if (!made) return {}; // the image's own, or even the host's: not ours to change
     // mknod obeys the umask; what the specification says must hold exactly.
     if (::fchmodat(os::kCwd, os::path_of(node.get()).c_str(), device.mode, 0) < 0 ||
         ::fchownat(node.get(), "", device.uid, device.gid, AT_EMPTY_PATH) < 0)
@@ -77,7 +79,10 @@ Result<> attach_node(int root, const DeviceSpec& device, const os::Fd& mount)
 std::vector<DeviceSpec> plan_devices(const Spec& spec)
 {
     const bool host_dev = std::any_of(spec.mounts.begin(), spec.mounts.end(), [](const MountSpec& mount) {
-        return mount.destination == "/dev" && mount.type == "bind";
+        std::string_view where = mount.destination;
+        while (where.size() > 1 && where.ends_with('/'))
+            where.remove_suffix(1);
+        return where == "/dev" && parse_mount_options(mount.options, mount.type == "bind").bind;
     });
     if (host_dev) return {};
     std::vector<DeviceSpec> plan;

@@ -34,7 +34,11 @@ Result<ProcessSpec> process_for(const ExecRequest& request, const Spec& spec)
     for (const std::string& entry : request.extra_env)
         set_variable(process.env, entry);
     if (request.cwd) process.cwd = *request.cwd;
-    if (request.user) process.user.lookup = *request.user;
+    if (request.user) {
+        if (request.user->empty())
+            return fail(ErrorKind::Invalid, "the user is empty; give USER, UID, or either with :GROUP");
+        process.user.lookup = *request.user;
+    }
     if (request.no_new_privileges) process.no_new_privileges = true;
     for (const std::string& name : request.extra_capabilities) {
         const auto bit = os::find_capability(name);
@@ -64,6 +68,10 @@ int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpe
     const auto run = [&]() -> Result<> {
         // Before entering: what is inside may be hostile and must not look into this copy of the caller.
         if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");
+        std::vector<int> keep{channel.socket().get(), console_socket.get(), init.pidfd().get()};
+        for (const os::Fd& file : cgroup_join_files)
+            keep.push_back(file.get());
+        TRY(os::close_all_but(3 + request.preserve_fds, std::move(keep)));
         TRY(os::join_by(cgroup_join_files));
         TRY(join(init, flags));
         ::setsid();
@@ -75,6 +83,7 @@ int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpe
                 TRY(os::set_terminal_size(pty.slave, process.console_size->first, process.console_size->second));
             TRY(send_console(console_socket, pty));
             TRY(os::adopt_terminal(pty.slave));
+            console_socket.reset();
         }
         const auto program = TRY(prepare_program(process));
         return execute(process, program, filter, request.preserve_fds, false);
@@ -104,6 +113,7 @@ Result<os::Fd> open_cgroup(const StateRecord& record)
 
 Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
 {
+    TRY(check_preserved_fds(request.preserve_fds));
     const auto directory = TRY(root.find(request.id));
     const auto record = TRY(directory.read_state());
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
@@ -127,8 +137,11 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
         const auto pid_ns = TRY(os::open_namespace_of(record.pid, *os::find_namespace_kind("pid")));
         TRY(os::enter_namespace(pid_ns, CLONE_NEWPID));
     }
-    auto forked = TRY(os::clone_process({.cgroup = cgroup.get()}));
-    if (forked.pid == 0) {
+    auto cloned = os::clone_process({.cgroup = cgroup.get()});
+    const bool is_child = cloned && cloned->pid == 0;
+    if ((flags & CLONE_NEWPID) && !is_child) TRY(os::enter_namespace(own_pid_ns, CLONE_NEWPID));
+    auto forked = TRY(std::move(cloned));
+    if (is_child) {
         {
             const auto closed = std::move(ours);
         }
@@ -138,7 +151,6 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     }
     os::Process child{forked.pid, std::move(forked.pidfd)};
     theirs.reset();
-    if (flags & CLONE_NEWPID) TRY(os::enter_namespace(own_pid_ns, CLONE_NEWPID));
     const Channel channel{std::move(ours)};
     Word word{};
     const auto answer = channel.listen(word);

@@ -25,6 +25,10 @@ int watch(const os::Fd& pipe, const StateRoot& root, const StateRecord& record)
     char word = 0;
     const auto got = os::retry_eintr([&] { return ::read(pipe.get(), &word, 1); });
     if (got == 1) return 0;
+    // The lock of the creation is free as soon as its init has run its first lines.
+    const auto directory = root.find(record.id);
+    const auto lock = directory ? os::FileLock::take(directory->fd().get(), kLockFile)
+                                : Result<os::FileLock>{std::unexpect, directory.error()};
     // Nobody is left to hear of an error here: what this cannot remove, `delete --force` and `doctor` still find.
     return discard(root, record) ? 0 : 1;
 }

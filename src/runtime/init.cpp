@@ -1,5 +1,6 @@
 #include "init.h"
 
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/namespace.h"
@@ -15,6 +16,7 @@
 #include <linux/keyctl.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,8 +24,9 @@ namespace coppice::runtime {
 
 namespace {
 
-Result<> join_namespaces(const std::vector<NamespaceToJoin>& namespaces)
+Result<> join_namespaces(const std::vector<NamespaceToJoin>& namespaces, const LinuxSpec& spec)
 {
+    if (spec.has_new_namespace(CLONE_NEWUSER)) return {}; // born in all of them: from inside there would be no right to
     for (const NamespaceToJoin& ns : namespaces)
         if (ns.flag != CLONE_NEWPID) // the creator has done that one: it takes effect at birth only
             TRY_DOING("linux.namespaces", os::enter_namespace(ns.fd, ns.flag));
@@ -94,16 +97,32 @@ Result<std::vector<os::Fd>> receive_mounts(const Channel& channel)
     }
 }
 
+/// Closes whatever the creator had open, and forgets its umask: nothing of the host may be within reach when foreign
+/// code runs, not even below /proc/self/fd (CVE-2024-21626). The copies of the creator's objects are never destroyed
+/// here.
+Result<> let_go_of_the_host(const InitContext& context)
+{
+    std::vector<int> keep{context.channel.socket().get(), context.listener.get(), context.console_socket.get()};
+    for (const os::Fd& file : context.cgroup_join_files)
+        keep.push_back(file.get());
+    for (const NamespaceToJoin& ns : context.namespaces)
+        keep.push_back(ns.fd.get());
+    log::configure("coppice-runtime", STDERR_FILENO, log::Format::Text, log::Level::Warn); // its file goes next
+    ::umask(kDefaultUmask);
+    return os::close_all_but(3 + context.request.preserve_fds, std::move(keep));
+}
+
 /// Everything between birth and waiting for the start. Returns the program, ready to be executed, and the filter.
 Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
 {
     const Spec& spec = context.spec;
     const LinuxSpec& linux_part = spec.linux_part;
+    TRY(let_go_of_the_host(context));
     // Killed with the creator until the creation is complete.
     TRY(os::die_with_parent(SIGKILL));
     TRY(os::join_by(context.cgroup_join_files));
     context.cgroup_join_files.clear();
-    TRY(join_namespaces(context.namespaces));
+    TRY(join_namespaces(context.namespaces, linux_part));
     context.namespaces.clear();
     if (linux_part.has_new_namespace(os::sys::kCloneNewCgroup)) // its root is the cgroup that we are in at this moment
         TRY_DOING("cgroup namespace", os::leave_namespaces(os::sys::kCloneNewCgroup));
@@ -155,7 +174,7 @@ Result<os::Fd> wait_for_start(const os::Fd& listener)
     for (;;) {
         auto connection = TRY(os::accept_from(listener));
         const auto message = os::receive_message(connection, 16);
-        if (message && message->bytes == "start") return connection;
+        if (message && message->bytes == "start" && os::send_message(connection, "taken")) return connection;
     }
 }
 
@@ -179,6 +198,7 @@ Result<> new_session_keyring()
 
 int run_init(InitContext& context)
 {
+    context.record.pid = ::getpid(); // for hooks inside: as it is seen there
     auto ready = set_up(context);
     if (!ready) {
         context.channel.report(ready.error());
@@ -187,7 +207,7 @@ int run_init(InitContext& context)
     auto& [program, filter] = *ready;
     const auto connection = wait_for_start(context.listener);
     if (!connection) return 1;
-    context.listener.reset(); // a second start finds nobody
+    context.listener.reset(); // a second start finds nobody, or is hung up on
     const auto run = [&]() -> Result<> {
         TRY(run_hooks(context.spec.hooks.start_container, "startContainer",
                       to_state_json(context.record, Status::Created, false)));

@@ -33,6 +33,9 @@ struct InitContext {
 /// Returns only on failure, with an exit status; the error has been reported by then.
 int run_init(InitContext& context);
 
+/// Descriptors 3 to 2 + count must be the caller's, not ours (which are close-on-exec). Errors: Invalid
+Result<> check_preserved_fds(unsigned count);
+
 /// Joins a fresh session keyring, so that none is shared with the host or other containers. A kernel without keyrings
 /// has none to share.
 Result<> new_session_keyring();

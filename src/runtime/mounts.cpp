@@ -66,10 +66,10 @@ Result<os::Fd> open_bind_mount(const PlannedMount& planned, const std::string& b
     if (!mount && mount.error().kind() == ErrorKind::NotFound)
         return fail(std::move(mount).error().hint("the source of a bind mount must exist"));
     if (!mount) return fail(std::move(mount).error());
-    // A copy of a shared mount is its peer: what the container mounts there would appear on the host. Slave unless
+    // A copy of a shared mount is its peer: what the container mounts there would appear on the host. Private unless
     // asked otherwise.
     const std::uint64_t propagation =
-        options.propagation != 0 ? options.propagation : static_cast<std::uint64_t>(MS_SLAVE);
+        options.propagation != 0 ? options.propagation : static_cast<std::uint64_t>(MS_PRIVATE);
     TRY(os::set_mount_propagation(mount->get(), "", propagation,
                                   options.propagation == 0 || options.recursive_propagation));
     TRY(apply_attributes(mount->get(), options));
@@ -82,24 +82,41 @@ Result<os::Fd> open_bind_mount(const PlannedMount& planned, const std::string& b
     return mount;
 }
 
-Result<os::Fd> new_cgroup_view(const os::CgroupLayout& layout, const MountOptions& options)
+Result<os::Fd> new_cgroup_view(const CgroupView& cgroup, const MountOptions& options)
 {
     os::FsParameters none;
-    if (layout.mode() == os::CgroupMode::Unified) return os::new_file_system("cgroup2", none, options.set);
+    if (cgroup.layout.mode() == os::CgroupMode::Unified) return os::new_file_system("cgroup2", none, options.set);
     // v1: a small tmpfs with a directory per hierarchy, as programs expect to find it.
     return os::new_file_system("tmpfs", {{"mode", "0755"}, {"size", "64k"}}, options.set & ~os::mount_attr::kReadOnly);
 }
 
-Result<> fill_cgroup_view(int view, const os::CgroupLayout& layout, const MountOptions& options)
+/// One v1 hierarchy as the container may see it; not open when it may not. In a hierarchy that it has not joined it
+/// sits in its caller's cgroup: there it may only look, and without a cgroup namespace it would see the host's whole
+/// tree.
+Result<os::Fd> view_of_hierarchy(const os::CgroupLayout::Hierarchy& hierarchy, const CgroupView& cgroup,
+                                 const MountOptions& options)
 {
-    for (const auto& hierarchy : layout.v1_hierarchies()) {
-        os::FsParameters selection;
-        for (const std::string& option : hierarchy.options) {
-            const auto equals = option.find('=');
-            selection.emplace_back(option.substr(0, equals),
-                                   equals == std::string::npos ? "" : option.substr(equals + 1));
-        }
-        const auto mount = TRY(os::new_file_system("cgroup", selection, options.set));
+    const std::string* joined = nullptr;
+    os::FsParameters selection;
+    for (const std::string& option : hierarchy.options) {
+        if (const auto found = cgroup.own.v1.find(option); found != cgroup.own.v1.end()) joined = &found->second;
+        const auto equals = option.find('=');
+        selection.emplace_back(option.substr(0, equals), equals == std::string::npos ? "" : option.substr(equals + 1));
+    }
+    if (cgroup.own_namespace)
+        return os::new_file_system("cgroup", selection,
+                                   options.set | (joined == nullptr ? os::mount_attr::kReadOnly : 0));
+    if (joined == nullptr) return os::Fd{};
+    auto mount = TRY(os::clone_mount(os::kCwd, *joined, false));
+    TRY(os::set_mount_attributes(mount.get(), options.set, 0, false));
+    return mount;
+}
+
+Result<> fill_cgroup_view(int view, const CgroupView& cgroup, const MountOptions& options)
+{
+    for (const auto& hierarchy : cgroup.layout.v1_hierarchies()) {
+        const auto mount = TRY(view_of_hierarchy(hierarchy, cgroup, options));
+        if (!mount.is_open()) continue;
         const auto target = TRY(os::make_in_root(view, hierarchy.name, os::PathKind::Directory));
         TRY(os::attach_mount(mount.get(), target.get(), ""));
         for (const std::string& option : hierarchy.options) // "cpu,cpuacct" is also found as "cpu" and "cpuacct"
@@ -113,11 +130,11 @@ Result<> fill_cgroup_view(int view, const os::CgroupLayout& layout, const MountO
 }
 
 Result<> make_mount(int root, const PlannedMount& planned, std::vector<os::Fd>& binds, std::size_t& next_bind,
-                    const os::CgroupLayout& layout)
+                    const CgroupView& cgroup)
 {
     const MountSpec& spec = *planned.spec;
     const MountOptions& options = planned.options;
-    const bool composed = spec.type == "cgroup" && layout.mode() != os::CgroupMode::Unified;
+    const bool composed = spec.type == "cgroup" && cgroup.layout.mode() != os::CgroupMode::Unified;
     os::Fd mount;
     auto kind = os::PathKind::Directory;
     if (options.bind) {
@@ -126,7 +143,7 @@ Result<> make_mount(int root, const PlannedMount& planned, std::vector<os::Fd>& 
         if (::fstat(mount.get(), &status) < 0) return fail_os(errno, "stat a bind mount");
         if (!S_ISDIR(status.st_mode)) kind = os::PathKind::File;
     } else if (spec.type == "cgroup") {
-        mount = TRY(new_cgroup_view(layout, options));
+        mount = TRY(new_cgroup_view(cgroup, options));
     } else {
         auto parameters = options.parameters;
         if (!spec.source.empty()) parameters.emplace_back("source", spec.source); // shown in mountinfo
@@ -135,7 +152,7 @@ Result<> make_mount(int root, const PlannedMount& planned, std::vector<os::Fd>& 
     const auto target = TRY(os::make_in_root(root, spec.destination, kind, !shows_kernel(spec.type)));
     TRY(check_cover(target.get(), spec.destination));
     TRY(os::attach_mount(mount.get(), target.get(), ""));
-    if (composed) TRY(fill_cgroup_view(mount.get(), layout, options));
+    if (composed) TRY(fill_cgroup_view(mount.get(), cgroup, options));
     if (!options.bind && options.propagation != 0)
         TRY(os::set_mount_propagation(mount.get(), "", options.propagation, options.recursive_propagation));
     return {};
@@ -173,11 +190,11 @@ Result<std::vector<os::Fd>> open_bind_mounts(const std::vector<PlannedMount>& pl
 }
 
 Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, std::vector<os::Fd> binds,
-                     const os::CgroupLayout& layout)
+                     const CgroupView& cgroup)
 {
     std::size_t next_bind = 0;
     for (const PlannedMount& planned : plan) {
-        TRY_DOING(cat("mount ", planned.spec->destination), make_mount(root, planned, binds, next_bind, layout));
+        TRY_DOING(cat("mount ", planned.spec->destination), make_mount(root, planned, binds, next_bind, cgroup));
     }
     return {};
 }
@@ -237,7 +254,7 @@ Result<> make_paths_readonly(const std::vector<std::string>& paths)
 
 Result<std::pair<std::uint64_t, bool>> parse_propagation(const std::string& word)
 {
-    if (word.empty()) return std::pair{static_cast<std::uint64_t>(MS_PRIVATE), true};
+    if (word.empty()) return std::pair{std::uint64_t{0}, false};
     const auto options = parse_mount_options({word}, false);
     if (options.propagation == 0) return fail(ErrorKind::Invalid, cat("rootfsPropagation '", word, "' is unknown"));
     return std::pair{options.propagation, options.recursive_propagation};

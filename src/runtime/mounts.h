@@ -16,6 +16,13 @@ struct PlannedMount {
     MountOptions options;
 };
 
+/// What a `cgroup` mount is to show.
+struct CgroupView {
+    os::CgroupLayout layout;
+    os::CgroupPaths own; ///< directories that the container is in
+    bool own_namespace = false;
+};
+
 /// Parses and checks all mounts before anything is made. Errors: Invalid, Unsupported, naming the destination
 Result<std::vector<PlannedMount>> plan_mounts(const Spec& spec);
 
@@ -28,13 +35,13 @@ Result<std::vector<os::Fd>> open_bind_mounts(const std::vector<PlannedMount>& pl
 /// the kernel inside `root` and held by descriptor, so no link and no race leads out of it.
 /// @param binds what `open_bind_mounts` returned
 Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, std::vector<os::Fd> binds,
-                     const os::CgroupLayout& layout);
+                     const CgroupView& cgroup);
 
 /// In the container, after the change of root.
 Result<> mask_paths(const std::vector<std::string>& paths);
 Result<> make_paths_readonly(const std::vector<std::string>& paths);
 
-/// MS_* and whether it is recursive, from `rootfsPropagation`; MS_PRIVATE, recursive, when empty. Errors: Invalid
+/// MS_* and whether it is recursive, from `rootfsPropagation`; 0 when empty: private, as it was made. Errors: Invalid
 Result<std::pair<std::uint64_t, bool>> parse_propagation(const std::string& word);
 
 } // namespace coppice::runtime

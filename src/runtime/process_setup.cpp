@@ -148,7 +148,7 @@ Result<> execute(const ProcessSpec& process, const PreparedProgram& program, con
     TRY(set_limits(process.rlimits));
     os::reset_signals();
     TRY(os::mark_cloexec_from(3 + keep_fds)); // whatever the caller had open: not for the container
-    if (program.user.umask) ::umask(*program.user.umask);
+    ::umask(program.user.umask.value_or(kDefaultUmask));
     // Without no_new_privs only CAP_SYS_ADMIN may install a filter, and that may be among what is dropped next. The
     // filter then sees our own last calls, too: they are few, and every filter that lets programs change users allows
     // them.

@@ -7,6 +7,9 @@
 
 namespace coppice::runtime {
 
+/// What a program gets when nothing else is said; the caller's own is not the container's.
+inline constexpr mode_t kDefaultUmask = 022;
+
 /// A program ready to be executed inside a container: paths and names resolved there.
 struct PreparedProgram {
     std::string path; ///< as execve takes it

@@ -3,6 +3,7 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
+#include "coppice/os/syscalls.h"
 #include "devices.h"
 #include "sysctl.h"
 
@@ -25,13 +26,15 @@ Result<os::Pty> open_terminal(int root)
 
 } // namespace
 
-Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout)
+Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const os::CgroupPaths& own)
 {
     auto mounts = TRY(plan_mounts(spec));
     const auto propagation = TRY(parse_propagation(spec.linux_part.rootfs_propagation));
     return RootfsPlan{.mounts = std::move(mounts),
                       .devices = plan_devices(spec),
-                      .cgroup_layout = std::move(layout),
+                      .cgroup = {.layout = std::move(layout),
+                                 .own = own,
+                                 .own_namespace = spec.linux_part.find_namespace(os::sys::kCloneNewCgroup) != nullptr},
                       .propagation = propagation};
 }
 
@@ -44,7 +47,7 @@ Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& 
     // host, since this process's root directory is still the old one below.
     TRY_DOING("root file system", os::attach_mount(parts.root.get(), os::kCwd, "/"));
     const int root = parts.root.get();
-    TRY(make_mounts(root, plan.mounts, std::move(parts.binds), plan.cgroup_layout));
+    TRY(make_mounts(root, plan.mounts, std::move(parts.binds), plan.cgroup));
     TRY(make_devices(root, plan.devices, std::move(parts.devices)));
     std::optional<os::Pty> terminal;
     if (spec.process && spec.process->terminal) terminal = TRY_DOING("terminal", open_terminal(root));
@@ -53,7 +56,8 @@ Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& 
 
     TRY(os::change_root(root));
     const auto [propagation, recursive] = plan.propagation;
-    if (propagation != MS_SLAVE) // that one was set where the mount was made: it must name its master there
+    if (propagation != 0 &&
+        propagation != MS_SLAVE) // that one was set where the mount was made: it must name its master there
         TRY(os::set_mount_propagation(os::kCwd, "/", propagation, recursive));
     if (spec.root_readonly) TRY(os::set_mount_attributes(root, os::mount_attr::kReadOnly, 0, false));
     TRY(make_paths_readonly(spec.linux_part.readonly_paths));

@@ -15,10 +15,10 @@ namespace coppice::runtime {
 struct RootfsPlan {
     std::vector<PlannedMount> mounts;
     std::vector<DeviceSpec> devices;
-    os::CgroupLayout cgroup_layout;
+    CgroupView cgroup;
     std::pair<std::uint64_t, bool> propagation; ///< MS_*, recursive
 };
-Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout);
+Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const os::CgroupPaths& own);
 
 /// The mounts that came from outside, in the order in which they are handed over.
 struct RootfsParts {

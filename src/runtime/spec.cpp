@@ -1,5 +1,6 @@
 #include "coppice/runtime/spec.h"
 
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "spec_parts.h"
 
@@ -62,7 +63,9 @@ Result<os::CapabilityMask> parse_capability_list(const JsonNode& parent, std::st
     os::CapabilityMask mask = 0;
     for (const std::string& name : TRY(parent.texts_or_none(key))) {
         const auto bit = os::find_capability(name);
-        if (bit == 0) return fail(parent.complain(cat("unknown capability '", name, "'")));
+        // Since 1.1 the specification wants a warning, and the container, without it.
+        if ((bit & os::supported_capabilities()) == 0)
+            log::warn("spec", cat(parent.path(), ": this kernel has no capability '", name, "'"));
         mask |= bit;
     }
     return mask & os::supported_capabilities();

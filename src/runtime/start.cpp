@@ -28,6 +28,8 @@ Result<> start(const StateRoot& root, const std::string& id)
     const auto connection = os::connect_in(directory.fd().get(), kStartSocket);
     if (!connection) return not_startable(directory, record);
     if (!os::send_message(*connection, "start")) return not_startable(directory, record);
+    const auto taken = os::receive_message(*connection);
+    if (!taken || taken->bytes != "taken") return not_startable(directory, record); // another start was faster
     // The connection closes itself when the program is executed: silence is success.
     const auto answer = os::receive_message(*connection);
     TRY(os::remove_file(directory.fd().get(), kStartSocket));

@@ -174,8 +174,9 @@ Result<Status> status_of(const ContainerDirectory& directory, const StateRecord&
     const auto process = TRY(os::ProcessRef::find(record.pid, record.start_time));
     if (!process) return Status::Stopped;
     // It waits for its start as long as it listens. A start that was killed may have left the name behind.
-    const auto listening = os::connect_in(directory.fd().get(), kStartSocket);
-    return listening ? Status::Created : Status::Running;
+    const auto listening = os::connect_in(directory.fd().get(), kStartSocket, false);
+    const bool waits = listening || listening.error().os_errno() == EAGAIN; // a full queue has somebody at its end
+    return waits ? Status::Created : Status::Running;
 }
 
 std::string to_state_json(const StateRecord& record, Status status, bool pretty)

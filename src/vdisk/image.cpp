@@ -28,7 +28,9 @@ template <typename Number> Number little_endian(std::string_view bytes, std::siz
 Result<std::string> resolve(const std::string& path)
 {
     char* const resolved = ::realpath(path.c_str(), nullptr);
-    if (resolved == nullptr) return fail(Error::os(errno, cat("root ", path)).hint(kHowToMakeOne));
+    if (resolved == nullptr)
+        return errno == ENOENT ? fail(Error::os(errno, cat("root ", path)).hint(kHowToMakeOne))
+                               : fail_os(errno, cat("root ", path));
     std::string absolute = resolved;
     std::free(resolved);
     return absolute;
@@ -93,7 +95,10 @@ Result<os::Fd> Image::mount() const
     if (mount) return mount;
     Error error = std::move(mount).error().with(cat("root ", path_));
     if (error.kind() == ErrorKind::Unsupported) return fail(std::move(error).hint("load the kernel module 'erofs'"));
-    return fail(std::move(error).as(ErrorKind::Corrupt).hint("the image is damaged, or made for a newer kernel"));
+    const int number = error.os_errno();
+    if (number == EINVAL || number == EIO || number == EBADMSG || number == EUCLEAN || number == EOPNOTSUPP)
+        error = std::move(error).as(ErrorKind::Corrupt).hint("the image is damaged, or made for a newer kernel");
+    return fail(std::move(error));
 }
 
 } // namespace coppice::vdisk

@@ -18,7 +18,6 @@ constexpr const char* kLayer = "layer";
 constexpr const char* kUpper = "layer/upper";
 constexpr const char* kWork = "layer/work";
 constexpr const char* kLower = "lower";
-constexpr std::string_view kDiscarded = ".discarded-";
 
 Result<> ensure_directory(int dir, const char* name, mode_t mode)
 {
@@ -92,7 +91,12 @@ Result<> WorkingLayer::discard(int directory)
     const std::string doomed = cat(kDiscarded, random_hex(8));
     if (::renameat(directory, kLayer, directory, doomed.c_str()) < 0 && errno != ENOENT)
         return fail_os(errno, "discard the working layer");
-    for (const std::string& name : TRY(os::list_directory(directory, "."))) // also what an earlier one left
+    return sweep(directory);
+}
+
+Result<> WorkingLayer::sweep(int directory)
+{
+    for (const std::string& name : TRY(os::list_directory(directory, ".")))
         if (name.starts_with(kDiscarded)) TRY_DOING("discard the working layer", os::remove_tree(directory, name));
     return {};
 }

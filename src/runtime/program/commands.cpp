@@ -60,11 +60,14 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
     return runtime::create(root, bundle.spec, root_source, request);
 }
 
-/// Waits for a child and hands on every signal that is meant for it.
-Result<int> wait_forwarding(os::Process& child)
+Result<os::SignalFd> forwarded_signals()
 {
-    const auto signals =
-        TRY(os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH}));
+    return os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH});
+}
+
+/// Waits for a child and hands on every signal that is meant for it.
+Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals)
+{
     std::array<pollfd, 2> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
                                    {.fd = signals.fd().get(), .events = POLLIN, .revents = 0}}};
     for (;;) {
@@ -79,6 +82,8 @@ Result<int> wait_forwarding(os::Process& child)
 Result<int> run_container(const Options& options, const StateRoot& root)
 {
     const auto id = TRY(one_argument(options.command));
+    // Before anything starts: a signal that comes meanwhile is handed on, too, instead of ending us alone.
+    const auto signals = TRY(forwarded_signals());
     auto init = TRY(create_container(options, root, id));
     if (auto started = runtime::start(root, id); !started) {
         [[maybe_unused]] const auto removed = runtime::remove(root, id, true); // the first error is the one to tell
@@ -88,7 +93,7 @@ Result<int> run_container(const Options& options, const StateRoot& root)
         (void)init.detach();
         return 0;
     }
-    const int status = TRY(wait_forwarding(init));
+    const int status = TRY(wait_forwarding(init, signals));
     if (!options.command.keep) TRY(runtime::remove(root, id, true));
     return status;
 }
@@ -116,12 +121,13 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
         request.process = TRY_DOING(*chosen.process_file, runtime::parse_process(text));
     }
     if (!request.args.empty() && request.args.front() == "--") request.args.erase(request.args.begin());
+    const auto signals = TRY(forwarded_signals());
     auto child = TRY(runtime::exec(root, request));
     if (chosen.detach) {
         (void)child.detach();
         return 0;
     }
-    return wait_forwarding(child);
+    return wait_forwarding(child, signals);
 }
 
 Result<int> print_state(const Options& options, const StateRoot& root)

@@ -15,7 +15,7 @@ public:
 
     /// @param directory borrowed
     static Result<LogFile> open(int directory);
-    /// Appends. A full disk loses output and is reported; the instance goes on.
+    /// Appends. Errors: Unavailable (disk full); what was not written is lost, the next call begins anew.
     Result<> append(std::string_view output);
 
 private:

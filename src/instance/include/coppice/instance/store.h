@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace coppice::instance {
@@ -49,10 +50,12 @@ public:
     [[nodiscard]] Result<std::vector<std::string>> list() const;
 
     /// Undoes what a run left, as its end would have done, and what a killed one could not: its processes, cgroup and
-    /// runtime state, the working layer in shared mode, everything with --rm. Safe to repeat. The caller holds it.
+    /// runtime state, the working layer in shared mode, everything with --rm or when it never ran. Safe to repeat. The
+    /// caller holds it.
     Result<> clean_up(const Held& held, const InstanceConfig& config) const;
-    /// Deletes an instance with all it wrote. The caller holds it.
-    Result<> remove(const Held& held, const InstanceConfig& config) const;
+    /// Deletes an instance with all it wrote. The caller holds it. Needs nothing but the name: a damaged description
+    /// does not keep it.
+    Result<> remove(const Held& held, const std::string& name) const;
 
 private:
     InstanceStore(std::string root, os::Fd instances) : root_{std::move(root)}, instances_{std::move(instances)} {}
@@ -67,5 +70,10 @@ inline constexpr const char* kIdRangeLocks = "/run/coppice/ids";
 inline constexpr std::string_view kUnfinished = ".unfinished-";
 /// What such a name begins with when it is about this instance. Instance names may hold dots; the rest is hexadecimal.
 inline std::string unfinished_prefix(const std::string& instance) { return std::string{kUnfinished} + instance + '.'; }
+
+/// File in an instance's directory that whoever runs or changes it holds a lock on.
+inline constexpr const char* kInstanceLock = "lock";
+/// A description that was being written when its writer was killed.
+bool is_interrupted_write(std::string_view file);
 
 } // namespace coppice::instance

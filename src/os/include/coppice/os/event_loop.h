@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <map>
 #include <memory>
+#include <vector>
 
 namespace coppice::os {
 
@@ -37,7 +37,7 @@ private:
 /// Signals as a readable descriptor. The signals are blocked in the calling thread; children must unblock them.
 class SignalFd {
 public:
-    static Result<SignalFd> make(std::initializer_list<int> signals);
+    static Result<SignalFd> make(const std::vector<int>& signals);
     [[nodiscard]] const Fd& fd() const { return fd_; }
     /// The next pending signal's number, 0 when there is none. Does not block.
     [[nodiscard]] int next() const;

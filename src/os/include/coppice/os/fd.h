@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 namespace coppice::os {
 
@@ -48,6 +49,10 @@ template <typename Call> auto retry_eintr(Call call)
     while (result < 0 && errno == EINTR);
     return result;
 }
+
+/// Closes every descriptor from `first` on but those in `keep`. Close-on-exec is no substitute: execve(2) resolves its
+/// path, and the interpreter in a script's first line, while such descriptors are still open below /proc/self/fd.
+Result<> close_all_but(unsigned first, std::vector<int> keep);
 
 /// Closes every descriptor from `first` on, or marks them close-on-exec. Source: close_range(2), Linux 5.9/5.11.
 Result<> close_from(unsigned first);

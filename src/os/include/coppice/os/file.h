@@ -40,8 +40,10 @@ Result<> write_all(int fd, std::string_view data, std::string_view name);
 /// Opens an existing file for writing and hands `data` over with one write(2), as control files want it.
 Result<> write_control(int dir, const std::string& path, std::string_view data);
 
-/// Replaces a file by rename, so that readers see the old or the new content and never a part. Not synced.
-Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode = 0600);
+/// Replaces a file by rename, so that readers see the old or the new content and never a part.
+/// @param durable synced before the rename: after a power cut, too, the old or the new content is there
+Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode = 0600,
+                      bool durable = false);
 
 Result<> make_directory(int dir, const std::string& path, mode_t mode);
 /// Creates missing parents too; an existing directory is fine. `path` must be trusted.

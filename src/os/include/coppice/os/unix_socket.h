@@ -21,7 +21,8 @@ Result<std::pair<Fd, Fd>> socket_pair();
 /// A listening socket named `name` in the directory `dir` (0600 by the directory's own mode).
 Result<Fd> listen_in(int dir, const std::string& name);
 /// Errors: NotFound (no such name), Conflict (nobody listens there any more)
-Result<Fd> connect_in(int dir, const std::string& name);
+/// @param wait for room in the listener's queue; without, a full one is an error with EAGAIN
+Result<Fd> connect_in(int dir, const std::string& name, bool wait = true);
 /// A stream connection to a path that a caller gave, as the OCI console socket.
 Result<Fd> connect_stream(const std::string& path);
 Result<Fd> accept_from(const Fd& listener);

@@ -53,8 +53,8 @@ private:
 inline constexpr const char* kStartSocket = "start.sock";
 inline constexpr const char* kLockFile = "lock";
 
-/// The state root: one directory per container, owner-only. Any number of processes use it at once; commands on one
-/// container take its lock.
+/// The state root: one directory per container, owner-only. Any number of processes use it at once; whoever creates or
+/// deletes a container holds its lock meanwhile.
 class StateRoot {
 public:
     /// Creates the directory (0711 for parents is the caller's business, 0700 for itself) when missing.

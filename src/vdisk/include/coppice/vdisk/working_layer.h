@@ -4,6 +4,7 @@
 #include "coppice/os/id_map.h"
 
 #include <string>
+#include <string_view>
 
 namespace coppice::vdisk {
 
@@ -21,6 +22,10 @@ public:
 
     /// Deletes the layer with all it holds. Absence is fine.
     static Result<> discard(int directory);
+    /// Goes on with deletions that were interrupted.
+    static Result<> sweep(int directory);
+    /// What the name of a layer that is being deleted begins with.
+    static constexpr std::string_view kDiscarded = ".discarded-";
 
     enum class Durability : unsigned char {
         Normal,
