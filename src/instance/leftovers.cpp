@@ -74,7 +74,7 @@ void find_containers(const std::string& state_root, const std::set<std::string>&
     for (const std::string& name : *names) {
         const std::string path = cat(state_root, '/', name);
         if (is_locked(root->fd().get(), cat(name, '/', kLockName)) || skip.contains(name)) continue;
-        if (name.starts_with(".new-")) {
+        if (name.starts_with(runtime::kUnfinished)) {
             findings.push_back({{"unfinished container", path}, [state_root, name]() -> Result<> {
                                     const auto again = TRY(runtime::StateRoot::open(state_root));
                                     return os::remove_tree(again.fd().get(), name);

@@ -19,8 +19,7 @@ namespace {
 
 constexpr std::size_t kStateMaxBytes = 4U << 20;
 
-/// Begins with a dot: no container's name does.
-std::string temporary_name(const StateRecord& record) { return cat(".new-", record.nonce); }
+std::string temporary_name(const StateRecord& record) { return cat(kUnfinished, record.nonce); }
 
 } // namespace
 
@@ -154,7 +153,13 @@ Result<ContainerDirectory> StateRoot::find(const std::string& id) const
 
 Result<> StateRoot::remove(const std::string& id) const
 {
-    return with_context(os::remove_tree(fd_.get(), id), cat("remove the state of container ", id));
+    // The id is free at once, and what an interrupted deletion leaves looks like no container.
+    const std::string doomed = cat(kUnfinished, random_hex(16));
+    if (::renameat(fd_.get(), id.c_str(), fd_.get(), doomed.c_str()) < 0) {
+        if (errno == ENOENT) return {};
+        return fail_os(errno, cat("remove the state of container ", id));
+    }
+    return with_context(os::remove_tree(fd_.get(), doomed), cat("remove the state of container ", id));
 }
 
 Result<std::vector<std::string>> StateRoot::list() const

@@ -367,7 +367,8 @@ TEST(DefaultSeccompTest, ConditionalCallsAreConditionalOrAllowedAtPodman)
     if (!file) {
         GTEST_SKIP() << "podman's profile is not installed: " << kPodmanProfile;
     }
-    const auto theirs = allowed_by_podman(json::parse(std::string{std::istreambuf_iterator<char>{file}, {}}), kPodmanCapabilities);
+    const auto theirs =
+        allowed_by_podman(json::parse(std::string{std::istreambuf_iterator<char>{file}, {}}), kPodmanCapabilities);
     NameSet conditional;
     const auto profile = default_seccomp(kPodmanCapabilities);
     for (const auto& rule : profile.at("syscalls")) {

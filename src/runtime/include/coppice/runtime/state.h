@@ -52,6 +52,8 @@ private:
 
 inline constexpr const char* kStartSocket = "start.sock";
 inline constexpr const char* kLockFile = "lock";
+/// What is being made or removed has a name that begins with this; no container's does.
+inline constexpr std::string_view kUnfinished = ".new-";
 
 /// The state root: one directory per container, owner-only. Any number of processes use it at once; whoever creates or
 /// deletes a container holds its lock meanwhile.

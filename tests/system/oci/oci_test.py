@@ -1,0 +1,794 @@
+#!/usr/bin/env python3
+"""coppice-runtime on OCI bundles: life cycle, state, terminal, hooks, limits, and known attacks on runtimes."""
+
+import array
+import json
+import os
+import pathlib
+import select
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from bundle import make_bundle, with_user_namespace  # noqa: E402
+from coppice_test import (COPPICE, Case, MARK, RUNTIME, cgroup_mounts, environment, is_cgroup_v2_only, main, make_tree, mounts,  # noqa: E402
+                          new_name, read_proc, runtime, sha256_file, wait_until, world)
+
+PROGRAM = "coppice-runtime"
+
+
+class OciCase(Case):
+    def create(self, args=("sleep", "1000"), change=None, options=(), root=None, **more):
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        self.assert_ok(runtime("create", "-b", make_bundle(args, change, root), *options, name, **more))
+        return name
+
+    def started(self, args=("sleep", "1000"), change=None, options=(), root=None):
+        name = self.create(args, change, options, root)
+        self.assert_ok(runtime("start", name))
+        return name
+
+    def run_bundle(self, args, change=None, options=(), root=None, **more):
+        return runtime("run", "-b", make_bundle(args, change, root), *options, new_name("c"), **more)
+
+    def state(self, name):
+        return json.loads(self.assert_ok(runtime("state", name)).out)
+
+    def refused(self, done, *words):
+        self.assert_one_line(done, 1, *words, program=PROGRAM)
+        self.assert_nothing_left(repr(done))
+
+
+class LifeCycle(OciCase):
+    def test_states(self):
+        bundle = make_bundle(["sleep", "1000"], lambda config: config.update(annotations={"a.b": "c"}))
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        self.assert_ok(runtime("create", "-b", bundle, name))
+        state = self.state(name)
+        self.assertEqual({key: state[key] for key in ("id", "status", "bundle", "annotations")},
+                         {"id": name, "status": "created", "bundle": bundle, "annotations": {"a.b": "c"}})
+        self.assertRegex(state["ociVersion"], r"^1\.\d+\.\d+")
+        self.assertTrue(os.path.isdir(f"/proc/{state['pid']}"))
+        self.assert_ok(runtime("start", name))
+        self.assertEqual(self.state(name)["status"], "running")
+        self.assertEqual(self.state(name)["pid"], state["pid"])
+        self.assert_ok(runtime("kill", name, "KILL"))
+        self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
+        self.assert_ok(runtime("delete", name))
+        self.assert_one_line(runtime("state", name), 1, name, "does not exist", program=PROGRAM)
+        self.assertTrue(os.path.isdir(bundle), "the bundle is not ours to delete")
+
+    def test_program_does_not_run_before_start(self):
+        def change(config):
+            config["root"]["readonly"] = False
+            config["mounts"].append({"destination": "/out", "type": "bind", "source": out, "options": ["rbind", "rw"]})
+        out = world().path(new_name("out"))
+        os.mkdir(out)
+        os.mkdir(pathlib.Path(self.tree, "out"))
+        self.addCleanup(os.rmdir, pathlib.Path(self.tree, "out"))
+        name = self.create(["touch", "/out/ran"], change)
+        time.sleep(0.3)
+        self.assertEqual(os.listdir(out), [])
+        self.assert_ok(runtime("start", name))
+        self.assertTrue(wait_until(lambda: os.listdir(out) == ["ran"]))
+
+    def test_same_id_twice(self):
+        name = self.create()
+        done = runtime("create", "-b", make_bundle(["true"]), name)
+        self.assert_one_line(done, 1, name, "exists already", program=PROGRAM)
+        self.assertEqual(self.state(name)["status"], "created")
+
+    def test_start_twice(self):
+        name = self.started()
+        self.assert_one_line(runtime("start", name), 1, name, "running already", program=PROGRAM)
+        self.assertEqual(self.state(name)["status"], "running")
+
+    def test_start_of_a_stopped_one(self):
+        name = self.started(["true"])
+        wait_until(lambda: self.state(name)["status"] == "stopped")
+        self.assert_one_line(runtime("start", name), 1, name, "stopped", program=PROGRAM)
+
+    def test_kill_of_a_stopped_one(self):
+        name = self.started(["true"])
+        wait_until(lambda: self.state(name)["status"] == "stopped")
+        self.assert_one_line(runtime("kill", name, "TERM"), 1, name, "not running", program=PROGRAM)
+
+    def test_kill_of_a_created_one(self):
+        name = self.create()
+        self.assert_ok(runtime("kill", name, "KILL"))
+        self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
+
+    def test_delete_of_a_running_one(self):
+        name = self.started()
+        self.assert_one_line(runtime("delete", name), 1, name, "running", program=PROGRAM)
+        self.assertEqual(self.state(name)["status"], "running")
+        self.assert_ok(runtime("delete", "--force", name))
+
+    def test_delete_of_what_does_not_exist(self):
+        self.assert_one_line(runtime("delete", "nobody"), 1, "nobody", "does not exist", program=PROGRAM)
+        self.assert_ok(runtime("delete", "--force", "nobody"))
+
+    def test_kill_by_name_number_and_all(self):
+        script = "trap 'echo usr1 >> /dev/shm/got' USR1; sleep 1000 & while :; do sleep 0.05; done"
+        name = self.started(["sh", "-c", script])
+        time.sleep(0.3)
+        for word in ("USR1", "SIGUSR1", "10"):
+            self.assert_ok(runtime("kill", name, word))
+            time.sleep(0.2)
+        self.assertEqual(runtime("exec", name, "cat", "/dev/shm/got").out.count("usr1"), 3)
+        self.assert_ok(runtime("kill", "--all", name, "KILL"))
+        self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
+        self.assert_one_line(runtime("kill", name, "NOSUCH"), 1, "NOSUCH", program=PROGRAM)
+
+    def test_list(self):
+        name = self.started()
+        rows = json.loads(runtime("list", "-f", "json").out)
+        self.assertEqual([(row["id"], row["status"]) for row in rows], [(name, "running")])
+        self.assertEqual(runtime("list", "-q").out, name + "\n")
+        self.assertIn("running", runtime("list").out)
+
+    def test_statuses_of_run(self):
+        for status in (0, 1, 7, 255):
+            self.assert_status(self.run_bundle(["sh", "-c", f"exit {status}"]), status)
+        self.assert_status(self.run_bundle(["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]), 137)
+
+    def test_run_detached_with_pid_file(self):
+        name, file = new_name("c"), world().path(new_name("pid"))
+        self.addCleanup(runtime, "delete", "--force", name)
+        self.assert_ok(runtime("run", "-d", "--pid-file", file, "-b", make_bundle(["sleep", "1000"]), name))
+        self.assertEqual(int(pathlib.Path(file).read_text()), self.state(name)["pid"])
+
+    def test_bad_ids(self):
+        bundle = make_bundle(["true"])
+        for name in ("../x", "", ".", "..", "a/b", "-x", "x" * 100000):
+            for command in (["create", "-b", bundle], ["delete", "--force"], ["state"], ["kill"], ["start"]):
+                done = runtime(*command, "--", name) if name.startswith("-") else runtime(*command, name)
+                self.assertEqual(done.status, 1, repr(done)[:300])
+                self.assertEqual(done.err.count("\n"), 1, repr(done)[:300])
+
+    def test_broken_bundles(self):
+        bundle = pathlib.Path(world().path(new_name("broken")))
+        self.refused(runtime("create", "-b", bundle, new_name("c")), str(bundle))
+        bundle.mkdir()
+        self.refused(runtime("create", "-b", bundle, new_name("c")), "config.json")
+        for text in ("", "{", "[]", '{"ociVersion": 5}', "\0" * 10, "{" * 100000, '{"ociVersion":"1.0.2","process":{"args":[]}}'):
+            (bundle / "config.json").write_text(text)
+            self.refused(runtime("create", "-b", bundle, new_name("c")), "config.json")
+
+    def test_broken_values(self):
+        def set_root(config): config["root"]["path"] = "/no/such/root"
+        def set_root_file(config): config["root"]["path"] = "/etc/passwd"
+        def set_namespace(config): config["linux"]["namespaces"][0]["path"] = "/no/such/ns"
+        def set_wrong_namespace(config): config["linux"]["namespaces"][0]["path"] = "/proc/self/ns/uts"
+        def set_mount(config): config["mounts"].append({"destination": "/x", "type": "bind", "source": "/no/such", "options": ["bind"]})
+        def set_type(config): config["mounts"].append({"destination": "/mnt", "type": "nosuchfs", "source": "x"})
+        def set_capability(config): config["process"]["capabilities"]["bounding"] = ["CAP_NO_SUCH"]
+        def set_rlimit(config): config["process"]["rlimits"] = [{"type": "RLIMIT_NO_SUCH", "hard": 1, "soft": 1}]
+        def set_sysctl(config): config["linux"]["sysctl"] = {"kernel.core_pattern": "|/evil"}
+        def set_hook(config): config["hooks"] = {"createRuntime": [{"path": "/no/such/hook"}]}
+        def set_failing_hook(config): config["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
+        def set_slow_hook(config): config["hooks"] = {"prestart": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]}
+        def set_memory(config): config["linux"]["resources"]["memory"] = {"limit": -5}
+        def set_command(config): config["process"]["args"] = ["no-such-command"]
+        def set_directory(config): config["process"]["cwd"] = "relative"
+        def set_seccomp(config): config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_NO_SUCH"}
+        for change in [value for key, value in sorted(locals().items()) if key.startswith("set_")]:
+            with self.subTest(change=change.__name__):
+                done = runtime("create", "-b", make_bundle(["true"], change), new_name("c"), timeout=20)
+                self.assertEqual(done.status, 1, repr(done))
+                self.assertTrue(done.err.startswith(PROGRAM + ":"), repr(done))
+                self.assert_nothing_left(change.__name__)
+
+
+class Process(OciCase):
+    def test_hostname_rlimits_and_directory(self):
+        def change(config):
+            config["hostname"] = "green"
+            config["process"]["cwd"] = "/etc"
+            config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 333, "soft": 222}]
+        done = self.run_bundle(["sh", "-c", "hostname; pwd; ulimit -Sn; ulimit -Hn"], change)
+        self.assertEqual(done.out.split(), ["green", "/etc", "222", "333"], repr(done))
+
+    def test_user_groups_umask(self):
+        def change(config):
+            config["process"]["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 0o77}
+        done = self.run_bundle(["sh", "-c", "id -u; id -g; id -G; umask"], change)
+        self.assertEqual(done.out.splitlines(), ["1000", "1001", "1001 5 6", "0077"], repr(done))
+
+    def test_capabilities_and_no_new_privileges(self):
+        done = self.run_bundle(["cat", "/proc/self/status"])
+        status = dict(line.split(":\t", 1) for line in done.out.splitlines() if ":\t" in line)
+        wanted = 1 << 29 | 1 << 5 | 1 << 10
+        for field in ("CapBnd", "CapPrm", "CapEff"):
+            self.assertEqual(int(status[field], 16), wanted, field)
+        for field in ("CapInh", "CapAmb"):
+            self.assertEqual(int(status[field], 16), 0, field)
+        self.assertEqual(status["NoNewPrivs"], "1")
+
+    def test_inheritable_capabilities_of_exec(self):
+        # CVE-2022-29162
+        name = self.started()
+        done = runtime("exec", "--cap", "CAP_NET_RAW", name, "cat", "/proc/self/status")
+        status = dict(line.split(":\t", 1) for line in done.out.splitlines() if ":\t" in line)
+        self.assertEqual(int(status["CapInh"], 16), 0)
+        self.assertTrue(int(status["CapBnd"], 16) & 1 << 13)
+
+    def test_seccomp(self):
+        def change(config):
+            config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [
+                {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+                {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_KILL_PROCESS"}]}
+        done = self.run_bundle(["sh", "-c", "grep Seccomp: /proc/self/status; mkdir /dev/shm/x; chmod 1 /dev/shm; echo $?"], change)
+        self.assertIn("Seccomp:\t2", done.out)
+        self.assertIn("not supported", done.err)
+        self.assertTrue(done.out.endswith("159\n"), repr(done))
+
+    def test_preserved_descriptors(self):
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        bundle = make_bundle(["sh", "-c", "echo hello >&3; ls /proc/self/fd"])
+        text = f"exec 3>&{write} 4</dev/null; exec {RUNTIME} --root {world().containers} run --preserve-fds 1 -b {bundle} {new_name('c')}"
+        done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, pass_fds=[write], timeout=30, check=False,
+                              env=environment())
+        os.close(write)
+        self.assertEqual(os.read(read, 100), b"hello\n", repr(done))
+        self.assertEqual(done.stdout.split(), ["0", "1", "2", "3", "4"], "and 4 is what ls opens itself")
+        refused = runtime("create", "--preserve-fds", "5", "-b", bundle, new_name("c"))
+        self.refused(refused, "--preserve-fds")
+
+    def test_no_descriptor_leaks(self):
+        leaked = os.open("/", os.O_RDONLY)
+        os.set_inheritable(leaked, True)
+        self.addCleanup(os.close, leaked)
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        self.assert_ok(runtime("create", "-b", make_bundle(["sleep", "1000"]), name, close_fds=False))
+        self.assert_ok(runtime("start", name, close_fds=False))
+        self.assertEqual(sorted(os.listdir(f"/proc/{self.state(name)['pid']}/fd")), ["0", "1", "2"])
+        done = runtime("exec", name, "sh", "-c", "ls /proc/self/fd", close_fds=False)
+        self.assertEqual(done.out.split(), ["0", "1", "2", "3"])
+
+    def test_exec_with_process_file(self):
+        name = self.started()
+        file = world().path(new_name("process"))
+        pathlib.Path(file).write_text(json.dumps({
+            "terminal": False, "user": {"uid": 7, "gid": 8, "additionalGids": [9]}, "args": ["sh", "-c", "id -u; id -g; id -G; pwd; echo $X; grep CapEff /proc/self/status"],
+            "env": ["PATH=/bin", "X=y"], "cwd": "/tmp", "noNewPrivileges": True}))
+        done = runtime("exec", "--process", file, name)
+        self.assertEqual(done.out.splitlines()[:5], ["7", "8", "8 9", "/tmp", "y"], repr(done))
+        self.assertEqual(int(done.out.split()[-1], 16), 0)
+
+    def test_exec_statuses_detach_and_pid_file(self):
+        name = self.started()
+        self.assert_status(runtime("exec", name, "sh", "-c", "exit 33"), 33)
+        self.assert_status(runtime("exec", name, "sh", "-c", "kill -15 $$"), 143)
+        file = world().path(new_name("pid"))
+        self.assert_ok(runtime("exec", "-d", "--pid-file", file, name, "sleep", "555"))
+        self.assertIn(b"555", read_proc(int(pathlib.Path(file).read_text()), "cmdline"))
+
+    def test_exec_users(self):
+        # CVE-2026-30892: a strange user is an error, never root.
+        name = self.started()
+        for user, wanted in (("1000", "1000 1000"), ("5:6", "5 6"), ("user", "1000 1000"), ("user:extra", "1000 2000"), ("0", "0 0")):
+            done = runtime("exec", "--user", user, name, "sh", "-c", "echo $(id -u) $(id -g)")
+            self.assertEqual(done.out.strip(), wanted, repr(done))
+        for user in ("", "-1", "99999999999", "1x", "x", ":", "1:", ":1", "4294967295", " 1", "0x10"):
+            with self.subTest(user=user):
+                done = runtime("exec", f"--user={user}", name, "id", "-u")
+                self.assertNotEqual(done.status, 0, repr(done))
+                self.assertEqual(done.out, "")
+
+
+class Consoles(OciCase):
+    def setUp(self):
+        super().setUp()
+        self.unread = {}
+
+    def receive(self, listener):
+        connection, _ = listener.accept()
+        with connection:
+            _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+        fds = array.array("i")
+        fds.frombytes(ancillary[0][2][:4])
+        self.addCleanup(os.close, fds[0])
+        return fds[0]
+
+    def listener(self):
+        path = world().path(new_name("s"))
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(20)
+        self.addCleanup(listener.close)
+        return path, listener
+
+    def read_until(self, fd, text):
+        seen = self.unread.pop(fd, b"")
+        end = time.monotonic() + 20
+        while text not in seen and select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+            try:
+                seen += os.read(fd, 4096)
+            except OSError:
+                break
+        self.assertIn(text, seen)
+        self.unread[fd] = seen[seen.index(text) + len(text):]
+
+    def test_create_with_a_terminal(self):
+        def change(config):
+            config["process"]["terminal"] = True
+            config["process"]["consoleSize"] = {"height": 33, "width": 99}
+        path, listener = self.listener()
+        name = self.create(["sh", "-c", "stty size; tty; ls -l /dev/console; cat"], change, ["--console-socket", path])
+        master = self.receive(listener)
+        self.assert_ok(runtime("start", name))
+        self.read_until(master, b"33 99")
+        self.read_until(master, b"/dev/pts/0")
+        os.write(master, b"typed\n")
+        self.read_until(master, b"typed\r\ntyped")
+
+    def test_exec_with_a_terminal(self):
+        name = self.started()
+        path, listener = self.listener()
+        process = subprocess.Popen([RUNTIME, "--root", world().containers, "exec", "-t", "--console-socket", path, name, "sh", "-c",
+                                    "tty; read x; echo got $x"], env=environment(), stdin=subprocess.DEVNULL)
+        master = self.receive(listener)
+        self.read_until(master, b"/dev/pts/")
+        os.write(master, b"word\n")
+        self.read_until(master, b"got word")
+        self.assertEqual(process.wait(20), 0)
+
+    def test_terminal_without_socket_and_socket_without_terminal(self):
+        def change(config): config["process"]["terminal"] = True
+        self.refused(runtime("create", "-b", make_bundle(["true"], change), new_name("c")), "--console-socket")
+        self.refused(runtime("create", "-b", make_bundle(["true"]), "--console-socket", "/no/such", new_name("c")), "terminal")
+        self.refused(runtime("create", "-b", make_bundle(["true"], change), "--console-socket", "/no/such", new_name("c")), "terminal")
+
+
+class Hooks(OciCase):
+    def test_all_hooks_in_order_with_the_right_state(self):
+        log = world().path(new_name("hooks"))
+        directory = world().path(new_name("hookdir"))
+        os.mkdir(directory)
+
+        def hook(point, inside=False):
+            where = "/hooks/log" if inside else f"{directory}/log"
+            shell = "/bin/sh"
+            return [{"path": shell, "args": ["sh", "-c", f"printf '%s %s %s\\n' {point} \"$MARK\" \"$(cat)\" >> {where}"],
+                     "env": ["MARK=m", "PATH=/bin:/usr/bin"], "timeout": 10}]
+
+        def change(config):
+            config["hooks"] = {point: hook(point) for point in ("prestart", "createRuntime", "createContainer", "poststart", "poststop")}
+            config["hooks"]["startContainer"] = hook("startContainer", inside=True)
+            config["mounts"].append({"destination": "/hooks", "type": "bind", "source": directory, "options": ["rbind", "rw"]})
+        os.mkdir(pathlib.Path(self.tree, "hooks"))
+        self.addCleanup(os.rmdir, pathlib.Path(self.tree, "hooks"))
+        del log
+        name = self.started(["sleep", "1000"], change)
+        pid = self.state(name)["pid"]
+        self.assert_ok(runtime("delete", "--force", name))
+        entries = [line.split(" ", 2) for line in pathlib.Path(directory, "log").read_text().replace("\n}", "}").splitlines() if line]
+        self.assertEqual([entry[0] for entry in entries],
+                         ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"])
+        statuses = {}
+        for point, mark, text in entries:
+            self.assertEqual(mark, "m")
+            state = json.loads(text)
+            self.assertEqual(state["id"], name)
+            statuses[point] = state["status"]
+            if point in ("prestart", "createRuntime", "poststart"):
+                self.assertEqual(state["pid"], pid, point)
+        self.assertIn(statuses["prestart"], ("creating", "created"))  # the specification says the one, runc the other
+        statuses["prestart"] = "creating"
+        self.assertEqual(statuses, {"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+                                    "startContainer": "created", "poststart": "running", "poststop": "stopped"})
+
+    def test_failing_hook_undoes_everything(self):
+        for point in ("prestart", "createRuntime", "createContainer"):
+            def change(config, at=point):
+                config["hooks"] = {at: [{"path": "/bin/false" if at != "createContainer" else "/bin/false"}]}
+            self.refused(runtime("create", "-b", make_bundle(["true"], change), new_name("c")), point, "false")
+
+
+class Mounts(OciCase):
+    def test_read_only_root(self):
+        done = self.run_bundle(["sh", "-c", "echo x > /file; mkdir /d; rm /bin/sh; mount -o remount,rw /"])
+        self.assertEqual(done.err.count("Read-only file system"), 3, repr(done))
+        self.assertFalse(os.path.exists(self.tree + "/file"))
+
+    def test_masked_and_read_only_paths(self):
+        pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+        done = self.run_bundle(["probe", "read", "/proc/kcore", "/proc/keys", "/proc/timer_list"])
+        self.assertNotIn("CONTENT", done.out)
+        done = self.run_bundle(["sh", "-c", "echo x > /proc/sys/kernel/core_pattern; echo h > /proc/sysrq-trigger; ls -A /sys/firmware | wc -l"])
+        self.assertEqual(done.out.split(), ["0"])
+        self.assertIn("Read-only file system", done.err)
+        self.assertEqual(pathlib.Path("/proc/sys/kernel/core_pattern").read_text(), pattern)
+
+    def test_user_namespace_and_mapped_bind_mount(self):
+        source = world().path(new_name("mapped"))
+        os.mkdir(source)
+        os.chmod(source, 0o777)
+        pathlib.Path(source, "f").write_text("x")
+        os.chown(source + "/f", 1000, 1000)
+        os.mkdir(pathlib.Path(self.tree, "data"))
+        self.addCleanup(os.rmdir, pathlib.Path(self.tree, "data"))
+
+        def change(config):
+            with_user_namespace(config)
+            config["process"]["capabilities"] = {kind: ["CAP_CHOWN", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "effective", "permitted")}
+            config["mounts"].append({"destination": "/data", "type": "bind", "source": source, "options": ["rbind", "idmap"]})
+        done = self.run_bundle(["sh", "-c", "cat /proc/self/uid_map; stat -c %u /data/f; touch /data/new; chown 5 /data/new; stat -c %u /bin"], change)
+        self.assertEqual(done.out.split(), ["0", "1500000000", "65536", "1000", "65534"], repr(done))
+        self.assertEqual(os.stat(source + "/new").st_uid, 5)
+
+    def test_mapping_of_a_single_mount(self):
+        source = world().path(new_name("mapped"))
+        os.mkdir(source)
+        pathlib.Path(source, "f").write_text("x")
+        os.chown(source + "/f", 2000, 2000)
+        os.mkdir(pathlib.Path(self.tree, "data"))
+        self.addCleanup(os.rmdir, pathlib.Path(self.tree, "data"))
+        mapping = [{"containerID": 2000, "hostID": 3000, "size": 1}]
+
+        def change(config):
+            config["mounts"].append({"destination": "/data", "type": "bind", "source": source, "options": ["bind"],
+                                     "uidMappings": mapping, "gidMappings": mapping})
+        done = self.run_bundle(["stat", "-c", "%u:%g", "/data/f"], change)
+        self.assertEqual(done.out, "3000:3000\n", repr(done))
+
+    def test_sysctl(self):
+        def change(config): config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.shmmax": "4096", "net/ipv4/ping_group_range": "0 7"}
+        before = pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text(), pathlib.Path("/proc/sys/kernel/shmmax").read_text()
+        done = self.run_bundle(["cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/shmmax", "/proc/sys/net/ipv4/ping_group_range"], change)
+        self.assertEqual(done.out.split(), ["1", "4096", "0", "7"], repr(done))
+        after = pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text(), pathlib.Path("/proc/sys/kernel/shmmax").read_text()
+        self.assertEqual(before, after)
+
+    def test_mounts_inside_do_not_reach_the_host(self):
+        # The host's mounts may be shared; what a privileged container mounts must stay inside.
+        point = world().path(new_name("shared"))
+        os.mkdir(point)
+        subprocess.run(["mount", "-t", "tmpfs", "none", point], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-R", point], check=False)
+        subprocess.run(["mount", "--make-shared", point], check=True)
+        os.mkdir(point + "/below")
+        os.mkdir(pathlib.Path(self.tree, "data"))
+        self.addCleanup(os.rmdir, pathlib.Path(self.tree, "data"))
+
+        def change(config):
+            config["process"]["capabilities"] = {kind: ["CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted")}
+            config["mounts"].append({"destination": "/data", "type": "bind", "source": point, "options": ["rbind"]})
+        before = mounts()
+        done = self.run_bundle(["sh", "-c", "mount -t tmpfs none /data/below && touch /data/below/inside && umount /dev/shm && echo mounted"], change)
+        self.assertIn("mounted", done.out, repr(done))
+        self.assertEqual(os.listdir(point + "/below"), [])
+        self.assertEqual([line for line in mounts() if line not in before and MARK in line], [])
+
+    def test_root_of_the_container_on_a_shared_mount(self):
+        point = world().path(new_name("shared-root"))
+        os.mkdir(point)
+        subprocess.run(["mount", "-t", "tmpfs", "none", point], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-R", point], check=False)
+        subprocess.run(["mount", "--make-shared", point], check=True)
+        make_tree(point + "/root")
+        before = mounts()
+        name = self.started(["sleep", "1000"], root=point + "/root")
+        self.assertEqual([line for line in mounts() if line not in before and MARK in line], [], "while it runs")
+        self.assert_ok(runtime("delete", "--force", name))
+        self.assertEqual([line for line in mounts() if line not in before and MARK in line], [], "afterwards")
+
+
+class Cgroups(OciCase):
+    def limits(self, config):
+        config["linux"]["resources"].update({"memory": {"limit": 64 << 20}, "cpu": {"shares": 512, "quota": 30000, "period": 100000},
+                                             "pids": {"limit": 50}})
+
+    def file(self, name, *candidates):
+        path = pathlib.Path(f"{world().containers}/{name}/state.json")
+        record = json.loads(path.read_text())
+        for directory in [record["cgroup"], *record["cgroupV1"].values()]:
+            for candidate in candidates:
+                if directory and os.path.exists(f"{directory}/{candidate}"):
+                    return pathlib.Path(directory, candidate).read_text().strip()
+        return None
+
+    def test_limits(self):
+        name = self.started(change=self.limits)
+        self.assertEqual(self.file(name, "memory.max", "memory.limit_in_bytes"), str(64 << 20))
+        self.assertEqual(self.file(name, "pids.max"), "50")
+        self.assertIn(self.file(name, "cpu.max", "cpu.cfs_quota_us"), ("30000 100000", "30000"))
+        record = json.loads(pathlib.Path(f"{world().containers}/{name}/state.json").read_text())
+        pid = self.state(name)["pid"]
+        for directory in [record["cgroup"], *record["cgroupV1"].values()]:
+            self.assertIn(str(pid), pathlib.Path(directory, "cgroup.procs").read_text().split(), directory)
+
+    def test_exec_joins_the_cgroups(self):
+        name = self.started(change=self.limits)
+        file = world().path(new_name("pid"))
+        self.assert_ok(runtime("exec", "-d", "--pid-file", file, name, "sleep", "1000"))
+        pid = pathlib.Path(file).read_text()
+        record = json.loads(pathlib.Path(f"{world().containers}/{name}/state.json").read_text())
+        for directory in [record["cgroup"], *record["cgroupV1"].values()]:
+            self.assertIn(pid, pathlib.Path(directory, "cgroup.procs").read_text().split(), directory)
+
+    def test_own_cgroups_path(self):
+        path = f"/{new_name('group')}/a/b"
+        name = self.started(change=lambda config: config["linux"].update(cgroupsPath=path))
+        record = json.loads(pathlib.Path(f"{world().containers}/{name}/state.json").read_text())
+        self.assertTrue(record["cgroup"].endswith(path), record)
+        self.assert_ok(runtime("delete", "--force", name))
+        self.assertFalse(os.path.exists(record["cgroup"]))
+        for parent in (os.path.dirname(record["cgroup"]), os.path.dirname(os.path.dirname(record["cgroup"]))):
+            if os.path.exists(parent):  # parents that the specification named are the caller's
+                os.rmdir(parent)
+
+    def test_cgroup_in_use_is_refused(self):
+        path = f"/coppice/{new_name('group')}"
+        def change(config): config["linux"].update(cgroupsPath=path)
+        self.started(change=change)
+        done = runtime("create", "-b", make_bundle(["true"], change), new_name("c"))
+        self.assert_one_line(done, 1, "in use", program=PROGRAM)
+
+    def test_devices(self):
+        def change(config):
+            config["root"]["readonly"] = False
+            config["process"]["capabilities"] = {kind: ["CAP_MKNOD", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "effective", "permitted")}
+        script = ("mknod /dev/kmsg c 1 11 && head -c1 /dev/kmsg >/dev/null && echo kmsg-open; mknod /dev/disk b 254 0; head -c1 /dev/disk >/dev/null && echo disk-open; "
+                  "for d in null zero full random urandom; do head -c1 /dev/$d >/dev/null || echo $d-shut; done; echo x > /dev/null; ls -l /dev/fd /dev/stdin /dev/ptmx | wc -l")
+        done = self.run_bundle(["sh", "-c", script], change)
+        self.assertEqual(done.out, "3\n", repr(done))
+        self.assertIn("not permitted", done.err)
+
+    def test_one_more_device(self):
+        def change(config):
+            config["linux"]["devices"] = [{"path": "/dev/more", "type": "c", "major": 10, "minor": 237, "fileMode": 0o600, "uid": 0, "gid": 0}]
+            config["linux"]["resources"]["devices"].append({"allow": True, "type": "c", "major": 10, "minor": 237, "access": "r"})
+        done = self.run_bundle(["sh", "-c", "stat -c '%t:%T %a' /dev/more; : < /dev/more && echo read; : > /dev/more"], change)
+        self.assertEqual(done.out.split(), ["a:ed", "600", "read"], repr(done))
+        self.assertIn("not permitted", done.err)
+
+
+class Attacks(OciCase):
+    """Known attacks on runtimes, as bundles whose root file system was made by the attacker."""
+
+    def evil_tree(self):
+        path = world().path(new_name("evil"))
+        make_tree(path)
+        return path
+
+    def test_overwriting_the_runtime_while_it_waits(self):
+        # CVE-2019-5736, without a user namespace: the attacker is the host's root, confined.
+        before = sha256_file(RUNTIME)
+        name = self.started(["probe", "overwrite", "4"])
+        tree = self.evil_tree()
+        trap = pathlib.Path(tree, "bin/trap")
+        trap.write_text("#!/proc/self/exe\n")
+        trap.chmod(0o755)
+        hunter = subprocess.Popen([RUNTIME, "--root", world().containers, "exec", name, "probe", "overwrite", "3"],
+                                  stdout=subprocess.PIPE, text=True, env=environment(), stdin=subprocess.DEVNULL)
+        hunter.stdout.readline()
+
+        other = self.started(["sleep", "1000"], root=tree)
+        inside = subprocess.Popen([RUNTIME, "--root", world().containers, "exec", other, "probe", "overwrite", "3"],
+                                  stdout=subprocess.PIPE, text=True, env=environment(), stdin=subprocess.DEVNULL)
+        inside.stdout.readline()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            runtime("exec", other, "/bin/trap")
+            runtime("exec", name, "true")
+        for process in (hunter, inside):
+            output, _ = process.communicate(timeout=30)
+            self.assertNotIn("OPENED", output)
+        self.assertEqual(sha256_file(RUNTIME), before)
+
+    def test_own_program_of_a_waiting_container(self):
+        # From the host's side: whatever the waiting init runs, the file behind it cannot be opened for writing.
+        name = self.create()
+        pid = self.state(name)["pid"]
+        with self.assertRaises(OSError):
+            os.close(os.open(f"/proc/{pid}/exe", os.O_WRONLY))
+        # ... and not because it is merely busy.
+        link = os.open(f"/proc/{pid}/exe", os.O_PATH)
+        self.addCleanup(os.close, link)
+        self.assert_ok(runtime("delete", "--force", name))
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+        with self.assertRaises(OSError) as caught:
+            os.close(os.open(f"/proc/self/fd/{link}", os.O_WRONLY))
+        self.assertEqual(caught.exception.errno, 30, "EROFS")
+
+    def test_working_directory_by_a_leaked_descriptor(self):
+        # CVE-2024-21626
+        leaked = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        os.set_inheritable(leaked, True)
+        self.addCleanup(os.close, leaked)
+        running = self.started()
+        for number in range(3, 21):
+            cwd = f"/proc/self/fd/{number}"
+            def change(config, cwd=cwd): config["process"]["cwd"] = cwd
+            runs = [self.run_bundle(["sh", "-c", "pwd; ls -a ."], change, close_fds=False),
+                    runtime("exec", "--cwd", cwd, running, "sh", "-c", "pwd; ls -a .", close_fds=False)]
+            for done in runs:
+                if done.status == 0:  # then it must have been a directory of the container
+                    self.assertNotIn("unreachable", done.out)
+                    self.assertNotIn("boot", done.out.split(), repr(done))
+                    self.assertNotIn("work", done.out.split(), repr(done))
+
+    def test_masking_with_a_null_device_that_is_a_link(self):
+        # CVE-2025-31133: the image's /dev/null leads to what is to be written, and no tmpfs covers /dev.
+        for target in ("/proc/sys/kernel/core_pattern", "/etc/greeting", "/proc/sysrq-trigger"):
+            tree = self.evil_tree()
+            os.symlink(target, tree + "/dev/null")
+            def change(config):
+                config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
+            pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+            done = self.run_bundle(["sh", "-c", "cat /proc/keys /proc/kcore 2>/dev/null | head -c 3"], change, root=tree)
+            self.assertNotEqual(done.status, 0, repr(done))
+            self.assertEqual(pathlib.Path("/proc/sys/kernel/core_pattern").read_text(), pattern)
+            self.assert_nothing_left()
+
+    def test_masking_with_a_null_device_that_is_a_file(self):
+        tree = self.evil_tree()
+        pathlib.Path(tree, "dev/null").write_text("forged")
+        def change(config):
+            config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
+        done = self.run_bundle(["cat", "/proc/keys"], change, root=tree)
+        self.refused(done, "/dev/null")
+
+    def test_masking_over_a_bind_mounted_dev(self):
+        # /dev is bound from outside (the runtime then makes no nodes), and its null is a link.
+        dev = world().path(new_name("dev"))
+        os.mkdir(dev)
+        os.symlink("/proc/sys/kernel/core_pattern", dev + "/null")
+        def change(config):
+            config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
+            config["mounts"].append({"destination": "/dev", "type": "bind", "source": dev, "options": ["rbind"]})
+        done = self.run_bundle(["cat", "/proc/keys"], change)
+        self.refused(done, "mask")
+
+    def test_proc_that_is_a_link(self):
+        # CVE-2019-16884, CVE-2023-27561
+        for target in ("/tmp/elsewhere", "tmp/elsewhere", "/"):
+            tree = self.evil_tree()
+            os.makedirs(tree + "/tmp/elsewhere", exist_ok=True)
+            os.rmdir(tree + "/proc")
+            os.symlink(target, tree + "/proc")
+            self.refused(self.run_bundle(["true"], root=tree), "/proc")
+
+    def test_sys_that_is_a_link(self):
+        tree = self.evil_tree()
+        os.rmdir(tree + "/sys")
+        os.symlink("/tmp", tree + "/sys")
+        self.refused(self.run_bundle(["true"], root=tree), "/sys")
+
+    def test_mount_that_forges_proc(self):
+        directory = world().path(new_name("forged"))
+        os.mkdir(directory)
+        for destination in ("/proc/self", "/proc/sys", "/proc/1"):
+            def change(config, destination=destination):
+                config["mounts"].append({"destination": destination, "type": "bind", "source": directory, "options": ["bind"]})
+            done = self.run_bundle(["true"], change)
+            self.assertNotEqual(done.status, 0, destination)
+
+    def test_dev_that_is_a_link_to_the_host(self):
+        # CVE-2026-41579 and others: no file of the host is made, opened or changed.
+        canary = world().path(new_name("canary"))
+        os.mkdir(canary)
+        os.chmod(canary, 0o777)
+        for target in (canary, "../" * 20 + canary.lstrip("/")):
+            tree = self.evil_tree()
+            os.rmdir(tree + "/dev")
+            os.symlink(target, tree + "/dev")
+            def change(config):
+                config["root"]["readonly"] = False
+                config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
+            done = self.run_bundle(["true"], change, root=tree)
+            self.assertNotEqual(done.status, 0, repr(done))
+            self.assertEqual(os.listdir(canary), [])
+            self.assert_nothing_left()
+
+    def test_device_names_that_are_links_to_the_host(self):
+        canary = world().path(new_name("canary"))
+        pathlib.Path(canary).write_text("untouched")
+        os.chmod(canary, 0o600)
+        for name in ("null", "tty", "full"):
+            tree = self.evil_tree()
+            os.symlink(canary, f"{tree}/dev/{name}")
+            def change(config):
+                config["root"]["readonly"] = False
+                config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
+            done = self.run_bundle(["true"], change, root=tree)
+            self.assertNotEqual(done.status, 0, repr(done))
+            self.assertEqual(pathlib.Path(canary).read_text(), "untouched")
+            self.assertEqual(os.stat(canary).st_mode & 0o777, 0o600)
+
+    def test_console_name_that_is_a_link(self):
+        # CVE-2025-52565
+        tree = self.evil_tree()
+        canary = world().path(new_name("canary"))
+        pathlib.Path(canary).write_text("untouched")
+        os.symlink(canary, f"{tree}/dev/console")
+        path = world().path(new_name("s"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(path)
+            listener.listen()
+            def change(config):
+                config["process"]["terminal"] = True
+                config["root"]["readonly"] = False
+                config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] != "/dev"]
+            os.mkdir(tree + "/dev/pts")
+            os.mkdir(tree + "/dev/shm")
+            os.mkdir(tree + "/dev/mqueue")
+            done = runtime("create", "--console-socket", path, "-b", make_bundle(["true"], change, tree), new_name("c"))
+        self.assertNotEqual(done.status, 0, repr(done))
+        self.assertEqual(pathlib.Path(canary).read_text(), "untouched")
+        self.assert_nothing_left()
+
+    def test_destination_that_leads_out(self):
+        # A bind mount's destination through a link of the image stays inside the image.
+        canary = world().path(new_name("canary"))
+        os.mkdir(canary)
+        source = world().path(new_name("source"))
+        os.mkdir(source)
+        for link in (canary, "/" * 3 + canary, "../" * 20 + canary.lstrip("/")):
+            tree = self.evil_tree()
+            os.symlink(link, tree + "/mnt/link")
+            def change(config):
+                config["root"]["readonly"] = False
+                config["mounts"].append({"destination": "/mnt/link/made", "type": "bind", "source": source, "options": ["bind"]})
+            before = mounts()
+            self.run_bundle(["true"], change, root=tree)
+            self.assertEqual(os.listdir(canary), [])
+            self.assertEqual([line for line in mounts() if line not in before and MARK in line], [])
+
+    def test_destination_with_dots(self):
+        canary = world().path(new_name("canary"))
+        def change(config):
+            config["root"]["readonly"] = False
+            config["mounts"].append({"destination": "/../../../../../.." + canary, "type": "tmpfs", "source": "x"})
+        tree = self.evil_tree()
+        self.run_bundle(["true"], change, root=tree)
+        self.assertFalse(os.path.exists(canary))
+
+    def test_files_of_accounts_that_are_traps(self):
+        # The runtime reads /etc/passwd of the image: a FIFO must not hold it up, a link must not lead to the host.
+        tree = self.evil_tree()
+        os.unlink(tree + "/etc/passwd")
+        os.mkfifo(tree + "/etc/passwd")
+        done = self.run_bundle(["echo", "fine"], root=tree, timeout=20)
+        self.assertEqual(done.out, "fine\n", repr(done))
+
+    def test_long_lists_do_not_smuggle_options(self):
+        # CVE-2021-43784
+        def change(config):
+            with_user_namespace(config)
+            config["linux"]["uidMappings"] = [{"containerID": i, "hostID": 1_500_000_000 + i, "size": 1} for i in range(20000)]
+        done = runtime("create", "-b", make_bundle(["true"], change), new_name("c"))
+        self.refused(done)
+
+    def test_waiting_container_cannot_be_looked_into(self):
+        name = self.started(["probe", "spy", "3"])
+        spy = subprocess.Popen([RUNTIME, "--root", world().containers, "exec", name, "probe", "spy", "3"], stdout=subprocess.PIPE,
+                               text=True, env=environment(), stdin=subprocess.DEVNULL)
+        spy.stdout.readline()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            runtime("exec", name, "true")
+        output, _ = spy.communicate(timeout=20)
+        self.assertNotIn("LOOKED", output)
+        self.assertIn("refused", output)
+
+    def test_session_keyring_is_new(self):
+        self.assert_ok(self.run_bundle(["true"]))
+        done = self.run_bundle(["cat", "/proc/keys"], lambda config: config["linux"].update(maskedPaths=[]))
+        for line in done.out.splitlines():
+            if "_ses" in line:
+                self.assertIn("_ses", line)
+
+
+if __name__ == "__main__":
+    main()

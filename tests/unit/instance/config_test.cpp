@@ -1,0 +1,189 @@
+#include "coppice/instance/config.h"
+
+#include "coppice/os/unix_socket.h"
+#include "coppice/test/expect.h"
+#include "coppice/test/temp_dir.h"
+#include "protocol.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace coppice::instance {
+namespace {
+
+using nlohmann::json;
+using test::fails_as;
+using test::succeeds;
+using test::value_of;
+
+InstanceConfig full_config()
+{
+    InstanceConfig config;
+    config.name = "web.1";
+    config.root = "/images/de bian.erofs";
+    config.mode = Mode::Shared;
+    config.remove_at_end = true;
+    config.command = {"sh", "-c", "echo \"$A\"\n", ""};
+    config.env = {"A=b=c", "EMPTY="};
+    config.workdir = "/work";
+    config.user = "web:www";
+    config.hostname = "box";
+    config.terminal = true;
+    config.memory_bytes = 67108864;
+    config.millicpus = 500;
+    config.pids = -1;
+    config.volumes = {{"/src", "/dst", true}, {"/a b", "/c", false}};
+    config.created = "2026-01-31T08:15:00.000000001Z";
+    config.started = "2026-01-31T08:16:00.000000001Z";
+    config.exit_status = 137;
+    return config;
+}
+
+std::string with(const char* pointer, const json& value)
+{
+    auto document = json::parse(to_json(full_config()));
+    document[json::json_pointer{pointer}] = value;
+    return document.dump();
+}
+
+TEST(InstanceConfigTest, SurvivesWritingAndReading)
+{
+    EXPECT_EQ(value_of(parse_instance_config(to_json(full_config()))), full_config());
+    InstanceConfig plain;
+    plain.name = "a";
+    plain.root = "/r";
+    EXPECT_EQ(value_of(parse_instance_config(to_json(plain))), plain);
+}
+
+TEST(InstanceConfigTest, NeverAbsentWhereItMatters)
+{
+    for (const char* const key : {"name", "root", "mode"}) {
+        EXPECT_TRUE(
+            fails_as(ErrorKind::Invalid, key, parse_instance_config(with((std::string{"/"} + key).c_str(), nullptr))))
+            << key;
+    }
+}
+
+TEST(InstanceConfigTest, WrongValues)
+{
+    const std::pair<const char*, json> wrong[] = {{"/name", "../x"},
+                                                  {"/name", ""},
+                                                  {"/mode", "Private"},
+                                                  {"/mode", 1},
+                                                  {"/memoryBytes", 0},
+                                                  {"/memoryBytes", -1},
+                                                  {"/memoryBytes", "64m"},
+                                                  {"/memoryBytes", 18446744073709551615ULL},
+                                                  {"/millicpus", 0},
+                                                  {"/pids", -2},
+                                                  {"/exitStatus", 256},
+                                                  {"/exitStatus", -1},
+                                                  {"/volumes", 1},
+                                                  {"/volumes/0", "x"},
+                                                  {"/volumes/0/source", nullptr},
+                                                  {"/command", "sh"},
+                                                  {"/env/0", 1},
+                                                  {"/terminal", "yes"},
+                                                  {"/workdir", 5}};
+    for (const auto& [pointer, value] : wrong)
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_instance_config(with(pointer, value))))
+            << pointer << " " << value.dump();
+}
+
+TEST(ModeTest, Words)
+{
+    EXPECT_EQ(value_of(parse_mode("private")), Mode::Private);
+    EXPECT_EQ(value_of(parse_mode("shared")), Mode::Shared);
+    EXPECT_EQ(to_word(Mode::Private), "private");
+    EXPECT_EQ(to_word(Mode::Shared), "shared");
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "mode 'x' is unknown", parse_mode("x")));
+}
+
+class VolumeTest : public testing::Test {
+protected:
+    VolumeTest() { directory_.make_directory("data"); }
+    test::TempDir directory_;
+    std::string source_ = std::filesystem::canonical(directory_.path()).string() + "/data";
+};
+
+TEST_F(VolumeTest, Forms)
+{
+    EXPECT_EQ(value_of(parse_volume(source_ + ":/mnt")), (Volume{source_, "/mnt", false}));
+    EXPECT_EQ(value_of(parse_volume(source_ + ":/mnt:rw")), (Volume{source_, "/mnt", false}));
+    EXPECT_EQ(value_of(parse_volume(source_ + ":/mnt/x:ro")), (Volume{source_, "/mnt/x", true}));
+    EXPECT_EQ(value_of(parse_volume(directory_ / "data/../data/.:/mnt")).source, source_);
+    EXPECT_TRUE(value_of(parse_volume(".:/mnt")).source.starts_with('/'));
+}
+
+TEST_F(VolumeTest, Links)
+{
+    std::filesystem::create_directory_symlink("data", directory_ / "link");
+    EXPECT_EQ(value_of(parse_volume(directory_ / "link:/mnt")).source, source_);
+}
+
+TEST_F(VolumeTest, Refused)
+{
+    for (const std::string& text :
+         {std::string{""}, std::string{":"}, std::string{":/mnt"}, source_, source_ + ":", source_ + ":mnt",
+          source_ + ":/", source_ + ":/mnt:", source_ + ":/mnt:RO", source_ + ":/mnt:ro:x", source_ + ":/mnt:z"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "SOURCE:DESTINATION[:ro]", parse_volume(text))) << text;
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "volume source", parse_volume(directory_ / "missing:/mnt")));
+}
+
+TEST(ProtocolTest, Launch)
+{
+    for (const bool detached : {false, true}) {
+        const Launch launch{.store_root = "/var/lib/cop pice", .detached = detached, .config = full_config()};
+        const auto parsed = value_of(parse_launch(to_text(launch)));
+        EXPECT_EQ(parsed.store_root, launch.store_root);
+        EXPECT_EQ(parsed.detached, detached);
+        EXPECT_EQ(parsed.config, launch.config);
+    }
+    for (const char* const text : {"", "detached", "detached\n/x", "detached\n/x\n{}"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_launch(text))) << text;
+}
+
+TEST(ProtocolTest, EndedInstances)
+{
+    const auto parsed = value_of(parse_ended(to_text(Ended{.status = 137, .note = "line one\nline two"})));
+    EXPECT_EQ(parsed.status, 137);
+    EXPECT_EQ(parsed.note, "line one\nline two");
+    EXPECT_EQ(value_of(parse_ended("0\n")).note, "");
+    for (const char* const text : {"", "x\n", "256\n", "-1\n", "\n0"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_ended(text))) << text;
+}
+
+TEST(ProtocolTest, MessagesWithAndWithoutADescriptor)
+{
+    auto [ours, theirs] = value_of(os::socket_pair());
+    ASSERT_TRUE(succeeds(say(ours, Say::Started, "text", ours.get())));
+    ASSERT_TRUE(succeeds(say(ours, Say::Detach)));
+    const auto first = value_of(hear(theirs));
+    ASSERT_TRUE(first.has_value());
+    EXPECT_EQ(first->word, Say::Started);
+    EXPECT_EQ(first->text, "text");
+    EXPECT_TRUE(first->fd.is_open());
+    const auto second = value_of(hear(theirs));
+    ASSERT_TRUE(second.has_value());
+    EXPECT_EQ(second->word, Say::Detach);
+    EXPECT_FALSE(second->fd.is_open());
+}
+
+TEST(ProtocolTest, TheEndOfTheOtherOneIsAMessage)
+{
+    auto [ours, theirs] = value_of(os::socket_pair());
+    ours.reset();
+    EXPECT_FALSE(value_of(hear(theirs)).has_value());
+    EXPECT_FALSE(say(theirs, Say::Signal, "15")) << "and saying something to nobody is an error, not a signal";
+}
+
+TEST(ProtocolTest, TooLongIsRefusedBeforeItIsSent)
+{
+    auto [ours, theirs] = value_of(os::socket_pair());
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "too long", say(ours, Say::Launch, std::string(192U << 10, 'x'))));
+    ASSERT_TRUE(succeeds(say(ours, Say::Launch, std::string(100U << 10, 'x'))));
+    EXPECT_EQ(value_of(hear(theirs))->text.size(), 100U << 10);
+}
+
+} // namespace
+} // namespace coppice::instance
