@@ -70,7 +70,7 @@ Error Error::as(ErrorKind kind) &&
     return std::move(*this);
 }
 
-std::string Error::line() const { return hint_.empty() ? message_ : cat(message_, " (", hint_, ")"); }
+std::string Error::line() const { return printable(hint_.empty() ? message_ : cat(message_, " (", hint_, ")")); }
 
 // Form: one character for the kind, message, NUL, hint.
 std::string encode(const Error& error)

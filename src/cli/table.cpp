@@ -25,32 +25,11 @@ std::string Table::print(Form form) const
     return print_text();
 }
 
-namespace {
-
-/// Line ends, tabs and other control characters would break the columns, or worse, command the terminal.
-std::string printable(const std::string& cell)
-{
-    std::string text;
-    for (const char c : cell) {
-        if (c == '\n')
-            text += "\\n";
-        else if (c == '\t')
-            text += "\\t";
-        else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-            text += '?';
-        else
-            text += c;
-    }
-    return text;
-}
-
-} // namespace
-
 std::string Table::print_text() const
 {
     auto rows = rows_;
     for (auto& row : rows)
-        std::transform(row.begin(), row.end(), row.begin(), printable);
+        std::transform(row.begin(), row.end(), row.begin(), [](const std::string& cell) { return printable(cell); });
     rows.insert(rows.begin(), keys_);
     for (std::string& heading : rows.front())
         std::transform(heading.begin(), heading.end(), heading.begin(),

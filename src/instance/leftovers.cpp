@@ -1,7 +1,6 @@
 #include "coppice/instance/leftovers.h"
 
 #include "coppice/base/text.h"
-#include "coppice/instance/id_range.h"
 #include "coppice/os/cgroup.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
@@ -124,17 +123,6 @@ void find_cgroups(const std::set<std::string>& known_paths, std::vector<Finding>
     }
 }
 
-void find_id_ranges(std::vector<Finding>& findings)
-{
-    const auto names = os::list_directory(os::kCwd, kIdRangeLocks);
-    if (!names) return;
-    for (const std::string& name : *names) {
-        const std::string path = cat(kIdRangeLocks, '/', name);
-        if (!is_locked(os::kCwd, path))
-            findings.push_back({{"id range of nobody", path}, [] { return IdRange::sweep(kIdRangeLocks); }});
-    }
-}
-
 void collect_cgroups(const std::string& state_root, std::set<std::string>& paths)
 {
     if (!os::exists(os::kCwd, state_root)) return;
@@ -168,7 +156,6 @@ std::vector<Finding> look(const InstanceStore& store, const std::string& contain
     collect_cgroups(instance_containers, known_cgroups);
     collect_cgroups(container_root, known_cgroups);
     find_cgroups(known_cgroups, findings);
-    find_id_ranges(findings);
     return findings;
 }
 
@@ -238,8 +225,7 @@ Result<> remove_leftovers(const InstanceStore& store, const std::string& contain
 Result<> clean_up_dead(const InstanceStore& store, const std::string& name)
 {
     TRY(clean_up_when_free(store, name));
-    TRY(remove_unfinished(store, name));
-    return IdRange::sweep(kIdRangeLocks);
+    return remove_unfinished(store, name);
 }
 
 } // namespace coppice::instance

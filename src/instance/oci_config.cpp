@@ -22,7 +22,7 @@ const std::vector<std::string>& default_capabilities()
     return kCapabilities;
 }
 
-json process_of(const InstanceConfig& config)
+json process_of(const InstanceConfig& config, const rlimit& open_files)
 {
     std::vector<std::string> env{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                  "container=coppice"};
@@ -36,6 +36,8 @@ json process_of(const InstanceConfig& config)
             {"args", config.command},
             {"env", env},
             {"cwd", config.workdir},
+            {"rlimits",
+             json::array({{{"type", "RLIMIT_NOFILE"}, {"soft", open_files.rlim_cur}, {"hard", open_files.rlim_max}}})},
             {"capabilities",
              {{"bounding", default_capabilities()},
               {"effective", default_capabilities()},
@@ -115,14 +117,14 @@ json ranges_of(const os::IdMap& map)
 } // namespace
 
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
-                            const os::CgroupLayout& layout, const std::string& cgroup)
+                            const os::CgroupLayout& layout, const std::string& cgroup, const rlimit& open_files)
 {
     json namespaces = json::array();
     for (const char* const type : {"user", "pid", "mount", "network", "ipc", "uts", "cgroup"})
         namespaces.push_back({{"type", type}});
     const json document{
         {"ociVersion", "1.2.0"},
-        {"process", process_of(config)},
+        {"process", process_of(config, open_files)},
         {"root", {{"path", config.root}}},
         {"hostname", (config.hostname.empty() ? config.name : config.hostname).substr(0, 64)}, // the kernel's limit
         {"mounts", mounts_of(config, layout)},

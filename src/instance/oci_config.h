@@ -5,13 +5,15 @@
 #include "coppice/os/id_map.h"
 
 #include <string>
+#include <sys/resource.h>
 
 namespace coppice::instance {
 
 /// The OCI config.json of an instance: namespaces of its own of every kind, podman's default capabilities, a default
 /// system call filter, masked and read-only kernel files, and the limits that were asked for.
 /// @param cgroup absolute path in every hierarchy
+/// @param open_files limit of open files that its processes start with
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
-                            const os::CgroupLayout& layout, const std::string& cgroup);
+                            const os::CgroupLayout& layout, const std::string& cgroup, const rlimit& open_files);
 
 } // namespace coppice::instance

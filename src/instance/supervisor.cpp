@@ -24,6 +24,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace coppice::instance {
@@ -51,6 +52,16 @@ private:
     os::UserMapping mapping_;
     vdisk::WorkingLayer::Durability durability_;
 };
+
+/// Too few descriptors must not keep us from cleaning up: takes what is allowed, and tells what was set.
+rlimit raise_open_files()
+{
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit all{.rlim_cur = before.rlim_max, .rlim_max = before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &all);
+    return before;
+}
 
 /// Nothing that this process mounts may be seen on the host, nor outlive it.
 Result<> enter_own_mount_namespace()
@@ -105,8 +116,8 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
 
 class Supervisor {
 public:
-    Supervisor(os::Fd socket, Launch launch, InstanceStore store)
-        : socket_{std::move(socket)}, launch_{std::move(launch)}, store_{std::move(store)}
+    Supervisor(os::Fd socket, Launch launch, InstanceStore store, const rlimit& open_files)
+        : socket_{std::move(socket)}, launch_{std::move(launch)}, store_{std::move(store)}, open_files_{open_files}
     {
     }
 
@@ -127,6 +138,7 @@ private:
     os::Fd socket_;
     Launch launch_;
     InstanceStore store_;
+    rlimit open_files_; ///< the instance gets the starter's limit back
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
     std::optional<LogFile> log_;
@@ -158,7 +170,8 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     LayeredRoot root{std::move(image), layer, ids_->mapping(),
                      undone ? vdisk::WorkingLayer::Durability::None : vdisk::WorkingLayer::Durability::Normal};
     const auto layout = TRY(os::CgroupLayout::detect());
-    const std::string oci_config = make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name));
+    const std::string oci_config =
+        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_);
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
@@ -280,6 +293,7 @@ Result<Ended> Supervisor::finish()
 
 int supervise(os::Fd socket)
 {
+    const rlimit open_files = raise_open_files();
     ::signal(SIGPIPE, SIG_IGN);
     const auto failed = [&](const Error& error) {
         [[maybe_unused]] const auto said = say(socket, Say::Failed, encode(error)); // the starter may have gone
@@ -295,7 +309,7 @@ int supervise(os::Fd socket)
 
     auto ours = socket.duplicate();
     if (!ours) return failed(ours.error());
-    Supervisor supervisor{*std::move(ours), *std::move(launch), *std::move(store)};
+    Supervisor supervisor{*std::move(ours), *std::move(launch), *std::move(store), open_files};
     if (const auto started = supervisor.start(); !started) return failed(started.error());
     const auto ended = supervisor.finish();
     if (!ended) return failed(ended.error());

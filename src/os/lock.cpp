@@ -57,6 +57,18 @@ Result<std::optional<FileLock>> FileLock::try_take(int dir, const std::string& p
     return std::optional<FileLock>{FileLock{std::move(file)}};
 }
 
+Result<std::optional<FileLock>> FileLock::try_take_byte(const std::string& path, std::uint64_t offset)
+{
+    auto file = TRY(open_lock(kCwd, path));
+    struct flock byte = whole_file();
+    byte.l_start = static_cast<off_t>(offset);
+    byte.l_len = 1;
+    if (retry_eintr([&] { return ::fcntl(file.get(), F_OFD_SETLK, &byte); }) == 0)
+        return std::optional<FileLock>{FileLock{std::move(file)}};
+    if (errno == EAGAIN || errno == EACCES) return std::optional<FileLock>{};
+    return fail_os(errno, cat("lock ", path));
+}
+
 Result<bool> FileLock::is_held(int dir, const std::string& path)
 {
     const auto file = open_at(dir, path, O_RDWR | O_NOFOLLOW);

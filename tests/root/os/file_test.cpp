@@ -193,6 +193,23 @@ TEST_F(RootTest, RemoveTreeTakesWhatModesForbid)
     EXPECT_TRUE(succeeds(remove_tree(root_.get(), "tree")));
 }
 
+TEST_F(RootTest, RemoveTreeIsNotExhaustedByDepth)
+{
+    // Deeper than there are descriptors, and than a path can be long: made by relative steps.
+    auto current = value_of(open_at(root_.get(), ".", O_RDONLY | O_DIRECTORY));
+    ASSERT_EQ(::mkdirat(current.get(), "tree", 0700), 0);
+    current = value_of(open_at(current.get(), "tree", O_RDONLY | O_DIRECTORY));
+    const std::string name(200, 'd');
+    for (int i = 0; i < 3000; ++i) {
+        ASSERT_EQ(::mkdirat(current.get(), name.c_str(), 0700), 0);
+        current = value_of(open_at(current.get(), name, O_RDONLY | O_DIRECTORY));
+    }
+    current.reset();
+    EXPECT_TRUE(succeeds(remove_tree(root_.get(), "tree")));
+    EXPECT_FALSE(directory_.exists("root/tree"));
+    EXPECT_EQ(std::distance(fs::directory_iterator{directory_ / "root"}, {}), 1) << "only etc is left";
+}
+
 TEST_F(RootTest, RemoveTreeStopsAtAnotherFileSystem)
 {
     COPPICE_NEEDS(Root);

@@ -104,16 +104,31 @@ class Sweep(Case):
         gone = coppice("rm", "-f", name)
         return None if (again.status, gone.status) == (0, 0) else f"{again} {gone}"
 
+    def settle_deletion(self, name):
+        """What is left of a deletion that was killed, by whom it may be found and removed: its owner, then the doctor."""
+        done = runtime("delete", "--force", name)
+        if done.status != 0:
+            return repr(done)
+        rest = [entry for entry in os.listdir(world().containers) if entry.startswith(".new-")]
+        wait_until(lambda: not our_processes(), 2)
+        if rest and any(os.path.isdir(f"{world().containers}/{entry}") for entry in rest):
+            found = coppice("doctor", "--runtime-root", world().containers)
+            if world().containers not in found.out:
+                return f"the doctor does not see {rest}: {found}"
+            coppice("doctor", "--repair", "--runtime-root", world().containers)
+        return None
+
     def settle_complete(self, name):
         """Killed when all was done: then the container is complete and its owner's to delete. What is not complete must
         go by itself."""
         try:
             record = json.loads(pathlib.Path(world().containers, name, "state.json").read_text())
         except FileNotFoundError:
-            if not os.path.isdir(f"{world().containers}/{name}"):
-                return None
-            # Killed while it deleted: its record has gone first. Nobody is left but the owner here, too.
-            record = {"complete": True}
+            if os.path.isdir(f"{world().containers}/{name}"):
+                # Killed while it deleted: its record has gone first. Nobody is left but the owner here, too.
+                record = {"complete": True}
+            else:
+                return self.settle_deletion(name)
         if not record["complete"]:
             return None
         done = runtime("delete", "--force", name)
@@ -177,11 +192,8 @@ class Runtime(Sweep):
         def prepare(name):
             self.assert_ok(runtime("create", "-b", bundle, name))
 
-        def settle(name):
-            done = runtime("delete", "--force", name)
-            return None if done.status == 0 else repr(done)
         self.sweep("coppice-runtime delete --force", lambda name: [RUNTIME, "--root", world().containers, "delete", "--force", name],
-                   prepare=prepare, settle=settle)
+                   prepare=prepare, settle=self.settle_deletion)
 
     def test_init_of_a_creation(self):
         """The process inside, killed while it sets itself up: the creator undoes and says one line. It is found by its

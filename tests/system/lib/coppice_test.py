@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -301,12 +302,11 @@ def id_locks():
     directory = pathlib.Path("/run/coppice/ids")
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
-            try:
-                with open(directory / name, "rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with contextlib.suppress(OSError), open(directory / name, "rb") as file:  # it may just have gone
+                # struct flock: asks for a write lock of the whole file; F_OFD_GETLK says whether anybody is in the way.
+                answer = fcntl.fcntl(file, 36, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+                if struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK:
                     free.add(name)
-            except OSError:
-                pass  # held, or just gone
     return free
 
 

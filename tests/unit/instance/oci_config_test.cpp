@@ -16,6 +16,7 @@ using test::value_of;
 const os::UserMapping kMapping{.uids = {{0, 0x40000000, 65536}}, .gids = {{0, 0x40000000, 65536}}};
 
 constexpr const char* kCgroup = "/coppice/0123/web";
+const rlimit kOpenFiles{.rlim_cur = 1000, .rlim_max = 2000};
 
 os::CgroupLayout hybrid(bool with_pids = true)
 {
@@ -38,7 +39,7 @@ InstanceConfig plain()
 /// As the runtime understands it.
 runtime::Spec spec_of(const InstanceConfig& config, const os::CgroupLayout& layout = hybrid())
 {
-    return value_of(runtime::parse_spec(make_oci_config(config, kMapping, layout, kCgroup)));
+    return value_of(runtime::parse_spec(make_oci_config(config, kMapping, layout, kCgroup, kOpenFiles)));
 }
 
 TEST(OciConfigTest, NamespacesOfItsOwnOfEveryKind)
@@ -114,7 +115,7 @@ TEST(OciConfigTest, LimitsOfVeryLargeMemory)
 {
     InstanceConfig config = plain();
     config.memory_bytes = INT64_MAX; // the largest that parse_bytes gives
-    EXPECT_TRUE(succeeds(runtime::parse_spec(make_oci_config(config, kMapping, hybrid(), kCgroup))));
+    EXPECT_TRUE(succeeds(runtime::parse_spec(make_oci_config(config, kMapping, hybrid(), kCgroup, kOpenFiles))));
 }
 
 TEST(OciConfigTest, ProcessesAreLimitedByDefaultWhereTheHostCan)

@@ -25,4 +25,7 @@ template <typename... Parts> std::string cat(const Parts&... parts)
     return out;
 }
 
+/// Control characters as \n, \t or ?: what users and images named stays on its line and commands no terminal.
+std::string printable(std::string_view text);
+
 } // namespace coppice

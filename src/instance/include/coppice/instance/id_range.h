@@ -16,27 +16,17 @@ public:
     /// Ranges lie in [kFirst, kLast): above what useradd hands out as subordinate ids by default and below 2^31.
     static constexpr std::uint32_t kFirst = 0x4000'0000, kLast = 0x6FFF'0000;
 
-    /// A range that nobody on this host holds. @param lock_directory the same for all of the host; made when missing
-    /// Errors: Unavailable (all 12,287 are taken)
-    static Result<IdRange> take(const std::string& lock_directory);
-
-    /// Removes the lock files of ranges whose holder was killed. Ranges in use, or being taken, are left alone.
-    static Result<> sweep(const std::string& lock_directory);
+    /// A range that nobody on this host holds.
+    /// @param lock_file the same for all of the host, with a byte for each range; made, with its directory, when
+    /// missing Errors: Unavailable (all 12,287 are taken)
+    static Result<IdRange> take(const std::string& lock_file);
 
     [[nodiscard]] std::uint32_t first() const { return first_; }
     [[nodiscard]] os::UserMapping mapping() const;
 
-    IdRange(IdRange&&) noexcept = default;
-    IdRange& operator=(IdRange&&) = delete;
-    ~IdRange();
-
 private:
-    IdRange(std::uint32_t first, os::Fd directory, os::FileLock lock)
-        : first_{first}, directory_{std::move(directory)}, lock_{std::move(lock)}
-    {
-    }
+    IdRange(std::uint32_t first, os::FileLock lock) : first_{first}, lock_{std::move(lock)} {}
     std::uint32_t first_;
-    os::Fd directory_;
     os::FileLock lock_; ///< gone with the process, however it ends
 };
 

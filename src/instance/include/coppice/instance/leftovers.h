@@ -13,8 +13,8 @@ struct Leftover {
     std::string where; ///< path
 };
 
-/// Looks for everything of ours that belongs to nobody any more: parts of instances and containers, cgroups, id range
-/// locks. Changes nothing. @param container_root state root of `coppice-runtime`, may be missing
+/// Looks for everything of ours that belongs to nobody any more: parts of instances and containers, cgroups. Changes
+/// nothing. @param container_root state root of `coppice-runtime`, may be missing
 Result<std::vector<Leftover>> find_leftovers(const InstanceStore& store, const std::string& container_root);
 
 /// Removes all that `find_leftovers` finds. Errors: of the first thing that could not be removed; the others go.

@@ -64,7 +64,7 @@ private:
 };
 
 inline constexpr const char* kDefaultRoot = "/var/lib/coppice";
-inline constexpr const char* kIdRangeLocks = "/run/coppice/ids";
+inline constexpr const char* kIdRangeLocks = "/run/coppice/id-ranges"; ///< see IdRange
 
 /// Names that begin with this are being made or removed; they belong to no instance.
 inline constexpr std::string_view kUnfinished = ".unfinished-";

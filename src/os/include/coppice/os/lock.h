@@ -2,6 +2,7 @@
 
 #include "coppice/os/fd.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -16,6 +17,9 @@ public:
     static Result<FileLock> take(int dir, const std::string& path);
     /// Empty when somebody else holds it.
     static Result<std::optional<FileLock>> try_take(int dir, const std::string& path);
+    /// The same for one byte of the file, which stands for something else than the file: it can be locked by another
+    /// holder than its neighbours, and no file has to be cleaned up after a killed one.
+    static Result<std::optional<FileLock>> try_take_byte(const std::string& path, std::uint64_t offset);
     /// Whether anybody holds the lock now; a missing file is not locked. Changes nothing.
     static Result<bool> is_held(int dir, const std::string& path);
 
