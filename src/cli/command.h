@@ -43,6 +43,9 @@ Result<> need_root(std::string_view doing);
 /// The first word of the line that is no option: the command, or nullptr.
 const char* command_word(const CLI::App& app, int argc, char** argv);
 
+/// For options whose empty value would mean "not given": an unset variable in a script must not make somebody root.
+std::string not_empty(const std::string& value);
+
 /// Where our own part of the line ends: behind ROOT of `run` or NAME of `exec`. What follows belongs to the command
 /// inside, whatever it looks like, with or without a "--" in front.
 /// @return number of words of `argv` that are ours

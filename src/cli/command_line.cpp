@@ -64,6 +64,8 @@ const char* command_word(const CLI::App& app, int argc, char** argv)
     return index < argc ? argv[index] : nullptr;
 }
 
+std::string not_empty(const std::string& value) { return value.empty() ? "the value is empty" : ""; }
+
 int own_words(const CLI::App& app, int argc, char** argv)
 {
     const int command = first_plain_word(app, 1, argc, argv);

@@ -24,10 +24,9 @@ struct ExecOptions {
     bool interactive = false, terminal = false;
 };
 
-Result<int> attend(os::Process& child, os::Fd terminal, bool interactive)
+Result<int> attend(os::Process& child, os::Fd terminal, bool interactive, const os::SignalFd& signals)
 {
     auto loop = TRY(os::EventLoop::make());
-    const auto signals = TRY(forwarded_signals());
     std::optional<TerminalBridge> bridge;
     if (terminal.is_open()) {
         bridge = TRY(TerminalBridge::make(std::move(terminal), interactive));
@@ -80,11 +79,13 @@ Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
         const auto null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDONLY));
         if (!options.terminal && ::dup2(null.get(), STDIN_FILENO) < 0) return fail_os(errno, "close standard input");
     }
+    // Before the program starts, so that no signal for it ends us instead.
+    const auto signals = TRY(forwarded_signals());
     auto child = TRY_DOING(cat("exec in ", options.name), runtime::exec(TRY(store.runtime_root()), request));
     console.second.reset();
     os::Fd terminal;
     if (options.terminal) terminal = TRY(runtime::receive_console(console.first));
-    return attend(child, std::move(terminal), options.interactive);
+    return attend(child, std::move(terminal), options.interactive, signals);
 }
 
 } // namespace
@@ -99,7 +100,8 @@ void add_exec(CLI::App& app, Command& chosen)
     command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
         ->allow_extra_args(false);
     command->add_option("-w,--workdir", options->workdir, "Working directory inside");
-    command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside");
+    command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside")
+        ->check(&not_empty);
     command->footer("Exit status as `coppice run`.");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) {

@@ -167,7 +167,8 @@ void add_run(CLI::App& app, Command& chosen)
         ->add_option("-v,--volume", options->volumes, "SOURCE:DESTINATION[:ro], a directory or file of the host inside")
         ->allow_extra_args(false);
     command->add_option("-w,--workdir", options->workdir, "Working directory inside (default: /)");
-    command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)");
+    command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)")
+        ->check(&not_empty);
     command->footer(
         "Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
         "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"

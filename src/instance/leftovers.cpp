@@ -225,6 +225,7 @@ Result<> remove_leftovers(const InstanceStore& store, const std::string& contain
 Result<> clean_up_dead(const InstanceStore& store, const std::string& name)
 {
     TRY(clean_up_when_free(store, name));
+    if (os::exists(os::kCwd, store.root() + "/runtime")) TRY(TRY(store.runtime_root()).remove_unfinished_of(name));
     return remove_unfinished(store, name);
 }
 

@@ -168,10 +168,16 @@ Result<std::vector<std::string>> InstanceStore::list() const
     return names;
 }
 
+Result<> InstanceStore::remove_container(const std::string& name) const
+{
+    if (!os::exists(os::kCwd, root_ + "/runtime")) return {}; // makes nothing: it must work on a full disk
+    const auto runtime = TRY(runtime_root());
+    return runtime::remove(runtime, name, true);
+}
+
 Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config) const
 {
-    const auto runtime = TRY(runtime_root());
-    TRY(runtime::remove(runtime, config.name, true));
+    TRY(remove_container(config.name));
     if (config.remove_at_end || config.started.empty()) return remove(held, config.name);
     if (config.mode == Mode::Shared) TRY(vdisk::WorkingLayer::discard(held.directory.get()));
     TRY(vdisk::WorkingLayer::sweep(held.directory.get()));
@@ -182,8 +188,7 @@ Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config)
 
 Result<> InstanceStore::remove(const Held& held, const std::string& name) const
 {
-    const auto runtime = TRY(runtime_root());
-    TRY(runtime::remove(runtime, name, true));
+    TRY(remove_container(name));
     // The name is free at once; an interrupted deletion leaves nothing that looks like an instance.
     const std::string doomed = unfinished_name(name);
     if (::renameat(instances_.get(), name.c_str(), instances_.get(), doomed.c_str()) < 0)

@@ -71,6 +71,7 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
 
 Result<> remove(const StateRoot& root, const std::string& id, bool force)
 {
+    if (force) TRY(root.remove_unfinished_of(id));
     const auto directory = root.find(id);
     if (!directory) {
         if (force && directory.error().kind() == ErrorKind::NotFound) return {};

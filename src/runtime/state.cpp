@@ -19,9 +19,15 @@ namespace {
 
 constexpr std::size_t kStateMaxBytes = 4U << 20;
 
-std::string temporary_name(const StateRecord& record) { return cat(kUnfinished, record.nonce); }
+std::string temporary_name(const StateRecord& record) { return cat(kUnfinished, record.id, '.', record.nonce); }
 
 } // namespace
+
+Error already_there(const std::string& id)
+{
+    return Error{ErrorKind::Conflict, cat("container ", id, " exists already")}.hint(
+        "choose another id or delete that container");
+}
 
 std::string_view to_word(Status status)
 {
@@ -123,8 +129,7 @@ Result<StateRoot::Made> StateRoot::make(const StateRecord& record, std::string_v
         if (::renameat2(fd_.get(), temporary.c_str(), fd_.get(), record.id.c_str(), RENAME_NOREPLACE) == 0)
             return Made{std::move(directory), std::move(lock)};
         if (errno != EEXIST) return fail_os(errno, record.id);
-        return fail(Error{ErrorKind::Conflict, cat("container ", record.id, " exists already")}.hint(
-            "choose another id or delete that container"));
+        return fail(already_there(record.id));
     };
     auto made = fill();
     if (made) return made;
@@ -154,12 +159,23 @@ Result<ContainerDirectory> StateRoot::find(const std::string& id) const
 Result<> StateRoot::remove(const std::string& id) const
 {
     // The id is free at once, and what an interrupted deletion leaves looks like no container.
-    const std::string doomed = cat(kUnfinished, random_hex(16));
+    const std::string doomed = cat(kUnfinished, id, '.', random_hex(16));
     if (::renameat(fd_.get(), id.c_str(), fd_.get(), doomed.c_str()) < 0) {
         if (errno == ENOENT) return {};
         return fail_os(errno, cat("remove the state of container ", id));
     }
     return with_context(os::remove_tree(fd_.get(), doomed), cat("remove the state of container ", id));
+}
+
+Result<> StateRoot::remove_unfinished_of(const std::string& id) const
+{
+    const std::string prefix = cat(kUnfinished, id, '.');
+    for (const std::string& name : TRY(os::list_directory(fd_.get(), "."))) {
+        // Ids may hold dots, what is behind ours may not.
+        if (!name.starts_with(prefix) || name.find('.', prefix.size()) != std::string::npos) continue;
+        if (!TRY(os::FileLock::is_held(fd_.get(), cat(name, '/', kLockFile)))) TRY(os::remove_tree(fd_.get(), name));
+    }
+    return {};
 }
 
 Result<std::vector<std::string>> StateRoot::list() const

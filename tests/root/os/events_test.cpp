@@ -100,6 +100,32 @@ TEST_F(FileLockTest, ALinkIsNotFollowed)
     EXPECT_FALSE(FileLock::try_take(directory_.fd(), "lock"));
 }
 
+TEST_F(FileLockTest, BytesOfAFileAreLockedOneByOne)
+{
+    const std::string path = directory_ / "bytes";
+    const auto is_free = [&](std::uint64_t offset) {
+        return value_of(FileLock::try_take_byte(path, offset)).has_value();
+    };
+    auto fifth = value_of(FileLock::try_take_byte(path, 5));
+    ASSERT_TRUE(fifth.has_value());
+    EXPECT_FALSE(is_free(5));
+    EXPECT_TRUE(is_free(4));
+    EXPECT_TRUE(is_free(6));
+    EXPECT_FALSE(is_free(5)) << "letting go of the neighbours changes nothing";
+    EXPECT_TRUE(in_child(0, [&] { EXPECT_FALSE(is_free(5)); }));
+    fifth.reset();
+    EXPECT_TRUE(is_free(5));
+    auto holder = value_of(fork_process({}, [&] {
+        const auto lock = FileLock::try_take_byte(path, 7);
+        ::pause();
+        return 0;
+    }));
+    ASSERT_TRUE(test::wait_until([&] { return !is_free(7); }));
+    ASSERT_TRUE(succeeds(holder.send(SIGKILL)));
+    ASSERT_TRUE(succeeds(holder.wait()));
+    EXPECT_TRUE(is_free(7));
+}
+
 struct Pipe {
     Pipe()
     {

@@ -7,7 +7,6 @@ COPPICE_BIN names the directory with the programs (default: build/release/bin). 
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ import re
 import shutil
 import signal
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
@@ -296,30 +294,6 @@ def loop_devices():
     return found
 
 
-def id_locks():
-    """Id range locks that nobody holds."""
-    free = set()
-    directory = pathlib.Path("/run/coppice/ids")
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            with contextlib.suppress(OSError), open(directory / name, "rb") as file:  # it may just have gone
-                # struct flock: asks for a write lock of the whole file; F_OFD_GETLK says whether anybody is in the way.
-                answer = fcntl.fcntl(file, 36, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
-                if struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK:
-                    free.add(name)
-    return free
-
-
-def namespaces():
-    """Namespaces of every process, as lsns finds them."""
-    found = set()
-    for pid in pids():
-        for kind in ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup"):
-            with contextlib.suppress(OSError):
-                found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
-    return found
-
-
 def tree_listing(directory):
     """Paths below a directory, except what a working cache is allowed to keep there."""
     found = set()
@@ -331,7 +305,7 @@ def tree_listing(directory):
     return found
 
 
-def leftovers(known_locks=frozenset(), known_mounts=frozenset()):
+def leftovers(known_mounts=frozenset()):
     """All that we know to look for, in words. Empty when the host is as before."""
     found = []
     ours = helpers_of_test(our_processes())
@@ -345,8 +319,6 @@ def leftovers(known_locks=frozenset(), known_mounts=frozenset()):
             for path in tree_listing(directory):
                 if "/" not in path:
                     found.append(f"in {place}: {path}")
-    if not OTHERS_ALLOWED:
-        found += [f"id range lock {name}" for name in id_locks() - set(known_locks)]
     return found
 
 
@@ -377,9 +349,8 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         self.tree = world().tree()
-        self.known_locks = id_locks()
         self.known_mounts = set(mounts())
-        self._before = set(leftovers(self.known_locks, self.known_mounts))
+        self._before = set(leftovers(self.known_mounts))
 
     def tearDown(self):
         # Failed or not, the next test starts with an empty state.
@@ -394,7 +365,7 @@ class Case(unittest.TestCase):
         found = []
 
         def clean():
-            found[:] = [item for item in leftovers(self.known_locks, self.known_mounts) if item not in self._before]
+            found[:] = [item for item in leftovers(self.known_mounts) if item not in self._before]
             return not found
 
         wait_until(clean, seconds, 0.05)

@@ -316,14 +316,15 @@ class Lifecycle(Case):
 
     def test_killed_supervisor_takes_a_detached_instance_along(self):
         from coppice_test import init_pid, our_processes
-        name = self.detached()
-        init = init_pid(name)
-        supervisor = next(pid for pid, line in our_processes().items() if line.startswith("coppice-supervisor"))
-        os.kill(supervisor, signal.SIGKILL)
-        self.assertTrue(wait_until(lambda: not os.path.isdir(f"/proc/{init}")), "the instance must not run on without it")
-        # Both sides are dead: the next command that needs the instance cleans up.
-        self.assertEqual(coppice("run", "--name", name, self.tree, "--", "echo", "again").out, "again\n")
-        self.assert_ok(coppice("rm", name))
+        for user in ("root", "user"):  # a change of the user id makes the kernel forget whom to die with
+            name = self.detached(options=["-u", user])
+            init = init_pid(name)
+            supervisor = next(pid for pid, line in our_processes().items() if line.startswith("coppice-supervisor"))
+            os.kill(supervisor, signal.SIGKILL)
+            self.assertTrue(wait_until(lambda pid=init: not os.path.isdir(f"/proc/{pid}")), "the instance must not run on without it")
+            # Both sides are dead: the next command that needs the instance cleans up.
+            self.assertEqual(coppice("run", "--name", name, self.tree, "--", "echo", "again").out, "again\n")
+            self.assert_ok(coppice("rm", name))
 
 
 class Options(Case):

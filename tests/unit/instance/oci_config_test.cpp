@@ -15,8 +15,8 @@ using test::value_of;
 
 const os::UserMapping kMapping{.uids = {{0, 0x40000000, 65536}}, .gids = {{0, 0x40000000, 65536}}};
 
-constexpr const char* kCgroup = "/coppice/0123/web";
 const rlimit kOpenFiles{.rlim_cur = 1000, .rlim_max = 2000};
+constexpr const char* kCgroup = "/coppice/0123/web";
 
 os::CgroupLayout hybrid(bool with_pids = true)
 {
@@ -129,6 +129,15 @@ TEST(OciConfigTest, ProcessesAreLimitedByDefaultWhereTheHostCan)
     limited.pids = 5; // asked for: the runtime then says that it cannot
     EXPECT_EQ(spec_of(limited, hybrid(false)).linux_part.limits.pids, 5);
     EXPECT_EQ(spec_of(plain()).linux_part.limits.memory_bytes, std::nullopt);
+}
+
+TEST(OciConfigTest, OpenFilesAreLimited)
+{
+    const auto spec = spec_of(plain());
+    ASSERT_EQ(spec.process->rlimits.size(), 1U);
+    EXPECT_EQ(spec.process->rlimits[0].resource, RLIMIT_NOFILE);
+    EXPECT_EQ(spec.process->rlimits[0].soft, kOpenFiles.rlim_cur);
+    EXPECT_EQ(spec.process->rlimits[0].hard, kOpenFiles.rlim_max);
 }
 
 TEST(OciConfigTest, Environment)

@@ -112,12 +112,12 @@ TEST_F(StateTest, ListIsSortedAndShowsNoUnfinishedOnes)
 {
     const auto b = value_of(root_.make(full_record("b"), ""));
     const auto a = value_of(root_.make(full_record("a"), ""));
-    directory_.make_directory("state/.new-0123");
+    directory_.make_directory("state/.new-c.0123");
     EXPECT_EQ(value_of(root_.list()), (std::vector<std::string>{"a", "b"}));
     StateRecord killed = full_record("c");
     killed.nonce = "0123";
     EXPECT_TRUE(succeeds(root_.remove_unfinished(killed)));
-    EXPECT_FALSE(directory_.exists("state/.new-0123"));
+    EXPECT_FALSE(directory_.exists("state/.new-c.0123"));
 }
 
 TEST_F(StateTest, DamagedRecordsAreErrors)

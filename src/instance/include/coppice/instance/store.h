@@ -58,6 +58,8 @@ public:
     Result<> remove(const Held& held, const std::string& name) const;
 
 private:
+    /// Removes what the runtime has of an instance.
+    [[nodiscard]] Result<> remove_container(const std::string& name) const;
     InstanceStore(std::string root, os::Fd instances) : root_{std::move(root)}, instances_{std::move(instances)} {}
     std::string root_;
     os::Fd instances_; ///< not open in an empty store that is not there

@@ -75,6 +75,8 @@ public:
     /// Errors: NotFound, Invalid
     Result<ContainerDirectory> find(const std::string& id) const;
     Result<> remove(const std::string& id) const;
+    /// Takes away what killed creations and deletions of this id left, and nobody works on.
+    Result<> remove_unfinished_of(const std::string& id) const;
     /// Ids in alphabetical order.
     Result<std::vector<std::string>> list() const;
 
@@ -88,6 +90,9 @@ struct StateRoot::Made {
     ContainerDirectory directory;
     os::FileLock lock; ///< held while the creation runs
 };
+
+/// The Conflict of an id that is taken.
+Error already_there(const std::string& id);
 
 /// Status of a container now. Does not block for long; changes nothing.
 Result<Status> status_of(const ContainerDirectory& directory, const StateRecord& record);
