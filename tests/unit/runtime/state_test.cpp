@@ -120,6 +120,18 @@ TEST_F(StateTest, ListIsSortedAndShowsNoUnfinishedOnes)
     EXPECT_FALSE(directory_.exists("state/.new-c.0123"));
 }
 
+TEST_F(StateTest, OnlyWhatKilledOnesLeftOfThisIdIsRemoved)
+{
+    for (const char* const name : {".new-a.0123", ".new-a.4567", ".new-a.b.0123", ".new-ab.0123", ".new-b.0123"})
+        directory_.make_directory(std::string{"state/"} + name);
+    const auto busy = value_of(os::FileLock::take(root_.fd().get(), std::string{".new-a.4567/"} + kLockFile));
+    ASSERT_TRUE(succeeds(root_.remove_unfinished_of("a")));
+    EXPECT_FALSE(directory_.exists("state/.new-a.0123"));
+    EXPECT_TRUE(directory_.exists("state/.new-a.4567")) << "somebody is at work on it";
+    for (const char* const other : {".new-a.b.0123", ".new-ab.0123", ".new-b.0123"})
+        EXPECT_TRUE(directory_.exists(std::string{"state/"} + other)) << "of another container";
+}
+
 TEST_F(StateTest, DamagedRecordsAreErrors)
 {
     const auto made = value_of(root_.make(full_record("web"), ""));
