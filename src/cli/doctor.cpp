@@ -3,8 +3,10 @@
 #include "coppice/instance/leftovers.h"
 #include "coppice/os/cgroup.h"
 #include "coppice/os/features.h"
+#include "coppice/os/file.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -55,10 +57,18 @@ Result<bool> look_for_leftovers(const instance::InstanceStore& store, const std:
     return leftovers.empty();
 }
 
+/// The directory that a store would be made in, when it is not there yet.
+std::string existing_part(std::string path)
+{
+    while (path.size() > 1 && !os::exists(os::kCwd, path))
+        path.resize(std::max<std::size_t>(path.find_last_of('/'), 1));
+    return path;
+}
+
 Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
 {
     const auto store = instance::InstanceStore::look(global.root);
-    const bool able = show_features(store ? global.root : "/");
+    const bool able = show_features(store ? existing_part(store->root()) : "/");
     std::fflush(stdout); // before an error on the other stream
     if (!store) return fail(Error{store.error()}.with("leftovers cannot be looked for"));
     const bool clean = TRY(look_for_leftovers(*store, container_root, repair));
