@@ -1,12 +1,14 @@
 #include "attach.h"
 
 #include "coppice/os/file.h"
+#include "coppice/os/terminal.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <optional>
 #include <poll.h>
 #include <string_view>
 #include <sys/epoll.h>
@@ -23,7 +25,31 @@ const os::Fd& standard_input()
     return kInput;
 }
 
-} // namespace
+/// Our terminal, or what stands in its place, and the pty of an instance.
+class TerminalBridge {
+public:
+    static Result<TerminalBridge> make(os::Fd terminal, bool with_input);
+
+    Result<> add_to(os::EventLoop& loop);
+    /// Our own terminal was hung up, or nobody reads our output any more. The loop has been stopped.
+    [[nodiscard]] bool is_orphaned() const { return orphaned_; }
+    /// Hands the size of our terminal on.
+    void resize();
+    /// Shows what is left to show, after the end of the program.
+    void drain();
+
+private:
+    TerminalBridge(os::Fd terminal, bool with_input, std::optional<os::RawMode> raw)
+        : terminal_{std::move(terminal)}, with_input_{with_input}, raw_{std::move(raw)}
+    {
+    }
+    enum class Copied : unsigned char { Some, End, NobodyReads };
+    Copied copy_output();
+    os::Fd terminal_;
+    bool with_input_;
+    std::optional<os::RawMode> raw_;
+    bool orphaned_ = false;
+};
 
 Result<TerminalBridge> TerminalBridge::make(os::Fd terminal, bool with_input)
 {
@@ -81,6 +107,34 @@ void TerminalBridge::drain()
     pollfd waiting{.fd = terminal_.get(), .events = POLLIN, .revents = 0};
     while (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0 && copy_output() == Copied::Some) {
     }
+}
+
+} // namespace
+
+Result<bool> stay_attached(const Attachment& attachment, os::Fd terminal, bool with_input)
+{
+    auto loop = TRY(os::EventLoop::make());
+    std::optional<TerminalBridge> bridge;
+    if (terminal.is_open()) {
+        bridge = TRY(TerminalBridge::make(std::move(terminal), with_input));
+        TRY(bridge->add_to(loop));
+    }
+    TRY(loop.add(attachment.signals.fd(), EPOLLIN, [&](std::uint32_t) {
+        while (const int signal = attachment.signals.next()) {
+            if (signal == SIGWINCH && bridge) {
+                bridge->resize();
+                continue;
+            }
+            [[maybe_unused]] const auto sent = attachment.send(signal); // it may just have ended
+        }
+    }));
+    TRY(loop.add(attachment.events, EPOLLIN, [&](std::uint32_t) {
+        if (attachment.is_over()) loop.stop();
+    }));
+    TRY(loop.run());
+    if (bridge && bridge->is_orphaned()) return false;
+    if (bridge) bridge->drain();
+    return true;
 }
 
 Result<> check_terminal_wish(bool terminal, bool interactive)

@@ -2,40 +2,25 @@
 
 #include "coppice/os/event_loop.h"
 #include "coppice/os/fd.h"
-#include "coppice/os/terminal.h"
 
 #include <functional>
-#include <optional>
 
 namespace coppice::cli {
 
-/// Connects this process's terminal with the pty of an instance: keys go in, output comes out, the size follows.
-class TerminalBridge {
-public:
-    /// @param terminal master of the pty; the bridge takes it
-    /// @param with_input hand standard input on (-i)
-    static Result<TerminalBridge> make(os::Fd terminal, bool with_input);
-
-    Result<> add_to(os::EventLoop& loop);
-    /// Our own terminal was hung up, or nobody reads our output any more. The loop has been stopped.
-    [[nodiscard]] bool is_orphaned() const { return orphaned_; }
-    /// Hands the size of our terminal on; call it on SIGWINCH.
-    void resize();
-    /// Shows what is left to show, after the end of the program.
-    void drain();
-
-private:
-    TerminalBridge(os::Fd terminal, bool with_input, std::optional<os::RawMode> raw)
-        : terminal_{std::move(terminal)}, with_input_{with_input}, raw_{std::move(raw)}
-    {
-    }
-    enum class Copied : unsigned char { Some, End, NobodyReads };
-    Copied copy_output();
-    os::Fd terminal_;
-    bool with_input_;
-    std::optional<os::RawMode> raw_;
-    bool orphaned_ = false;
+/// What an attached command waits for.
+struct Attachment {
+    const os::SignalFd& signals;       ///< what comes here goes to the other side, but for the terminal's size
+    std::function<Result<>(int)> send; ///< hands a signal over; that nobody is there any more is no error
+    const os::Fd& events;              ///< readable when something has happened on the other side
+    std::function<bool()> is_over;     ///< asked then
 };
+
+/// Connects this process's terminal with the pty of an instance (keys go in, output comes out, the size follows), hands
+/// signals on, and waits for the end. Without a pty the streams are connected already. Blocks.
+/// @param terminal master of the pty; not open when there is none
+/// @param with_input hand standard input on (-i)
+/// False when our own terminal was hung up or nobody reads our output any more: what is attached to us ends with us.
+Result<bool> stay_attached(const Attachment& attachment, os::Fd terminal, bool with_input);
 
 /// Exit status of an attached command whose terminal was hung up, as a shell gives it for SIGHUP.
 inline constexpr int kHungUpStatus = 129;

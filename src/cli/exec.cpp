@@ -11,7 +11,6 @@
 #include <csignal>
 #include <fcntl.h>
 #include <memory>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 namespace coppice::cli {
@@ -26,25 +25,11 @@ struct ExecOptions {
 
 Result<int> attend(os::Process& child, os::Fd terminal, bool interactive, const os::SignalFd& signals)
 {
-    auto loop = TRY(os::EventLoop::make());
-    std::optional<TerminalBridge> bridge;
-    if (terminal.is_open()) {
-        bridge = TRY(TerminalBridge::make(std::move(terminal), interactive));
-        TRY(bridge->add_to(loop));
-    }
-    TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
-        while (const int signal = signals.next()) {
-            if (signal == SIGWINCH && bridge) {
-                bridge->resize();
-                continue;
-            }
-            [[maybe_unused]] const auto sent = child.send(signal); // it may just have ended
-        }
-    }));
-    TRY(loop.add(child.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));
-    TRY(loop.run());
-    if (bridge && bridge->is_orphaned()) return kHungUpStatus; // what is attached to us ends with us
-    if (bridge) bridge->drain();
+    const Attachment attachment{.signals = signals,
+                                .send = [&](int signal) { return child.send(signal); },
+                                .events = child.pidfd(),
+                                .is_over = [] { return true; }};
+    if (!TRY(stay_attached(attachment, std::move(terminal), interactive))) return kHungUpStatus;
     return TRY(child.wait()).code;
 }
 

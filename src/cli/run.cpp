@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <memory>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 namespace coppice::cli {
@@ -81,30 +80,16 @@ Result<instance::InstanceConfig> config_of(const RunOptions& options)
 
 Result<int> attend(instance::RunningInstance& running, const RunOptions& options, const os::SignalFd& signals)
 {
-    auto loop = TRY(os::EventLoop::make());
-    std::optional<TerminalBridge> bridge;
-    if (running.terminal().is_open()) {
-        bridge = TRY(TerminalBridge::make(std::move(running.terminal()), options.interactive));
-        TRY(bridge->add_to(loop));
-    }
-    TRY(loop.add(signals.fd(), EPOLLIN, [&](std::uint32_t) {
-        while (const int signal = signals.next()) {
-            if (signal == SIGWINCH && bridge) {
-                bridge->resize();
-                continue;
-            }
-            [[maybe_unused]] const auto sent = running.send(signal); // it may just have ended
-        }
-    }));
     Result<std::optional<instance::RunningInstance::End>> end;
-    TRY(loop.add(running.events(), EPOLLIN, [&](std::uint32_t) {
+    const auto is_over = [&] {
         end = running.next();
-        if (!end || *end) loop.stop();
-    }));
-    TRY(loop.run());
-    if (bridge && bridge->is_orphaned()) return kHungUpStatus; // what is attached to us ends with us
-    if (bridge) bridge->drain();
-    bridge.reset(); // our terminal is itself again before anything is said
+        return !end || *end;
+    };
+    const Attachment attachment{.signals = signals,
+                                .send = [&](int signal) { return running.send(signal); },
+                                .events = running.events(),
+                                .is_over = is_over};
+    if (!TRY(stay_attached(attachment, std::move(running.terminal()), options.interactive))) return kHungUpStatus;
     const auto finished = TRY(std::move(end));
     if (!finished->note.empty()) std::fprintf(stderr, "coppice: %s\n", finished->note.c_str());
     return finished->status;
