@@ -6,6 +6,7 @@
 #include "coppice/os/process.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <sched.h>
 #include <unistd.h>
@@ -31,6 +32,39 @@ std::string lines_of(const IdMap& map)
     for (const IdMapping& range : map)
         text += cat(range.inside, ' ', range.outside, ' ', range.size, '\n');
     return text;
+}
+
+/// The one id that every user may map: its own.
+bool is_only(const IdMap& map, std::uint32_t id)
+{
+    return map.size() == 1 && map.front().size == 1 && map.front().outside == id;
+}
+
+/// newuidmap(1), newgidmap(1): set-uid programs that map what /etc/subuid and /etc/subgid give to a user.
+Result<> map_by_helper(const char* program, pid_t pid, const IdMap& map)
+{
+    std::vector<std::string> words{program, cat(pid)};
+    for (const IdMapping& range : map)
+        for (const std::uint32_t number : {range.inside, range.outside, range.size})
+            words.push_back(cat(number));
+    std::vector<char*> args;
+    args.reserve(words.size() + 1);
+    for (const std::string& word : words)
+        args.push_back(const_cast<char*>(word.c_str()));
+    args.push_back(nullptr);
+    auto helper = TRY(fork_process({}, [&] {
+        ::execvp(program, args.data());
+        return errno == ENOENT ? 127 : 126;
+    }));
+    const auto status = TRY(helper.wait());
+    if (status.code == 127)
+        return fail(Error{ErrorKind::NotFound, cat("map ids: the program ", program, " is missing")}.hint(
+            "install the package uidmap"));
+    if (status.code != 0)
+        return fail(
+            Error{ErrorKind::Denied, cat("map ids: ", program, " refused the ranges, status ", status.code)}.hint(
+                "/etc/subuid and /etc/subgid say which ids belong to whom"));
+    return {};
 }
 
 } // namespace
@@ -68,9 +102,15 @@ std::optional<std::uint32_t> to_outside(const IdMap& map, std::uint32_t inside)
 Result<> write_id_maps(pid_t pid, const UserMapping& mapping)
 {
     const std::string process = cat("/proc/", pid);
-    TRY_DOING("map user ids", write_control(kCwd, process + "/uid_map", lines_of(mapping.uids)));
-    TRY_DOING("map group ids", write_control(kCwd, process + "/gid_map", lines_of(mapping.gids)));
-    return {};
+    const bool privileged = ::geteuid() == 0;
+    if (!privileged && !is_only(mapping.uids, ::geteuid()))
+        TRY(map_by_helper("newuidmap", pid, mapping.uids));
+    else
+        TRY_DOING("map user ids", write_control(kCwd, process + "/uid_map", lines_of(mapping.uids)));
+    if (!privileged && !is_only(mapping.gids, ::getegid())) return map_by_helper("newgidmap", pid, mapping.gids);
+    // Who may drop groups may gain what the group is denied, so an ordinary user has to give that up first.
+    if (!privileged) TRY_DOING("map group ids", write_control(kCwd, process + "/setgroups", "deny"));
+    return with_context(write_control(kCwd, process + "/gid_map", lines_of(mapping.gids)), "map group ids");
 }
 
 Result<Fd> make_user_namespace(const UserMapping& mapping)

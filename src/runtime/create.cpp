@@ -5,6 +5,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/namespace.h"
 #include "coppice/os/syscalls.h"
+#include "coppice/os/user_namespace.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
 #include "devices.h"
@@ -29,6 +30,7 @@ constexpr std::size_t kFdsPerMessage = 200;
 
 /// Everything found out before anything is made.
 struct Preparation {
+    bool host_root = false; ///< see os::is_host_root
     RootfsPlan rootfs;
     StateRecord record;
     std::vector<NamespaceToJoin> namespaces;
@@ -89,10 +91,11 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.cgroup =
         TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, spec.linux_part.limits));
     TRY(refuse_cgroup_in_use(record.cgroup));
+    const bool host_root = os::is_host_root();
     auto rootfs = TRY(plan_rootfs(spec, std::move(layout), record.cgroup));
     auto namespaces = TRY(open_namespaces(spec.linux_part, !spec.hostname.empty() || !spec.domainname.empty()));
     auto console = TRY_DOING("terminal", open_console_socket(request.console, spec.process->terminal));
-    return Preparation{std::move(rootfs), std::move(record), std::move(namespaces), std::move(console)};
+    return Preparation{host_root, std::move(rootfs), std::move(record), std::move(namespaces), std::move(console)};
 }
 
 std::uint64_t birth_flags(const LinuxSpec& spec)
@@ -145,7 +148,7 @@ Result<> send_mounts(const Channel& channel, const Spec& spec, const Preparation
     TRY(os::set_mount_propagation(mounts.front().get(), "", slave ? MS_SLAVE : MS_PRIVATE, true));
     for (os::Fd& bind : TRY(open_bind_mounts(prepared.rootfs.mounts, bundle, user_namespace)))
         mounts.push_back(std::move(bind));
-    if (own_users)
+    if (own_users || !prepared.host_root) // where nobody may make device nodes
         for (os::Fd& device : TRY(open_device_mounts(prepared.rootfs.devices)))
             mounts.push_back(std::move(device));
     for (std::size_t first = 0; first < mounts.size(); first += kFdsPerMessage) {
@@ -157,11 +160,13 @@ Result<> send_mounts(const Channel& channel, const Spec& spec, const Preparation
     return channel.say(Word::Mounts);
 }
 
-Result<> set_oom_score(const ProcessSpec& process, pid_t pid)
+Result<> set_oom_score(const ProcessSpec& process, pid_t pid, bool host_root)
 {
     if (!process.oom_score_adj) return {};
-    return with_context(os::write_control(os::kCwd, cat("/proc/", pid, "/oom_score_adj"), cat(*process.oom_score_adj)),
-                        "process.oomScoreAdj");
+    auto wrote = os::write_control(os::kCwd, cat("/proc/", pid, "/oom_score_adj"), cat(*process.oom_score_adj));
+    // Only the host's root may lower it, and clients ask for their own default without knowing whether they may.
+    if (!wrote && !host_root && wrote.error().kind() == ErrorKind::Denied) return {};
+    return with_context(std::move(wrote), "process.oomScoreAdj");
 }
 
 /// The error of an init that ended without a word, with what the kernel knows of it.
@@ -190,7 +195,7 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
         if (sent.error().os_errno() == EPIPE) TRY(channel.listen(word)); // the init said why before it went
         return sent;
     }
-    TRY(set_oom_score(*spec.process, pid));
+    TRY(set_oom_score(*spec.process, pid, prepared.host_root));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
 
@@ -217,13 +222,32 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     return channel.say(Word::Finish, finish);
 }
 
+/// The cgroup with its limits. An ordinary user who asks for no limits goes without where it has no right to one: the
+/// end of the pid namespace is then what ends all processes.
+Result<os::Fd> make_cgroup(const os::CgroupLimits& limits, Preparation& prepared)
+{
+    os::CgroupPaths& paths = prepared.record.cgroup;
+    auto cgroup = os::make_cgroup(paths, limits);
+    if (!cgroup && !prepared.host_root) {
+        const int number = cgroup.error().os_errno();
+        const bool no_right = number == EACCES || number == EPERM || number == EROFS;
+        if (no_right && limits == os::CgroupLimits{}) {
+            paths = {};
+            return os::Fd{};
+        }
+        if (no_right)
+            return fail(std::move(cgroup).error().hint("leave limits out, or have this cgroup delegated to you"));
+    }
+    if (cgroup) TRY(os::apply_limits(paths, limits));
+    return cgroup;
+}
+
 Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& prepared, RootSource& root_source,
                          const CreateRequest& request, CreationGuard& guard, StateRoot::Made& made)
 {
     const LinuxSpec& linux_part = spec.linux_part;
-    const auto cgroup = TRY(os::make_cgroup(prepared.record.cgroup, linux_part.limits));
-    TRY(os::apply_limits(prepared.record.cgroup, linux_part.limits));
-    {
+    const auto cgroup = TRY(make_cgroup(linux_part.limits, prepared));
+    if (prepared.host_root) {
         auto rules = linux_part.device_rules;
         if (rules.empty()) rules.push_back({}); // "deny all": silence is no permission
         const auto defaults = default_device_rules();

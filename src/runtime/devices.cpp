@@ -100,8 +100,7 @@ Result<std::vector<os::Fd>> open_device_mounts(const std::vector<DeviceSpec>& pl
 {
     std::vector<os::Fd> mounts;
     for (const DeviceSpec& device : plan) {
-        if (device.type == 'p')
-            return fail(ErrorKind::Unsupported, cat("device ", device.path, ": a FIFO cannot come from the host"));
+        if (device.type == 'p') continue; // those everybody may make
         auto mount = TRY_DOING("device", os::clone_mount(os::kCwd, device.path, false, false));
         TRY_DOING("device", check_is(mount.get(), device));
         mounts.push_back(std::move(mount));
@@ -114,11 +113,12 @@ Result<> make_devices(int root, const std::vector<DeviceSpec>& plan, std::vector
     if (plan.empty()) return {};
     // No link in /dev, or on the way there, is followed: an image's own could lead to the host's files.
     const auto dev = TRY(os::make_in_root(root, "dev", os::PathKind::Directory, false));
-    for (std::size_t i = 0; i < plan.size(); ++i) {
-        if (i < mounts.size())
-            TRY_DOING("device", attach_node(root, plan[i], mounts[i]));
+    std::size_t next_mount = 0;
+    for (const DeviceSpec& device : plan) {
+        if (device.type != 'p' && next_mount < mounts.size())
+            TRY_DOING("device", attach_node(root, device, mounts[next_mount++]));
         else
-            TRY_DOING("device", make_node(root, plan[i]));
+            TRY_DOING("device", make_node(root, device));
     }
     for (const auto& [name, target] : kLinks)
         if (::symlinkat(target, dev.get(), name) < 0 && errno != EEXIST)

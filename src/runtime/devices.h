@@ -12,7 +12,7 @@ namespace coppice::runtime {
 std::vector<DeviceSpec> plan_devices(const Spec& spec);
 
 /// In the creating process, for a container in a user namespace, where nobody may make device nodes: the host's
-/// nodes as detached mounts, in the order of the plan. Each is checked to be the very device.
+/// nodes (FIFOs are made inside) as detached mounts, in the order of the plan. Each is checked to be the very device.
 Result<std::vector<os::Fd>> open_device_mounts(const std::vector<DeviceSpec>& plan);
 
 /// In init: makes the nodes below `root`, by mounting `mounts` when there are any, and the links that programs expect

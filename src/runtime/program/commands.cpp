@@ -4,6 +4,7 @@
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
+#include "coppice/runtime/rootless.h"
 
 #include <array>
 #include <cerrno>
@@ -47,7 +48,8 @@ Result<Bundle> load_bundle(const std::string& path)
 
 Result<os::Process> create_container(const Options& options, const StateRoot& root, const std::string& id)
 {
-    const auto bundle = TRY(load_bundle(options.command.bundle));
+    auto bundle = TRY(load_bundle(options.command.bundle));
+    TRY(runtime::enter_user_namespace_of(bundle.spec));
     const std::string& path = bundle.spec.root_path;
     runtime::BundleRoot root_source{path.starts_with('/') ? path : cat(bundle.path, '/', path)};
     const runtime::CreateRequest request{.id = id,
@@ -182,7 +184,7 @@ Result<int> kill_container(const Options& options, const StateRoot& root)
 
 Result<int> run_command(const Options& options)
 {
-    const auto root = TRY(StateRoot::open(options.global.root));
+    const auto root = TRY(StateRoot::open(options.global.root.value_or(runtime::default_state_root())));
     const std::string& command = options.command.command;
     if (command == "create") {
         const auto id = TRY(one_argument(options.command));

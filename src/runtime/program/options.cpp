@@ -256,7 +256,9 @@ std::string help_text(const std::string& name)
         text += cat(line, command.summary, '\n');
     }
     return text + "\nGlobal options:\n"
-                  "      --root DIR            where the state of containers is kept (default: /run/coppice-runtime)\n"
+                  "      --root DIR            where the state of containers is kept (default: /run/coppice-runtime; "
+                  "for ordinary\n"
+                  "                            users coppice-runtime in $XDG_RUNTIME_DIR)\n"
                   "      --log FILE            write messages there, too\n"
                   "      --log-format FORMAT   text or json\n"
                   "      --debug               more messages\n"

@@ -10,7 +10,7 @@
 namespace coppice::runtime_program {
 
 struct GlobalOptions {
-    std::string root = "/run/coppice-runtime";
+    std::optional<std::string> root;
     std::string log;
     bool log_json = false;
     bool debug = false;

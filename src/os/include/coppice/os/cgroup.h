@@ -22,6 +22,7 @@ struct CgroupLimits {
     std::optional<std::uint64_t> cpu_period_us;    ///< default 100,000
     std::optional<std::string> cpuset_cpus, cpuset_mems;
     std::map<std::string, std::string> unified; ///< v2 files verbatim (OCI `unified`)
+    bool operator==(const CgroupLimits&) const = default;
 };
 
 enum class CgroupMode : unsigned char {

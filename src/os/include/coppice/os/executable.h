@@ -8,7 +8,8 @@ namespace coppice::os {
 
 /// Makes sure that this program's file cannot be written through /proc/PID/exe, which processes of a container that it
 /// enters can reach (CVE-2019-5736): unless its mount is read-only already, the program executes itself again from a
-/// read-only, detached copy of that mount and does not return. Call it first thing in main, with main's arguments.
+/// read-only, detached copy of that mount, or from a sealed copy in memory where it may not mount, and does not return.
+/// Call it first thing in main, with main's arguments.
 Result<> protect_own_executable(char* const* argv, char* const* envp);
 
 /// Executes another program of ours with that protection in place from its first instruction. Returns only with an

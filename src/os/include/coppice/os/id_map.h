@@ -29,7 +29,8 @@ Result<> check_id_map(const IdMap& map);
 /// The host id of an inside id; empty when it is not mapped.
 std::optional<std::uint32_t> to_outside(const IdMap& map, std::uint32_t inside);
 
-/// Writes the maps of the user namespace that process `pid` is in. Errors: Denied (no right to these ids)
+/// Writes the maps of the user namespace that process `pid` is in. For an ordinary user newuidmap(1) and newgidmap(1)
+/// write what goes beyond its own id. Errors: Denied (no right to these ids), NotFound (newuidmap is not installed)
 Result<> write_id_maps(pid_t pid, const UserMapping& mapping);
 
 /// A user namespace with this mapping and no process in it, for id-mapped mounts.
