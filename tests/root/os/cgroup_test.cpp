@@ -2,6 +2,7 @@
 
 #include "coppice/os/cgroup.h"
 
+#include "coppice/base/text.h"
 #include "coppice/os/device_filter.h"
 #include "coppice/os/file.h"
 #include "coppice/os/process.h"
@@ -10,8 +11,11 @@
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <random>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -201,6 +205,29 @@ DeviceRule rule(bool allow, std::uint32_t minor, const char* access)
     return {.allow = allow, .type = 'c', .major = 1, .minor = minor, .access = access};
 }
 
+/// The verdict for opening character device 1:`minor`. Allowing rules for the very same devices that stand together
+/// count as one, or "c 1:3 r", "c 1:3 w" would not allow to open for both.
+bool may_open(const std::vector<DeviceRule>& rules, std::uint32_t minor, std::string_view access)
+{
+    const auto covers = [&](const DeviceRule& rule) {
+        return rule.type != 'b' && rule.major.value_or(1) == 1 && rule.minor.value_or(minor) == minor;
+    };
+    bool verdict = false;
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+        if (!covers(rules[i])) continue;
+        std::string together = rules[i].access;
+        for (std::size_t j = i; j > 0 && rules[j - 1].allow == rules[i].allow; --j) {
+            const DeviceRule& other = rules[j - 1];
+            if (other.type == rules[i].type && other.major == rules[i].major && other.minor == rules[i].minor)
+                together += other.access;
+        }
+        const auto is_named = [&](char c) { return together.find(c) != std::string::npos; };
+        if (rules[i].allow && std::all_of(access.begin(), access.end(), is_named)) verdict = true;
+        if (!rules[i].allow && std::any_of(access.begin(), access.end(), is_named)) verdict = false;
+    }
+    return verdict;
+}
+
 TEST(DeviceFilterTest, OnlyWhatIsAllowedCanBeOpened)
 {
     COPPICE_NEEDS(Root, CgroupV2, DeviceFilter);
@@ -253,6 +280,36 @@ TEST(DeviceFilterTest, ALaterRuleOverridesAnEarlierOne)
     EXPECT_EQ(try_open(cgroup, "/dev/full", O_RDONLY), EPERM);
     EXPECT_EQ(try_open(cgroup, "/dev/zero", O_RDONLY), 0);
     EXPECT_EQ(try_open(cgroup, "/dev/zero", O_RDWR), EPERM) << "one forbidden access is enough";
+}
+
+/// Random rules over a few devices, judged as the v1 controller's documentation has it: rule by rule, the last word
+/// counts.
+TEST(DeviceFilterTest, RulesInOneStretchOfCodeMeanWhatTheyMeanAlone)
+{
+    COPPICE_NEEDS(Root, CgroupV2, DeviceFilter);
+    std::mt19937 random{20'261'121}; // NOLINT(cert-msc51-cpp): the same rules at every run
+    const auto pick = [&random](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+    constexpr std::array<const char*, 4> kAccess{"r", "w", "rw", "rwm"};
+    constexpr std::array<std::uint32_t, 5> kMinors{3, 5, 7, 9, 200};
+    for (int round = 0; round < 40; ++round) {
+        std::vector<DeviceRule> rules;
+        for (std::uint32_t i = pick(7) + 1; i > 0; --i) {
+            DeviceRule rule{.allow = pick(3) != 0, .type = "aabc"[pick(4)], .access = kAccess[pick(4)]};
+            if (pick(4) != 0) rule.major = pick(5) == 0 ? 2 : 1;
+            if (pick(4) != 0) rule.minor = kMinors[pick(5)];
+            rules.push_back(rule);
+        }
+        const TestCgroup cgroup;
+        ASSERT_TRUE(succeeds(attach_device_filter(cgroup.v2().get(), rules)));
+        for (const auto& [path, minor] : {std::pair{"/dev/null", 3U}, {"/dev/zero", 5U}, {"/dev/full", 7U}})
+            for (const auto& [flags, access] : {std::pair{O_RDONLY, "r"}, {O_WRONLY, "w"}, {O_RDWR, "rw"}}) {
+                const bool expected = may_open(rules, minor, access);
+                std::string all;
+                for (const DeviceRule& rule : rules)
+                    all += cat(rule.allow ? "allow " : "deny ", to_v1_text(rule), "; ");
+                EXPECT_EQ(try_open(cgroup, path, flags), expected ? 0 : EPERM) << path << ' ' << access << ": " << all;
+            }
+    }
 }
 
 TEST(DeviceFilterTest, AnOuterFilterGoesOnToHold)
