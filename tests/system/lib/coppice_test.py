@@ -37,8 +37,16 @@ def skip_all(reason):
     sys.exit(77)
 
 
+def stop_ignoring_signals():
+    """A shell has its background jobs ignore some; what we start would inherit that, and not hand such signals on."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main():
     """Runs the tests of the calling module; 77 when all of them were skipped."""
+    stop_ignoring_signals()
     if os.geteuid() != 0:
         skip_all("needs root")
     for program in (COPPICE, RUNTIME, SUPERVISOR):
