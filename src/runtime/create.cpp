@@ -219,7 +219,13 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     if (request.pid_file) TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(pid), 0644));
     std::string finish(1, static_cast<char>(filter.flags));
     finish += filter.program;
-    return channel.say(Word::Finish, finish);
+    TRY(channel.say(Word::Finish, finish));
+    if (!request.start) return {};
+    Word word{};
+    const auto answer = channel.listen(word);
+    // The peer closed its end without a word: the program has been executed.
+    if (!answer && answer.error().kind() != ErrorKind::Gone) return fail(answer.error());
+    return {};
 }
 
 /// The cgroup with its limits. An ordinary user who asks for no limits goes without where it has no right to one: the
@@ -257,7 +263,8 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
         TRY_DOING("linux.resources.devices", os::apply_device_rules(prepared.record.cgroup, cgroup, rules));
     }
     auto join_files = TRY(os::open_join_files(prepared.record.cgroup));
-    auto listener = TRY(os::listen_in(made.directory.fd().get(), kStartSocket));
+    os::Fd listener;
+    if (!request.start) listener = TRY(os::listen_in(made.directory.fd().get(), kStartSocket));
     auto [ours, theirs] = TRY(os::socket_pair());
 
     auto forked = TRY(clone_init(prepared, {.flags = birth_flags(linux_part), .cgroup = cgroup.get()}));
@@ -317,6 +324,8 @@ Result<os::Process> create(const StateRoot& root, const Spec& spec, RootSource& 
     if (!init) [[maybe_unused]]
         const auto undone = discard(root, prepared.record); // the first error is the one to tell
     guard.release();
+    if (init && request.start)
+        run_late_hooks(spec.hooks.poststart, "poststart", to_state_json(prepared.record, Status::Running, false));
     return init;
 }
 

@@ -205,9 +205,13 @@ int run_init(InitContext& context)
         return exit_code_of(ready.error());
     }
     auto& [program, filter] = *ready;
-    const auto connection = wait_for_start(context.listener);
-    if (!connection) return 1;
-    context.listener.reset(); // a second start finds nobody, or is hung up on
+    os::Fd connection;
+    if (context.listener.is_open()) {
+        auto starter = wait_for_start(context.listener);
+        if (!starter) return 1;
+        connection = *std::move(starter);
+        context.listener.reset(); // a second start finds nobody, or is hung up on
+    }
     const auto run = [&]() -> Result<> {
         TRY(run_hooks(context.spec.hooks.start_container, "startContainer",
                       to_state_json(context.record, Status::Created, false)));
@@ -215,7 +219,10 @@ int run_init(InitContext& context)
                        context.request.dies_with_caller);
     };
     const auto failed = run();
-    [[maybe_unused]] const auto said = os::send_message(*connection, encode(failed.error()));
+    if (connection.is_open()) [[maybe_unused]]
+        const auto said = os::send_message(connection, encode(failed.error()));
+    else
+        context.channel.report(failed.error());
     return exit_code_of(failed.error());
 }
 

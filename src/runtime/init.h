@@ -22,7 +22,7 @@ struct InitContext {
     const CreateRequest& request;
     const RootfsPlan& rootfs;
     const Channel& channel;
-    os::Fd listener;       ///< where `start` will knock
+    os::Fd listener;       ///< where `start` will knock; not open when it is to start at once
     os::Fd console_socket; ///< open when there is a terminal
     std::vector<os::Fd> cgroup_join_files;
     std::vector<NamespaceToJoin> namespaces;

@@ -46,7 +46,7 @@ Result<Bundle> load_bundle(const std::string& path)
     return bundle;
 }
 
-Result<os::Process> create_container(const Options& options, const StateRoot& root, const std::string& id)
+Result<os::Process> create_container(const Options& options, const StateRoot& root, const std::string& id, bool start)
 {
     auto bundle = TRY(load_bundle(options.command.bundle));
     TRY(runtime::enter_user_namespace_of(bundle.spec));
@@ -58,7 +58,8 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
                                          .console = {.socket_path = options.command.console_socket},
                                          .pid_file = options.command.pid_file,
                                          .preserve_fds = options.command.preserve_fds,
-                                         .new_keyring = !options.command.no_new_keyring};
+                                         .new_keyring = !options.command.no_new_keyring,
+                                         .start = start};
     return runtime::create(root, bundle.spec, root_source, request);
 }
 
@@ -86,11 +87,7 @@ Result<int> run_container(const Options& options, const StateRoot& root)
     const auto id = TRY(one_argument(options.command));
     // Before anything starts: a signal that comes meanwhile is handed on, too, instead of ending us alone.
     const auto signals = TRY(forwarded_signals());
-    auto init = TRY(create_container(options, root, id));
-    if (auto started = runtime::start(root, id); !started) {
-        [[maybe_unused]] const auto removed = runtime::remove(root, id, true); // the first error is the one to tell
-        return fail(std::move(started).error());
-    }
+    auto init = TRY(create_container(options, root, id, true));
     if (options.command.detach) {
         (void)init.detach();
         return 0;
@@ -188,7 +185,7 @@ Result<int> run_command(const Options& options)
     const std::string& command = options.command.command;
     if (command == "create") {
         const auto id = TRY(one_argument(options.command));
-        auto init = TRY(create_container(options, root, id));
+        auto init = TRY(create_container(options, root, id, false));
         (void)init.detach(); // it lives on, to be reaped by whoever is our parent
         return 0;
     }

@@ -29,9 +29,11 @@ struct CreateRequest {
     unsigned preserve_fds = 0;     ///< descriptors 3 to 2 + n go to the container
     bool new_keyring = true;       ///< give it a session keyring of its own
     bool dies_with_caller = false; ///< kill it when the calling process ends (after the start, too)
+    bool start = false;            ///< start it, too: cheaper than `start` afterwards
 };
 
-/// Creates a container: everything but the user's own program is in place, and it waits for `start`.
+/// Creates a container: everything but the user's own program is in place, and it waits for `start`, unless it is asked
+/// to start at once.
 ///
 /// Whatever fails, and also when the calling process is killed at any point, nothing is left: a guard process undoes
 /// it. The returned process is the container's init, a child of the caller.
