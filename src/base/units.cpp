@@ -2,10 +2,12 @@
 
 #include "coppice/base/text.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 namespace coppice {
 
@@ -72,6 +74,27 @@ Result<std::uint64_t> parse_millicpus(std::string_view text)
     if (!text.empty() || milli < 1 || milli > 1e9)
         return fail(ErrorKind::Invalid, cat("'", whole, "' is not a number of CPUs such as 0.5 or 2"));
     return static_cast<std::uint64_t>(milli);
+}
+
+Result<std::int64_t> parse_duration_ms(std::string_view text)
+{
+    constexpr std::array<std::pair<std::string_view, double>, 6> kUnits{
+        {{"ns", 1e-6}, {"us", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}}};
+    const std::string whole{text};
+    if (text.empty()) return fail(ErrorKind::Invalid, "a time is empty");
+    double milliseconds = 0;
+    while (!text.empty()) {
+        const double number = TRY(take_decimal(text));
+        const auto name = text.substr(0, std::min(text.find_first_of("0123456789."), text.size()));
+        const auto unit =
+            std::find_if(kUnits.begin(), kUnits.end(), [name](const auto& one) { return one.first == name; });
+        if (unit == kUnits.end())
+            return fail(ErrorKind::Invalid, cat("'", whole, "' is not a time such as 500ms, 5s or 1m30s"));
+        milliseconds += number * unit->second;
+        text.remove_prefix(name.size());
+    }
+    if (!(milliseconds < 9.2e15)) return fail(ErrorKind::Invalid, cat("'", whole, "' is too long a time"));
+    return static_cast<std::int64_t>(milliseconds);
 }
 
 Result<std::int64_t> parse_integer(std::string_view text, std::int64_t least, std::int64_t most)

@@ -5,10 +5,11 @@
 #include "coppice/base/units.h"
 #include "coppice/os/file.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
-#include <set>
 #include <unistd.h>
 
 namespace coppice::os {
@@ -16,19 +17,6 @@ namespace coppice::os {
 using namespace cgroup_files;
 
 namespace {
-
-constexpr int kPatienceMs = 10'000;
-
-std::vector<std::string_view> split(std::string_view text, char separator)
-{
-    std::vector<std::string_view> parts;
-    for (;;) {
-        const auto end = text.find(separator);
-        parts.push_back(text.substr(0, end));
-        if (end == std::string_view::npos) return parts;
-        text.remove_prefix(end + 1);
-    }
-}
 
 /// mountinfo writes space, tab, newline and backslash as \ooo. Source: proc_pid_mountinfo(5)
 std::string unescape(std::string_view text)
@@ -46,6 +34,9 @@ std::string unescape(std::string_view text)
     return plain;
 }
 
+/// Hierarchies of v1 where podman, containerd and docker look for statistics, limits and kills for want of memory.
+constexpr std::array kReadByClients{"memory", "cpu", "cpuacct", "pids", "blkio"};
+
 std::string join_path(const std::string& mount, const std::string& path)
 {
     return path == "/" || path.empty() ? mount : cat(mount, path.starts_with('/') ? "" : "/", path);
@@ -55,19 +46,6 @@ std::string parent_of(const std::string& path)
 {
     const auto slash = path.find_last_of('/');
     return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
-}
-
-void sleep_ms(long milliseconds)
-{
-    const timespec time{.tv_sec = 0, .tv_nsec = milliseconds * 1'000'000};
-    ::nanosleep(&time, nullptr);
-}
-
-/// The one directory by which processes are counted and killed.
-std::string tracking_directory(const CgroupPaths& paths)
-{
-    if (!paths.v2.empty()) return paths.v2;
-    return paths.v1.empty() ? std::string{} : paths.v1.begin()->second;
 }
 
 Result<> collect_processes(const std::string& directory, std::vector<pid_t>& pids)
@@ -111,16 +89,52 @@ Result<> remove_directories(const std::string& directory)
 
 namespace cgroup_files {
 
-Result<> write_limit(const std::string& directory, const char* file, const std::string& value, const char* what)
+std::vector<std::string_view> split(std::string_view text, char separator)
 {
-    const auto wrote = write_control(kCwd, cat(directory, '/', file), value);
-    if (wrote) return {};
-    const int number = wrote.error().os_errno();
-    Error error = Error::os(number, cat("set the limit ", what, " to ", value, " (", directory, '/', file, ')'));
-    if (number == ENOENT) error = std::move(error).as(ErrorKind::Unsupported).hint("this kernel does not offer it");
-    if (number == EINVAL || number == ERANGE) error = std::move(error).hint("the kernel refuses this value");
-    if (number == EBUSY) error = std::move(error).hint("more than this is in use already");
-    return fail(std::move(error));
+    std::vector<std::string_view> parts;
+    for (;;) {
+        const auto end = text.find(separator);
+        parts.push_back(text.substr(0, end));
+        if (end == std::string_view::npos) return parts;
+        text.remove_prefix(end + 1);
+    }
+}
+
+void sleep_ms(long milliseconds)
+{
+    const timespec time{.tv_sec = 0, .tv_nsec = milliseconds * 1'000'000};
+    ::nanosleep(&time, nullptr);
+}
+
+std::string tracking_directory(const CgroupPaths& paths)
+{
+    if (!paths.v2.empty()) return paths.v2;
+    return paths.v1.empty() ? std::string{} : paths.v1.begin()->second;
+}
+
+std::vector<std::string> v1_directories(const CgroupPaths& paths)
+{
+    std::vector<std::string> directories;
+    for (const auto& [controller, directory] : paths.v1)
+        if (std::find(directories.begin(), directories.end(), directory) == directories.end())
+            directories.push_back(directory);
+    return directories;
+}
+
+std::string directory_of(const CgroupPaths& paths, const std::string& controller)
+{
+    if (paths.v1.empty()) return paths.v2;
+    const auto found = paths.v1.find(controller);
+    return found == paths.v1.end() ? std::string{} : found->second;
+}
+
+Result<std::optional<std::uint64_t>> read_number(const std::string& path)
+{
+    const auto text = TRY(read_file(kCwd, path, 4096));
+    const auto line = std::string_view{text}.substr(0, text.find('\n'));
+    if (line == "max") return std::optional<std::uint64_t>{};
+    const auto number = TRY_DOING(path, parse_integer(line, 0, INT64_MAX));
+    return std::optional{static_cast<std::uint64_t>(number)};
 }
 
 Result<> make_path(const std::string& directory)
@@ -213,6 +227,15 @@ std::string CgroupLayout::v1_directory(const std::string& controller, const std:
     return cat(join_path(found->second.mount, found->second.own), '/', path);
 }
 
+std::string CgroupLayout::path_of(const CgroupPaths& paths) const
+{
+    if (!paths.v2.empty()) return paths.v2.substr(std::min(v2_mount_.size(), paths.v2.size()));
+    for (const auto& [controller, directory] : paths.v1)
+        if (const auto found = v1_.find(controller); found != v1_.end())
+            return directory.substr(std::min(found->second.mount.size(), directory.size()));
+    return {};
+}
+
 std::vector<CgroupLayout::Hierarchy> CgroupLayout::v1_hierarchies() const
 {
     std::map<std::string, Hierarchy> by_mount;
@@ -228,16 +251,17 @@ std::vector<CgroupLayout::Hierarchy> CgroupLayout::v1_hierarchies() const
     return all;
 }
 
-Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& path, const CgroupLimits& limits)
+Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& path, const CgroupLimits& limits,
+                                bool device_list)
 {
     CgroupPaths paths{.v2 = layout.v2_directory(path), .v1 = {}};
-    std::set<std::string> on_v2;
     if (layout.mode() == CgroupMode::Unified) {
-        const auto available = TRY(v2_root_controllers(layout.v2_mount()));
-        for (const auto name : split(available, ' '))
-            on_v2.emplace(name);
-        for (const std::string& controller : v2_controllers_for(limits))
-            if (!on_v2.contains(controller))
+        const auto needed = TRY(v2_controllers_for(limits));
+        if (needed.empty()) return paths;
+        const auto text = TRY(v2_root_controllers(layout.v2_mount()));
+        const auto available = split(text, ' ');
+        for (const std::string& controller : needed)
+            if (std::find(available.begin(), available.end(), controller) == available.end())
                 return fail(Error{ErrorKind::Unsupported, cat("this host cannot limit '", controller, "'")}.hint(
                     "the cgroup controller is missing or switched off: see /sys/fs/cgroup/cgroup.controllers"));
         return paths;
@@ -245,8 +269,9 @@ Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& p
     if (!limits.unified.empty())
         return fail(ErrorKind::Unsupported, "limits given as cgroup v2 files need a host with cgroup v2 alone");
     auto wanted = v1_controllers_for(limits);
-    if (paths.v2.empty())
-        wanted.insert(wanted.end(), {"devices", "pids"}); // a legacy host has nothing else to count by
+    const bool legacy = paths.v2.empty(); // then there is nothing else to count, freeze and restrict devices by
+    if (legacy) wanted.insert(wanted.end(), {"devices", "pids"});
+    if (device_list && !legacy && !layout.v1_directory("devices", path).empty()) wanted.emplace_back("devices");
     for (const std::string& controller : wanted) {
         const std::string directory = layout.v1_directory(controller, path);
         if (directory.empty())
@@ -254,43 +279,45 @@ Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& p
                 "the cgroup controller is not mounted"));
         paths.v1[controller] = directory;
     }
+    for (const char* const controller : kReadByClients)
+        if (auto directory = layout.v1_directory(controller, path); !directory.empty())
+            paths.v1.try_emplace(controller, std::move(directory));
+    if (legacy)
+        if (auto directory = layout.v1_directory("freezer", path); !directory.empty())
+            paths.v1.try_emplace("freezer", std::move(directory));
     return paths;
 }
 
 Result<Fd> make_cgroup(const CgroupPaths& paths, const CgroupLimits& limits)
 {
-    for (const auto& [controller, directory] : paths.v1)
+    for (const std::string& directory : v1_directories(paths))
         TRY(make_path(directory));
     if (paths.v2.empty()) return Fd{};
     TRY(make_path(paths.v2));
-    if (paths.v1.empty()) TRY(enable_v2_controllers(paths.v2, v2_controllers_for(limits)));
+    if (paths.v1.empty())
+        TRY(enable_v2_controllers(paths.v2, TRY(v2_controllers_for(limits)), {"cpu", "memory", "pids", "io"}));
     return open_at(kCwd, paths.v2, O_RDONLY | O_DIRECTORY);
-}
-
-Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits)
-{
-    if (!paths.v1.empty()) return apply_v1(paths.v1, limits);
-    return apply_v2(paths.v2, limits);
 }
 
 Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules)
 {
     if (rules.empty()) return {};
-    if (v2.is_open()) return attach_device_filter(v2.get(), rules);
-    const auto found = paths.v1.find("devices");
-    if (found == paths.v1.end()) return fail(ErrorKind::Unsupported, "this host cannot restrict devices");
-    for (const DeviceRule& rule : rules)
-        TRY(write_limit(found->second, rule.allow ? "devices.allow" : "devices.deny", to_v1_text(rule), "devices"));
+    if (v2.is_open()) TRY(attach_device_filter(v2.get(), rules));
+    const auto list = paths.v1.find("devices");
+    if (list == paths.v1.end())
+        return v2.is_open() ? Result<>{} : fail(ErrorKind::Unsupported, "this host cannot restrict devices");
+    for (const DeviceRule& rule : rules) {
+        const std::string file = cat(list->second, rule.allow ? "/devices.allow" : "/devices.deny");
+        TRY_DOING(cat("device rule ", to_v1_text(rule)), write_control(kCwd, file, to_v1_text(rule)));
+    }
     return {};
 }
 
 Result<std::vector<Fd>> open_join_files(const CgroupPaths& paths)
 {
     std::vector<Fd> files;
-    files.reserve(paths.v1.size());
-    for (const auto& [controller, directory] : paths.v1)
-        files.push_back(
-            TRY_DOING(cat("join the ", controller, " cgroup"), open_at(kCwd, directory + "/tasks", O_WRONLY)));
+    for (const std::string& directory : v1_directories(paths))
+        files.push_back(TRY_DOING("join a cgroup", open_at(kCwd, directory + "/tasks", O_WRONLY)));
     return files;
 }
 
@@ -324,6 +351,8 @@ Result<> kill_cgroup(const CgroupPaths& paths)
         if (!at_once)
             for (const pid_t pid : pids)
                 ::kill(pid, SIGKILL);
+        // What the freezer of v1 holds does not even die.
+        if (paths.v2.empty() && TRY(is_frozen(paths))) TRY(thaw_cgroup(paths));
         sleep_ms(1);
     }
 }
@@ -335,7 +364,7 @@ Result<> remove_cgroup(const CgroupPaths& paths)
         auto removed = remove_directories(directory);
         if (!removed && outcome) outcome = std::move(removed); // go on with the others, report the first
     };
-    for (const auto& [controller, directory] : paths.v1)
+    for (const std::string& directory : v1_directories(paths))
         remove(directory);
     if (!paths.v2.empty()) remove(paths.v2);
     return outcome;

@@ -66,10 +66,22 @@ Result<std::vector<NamespaceToJoin>> open_namespaces(const LinuxSpec& spec, bool
 
 Result<> refuse_cgroup_in_use(const os::CgroupPaths& paths)
 {
+    if (TRY(os::is_frozen(paths))) // what is born in it would not even begin
+        return fail(Error{ErrorKind::Conflict, cat("cgroup ", paths.v2, " is frozen")}.hint(
+            "choose another linux.cgroupsPath"));
     const auto pids = TRY(os::processes_in(paths));
     if (pids.empty()) return {};
     return fail(Error{ErrorKind::Conflict, cat("cgroup ", paths.v2, " is in use by process ", pids.front())}.hint(
         "choose another linux.cgroupsPath"));
+}
+
+/// Whether the specification says more of devices than what holds for every container anyway. Only then the list of v1
+/// is written where the filter on v2 is what restricts: for those who look there.
+bool has_device_list(const LinuxSpec& spec)
+{
+    static const os::DeviceRule kDenyAll;
+    return std::any_of(spec.device_rules.begin(), spec.device_rules.end(),
+                       [](const os::DeviceRule& rule) { return rule != kDenyAll; });
 }
 
 Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
@@ -88,8 +100,8 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.annotations = spec.annotations;
     record.nonce = random_hex(16);
     const std::string& path = spec.linux_part.cgroups_path;
-    record.cgroup =
-        TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, spec.linux_part.limits));
+    record.cgroup = TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path,
+                                        spec.linux_part.limits, has_device_list(spec.linux_part)));
     TRY(refuse_cgroup_in_use(record.cgroup));
     const bool host_root = os::is_host_root();
     auto rootfs = TRY(plan_rootfs(spec, std::move(layout), record.cgroup));

@@ -61,7 +61,13 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
     const auto record = TRY(directory.read_state());
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
     if (!record.complete || (!init && !all)) return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
-    if (!all) return init->send(signal);
+    if (!all) {
+        TRY(init->send(signal));
+        // A frozen process dies of it on v2; the freezer of v1 has to let it go for that.
+        if (signal == SIGKILL && record.cgroup.v2.empty() && TRY(os::is_frozen(record.cgroup)))
+            return os::thaw_cgroup(record.cgroup);
+        return {};
+    }
     if (signal == SIGKILL) return os::kill_cgroup(record.cgroup);
     for (const pid_t pid : TRY(os::processes_in(record.cgroup)))
         if (::kill(pid, signal) < 0 && errno != ESRCH)
@@ -86,10 +92,10 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force)
     if (status == Status::Creating)
         return fail(
             Error{ErrorKind::Conflict, cat("container ", id, " is being created")}.hint("wait for it to finish"));
-    if (status == Status::Running && !force)
+    if ((status == Status::Running || status == Status::Paused) && !force)
         return fail(
-            Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: running")}.hint(
-                "stop it first or use --force"));
+            Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: ", to_word(status))}
+                .hint("stop it first or use --force"));
     // One at a time, or the second would take a new container of this id for the old one.
     const auto lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
     if (!lock && lock.error().kind() == ErrorKind::NotFound) return {}; // another delete was faster

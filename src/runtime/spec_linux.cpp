@@ -39,60 +39,6 @@ Result<DeviceSpec> parse_device(const JsonNode& node)
     return device;
 }
 
-Result<os::DeviceRule> parse_device_rule(const JsonNode& node)
-{
-    os::DeviceRule rule;
-    rule.allow = TRY(TRY(node.get("allow")).boolean());
-    const auto type = TRY(node.text_or("type", "a"));
-    if (type != "a" && type != "b" && type != "c") return fail(node.complain("type must be a, b or c"));
-    rule.type = type.front();
-    const auto number = [&node](std::string_view key) -> Result<std::optional<std::uint32_t>> {
-        const auto value = TRY(node.find_integer(key, -1, UINT32_MAX)); // -1: any
-        if (!value || *value < 0) return std::optional<std::uint32_t>{};
-        return std::optional{static_cast<std::uint32_t>(*value)};
-    };
-    rule.major = TRY(number("major"));
-    rule.minor = TRY(number("minor"));
-    rule.access = TRY(node.text_or("access", "rwm"));
-    if (rule.access.empty() || rule.access.find_first_not_of("rwm") != std::string::npos)
-        return fail(node.complain("access must be made of r, w and m"));
-    return rule;
-}
-
-/// A number where 0 means "not set", as Docker writes it.
-Result<std::optional<std::int64_t>> limit_of(const JsonNode& node, std::string_view key, std::int64_t least)
-{
-    auto value = TRY(node.find_integer(key, least));
-    if (value && *value == 0) value.reset();
-    return value;
-}
-
-Result<> parse_memory(const JsonNode& node, os::CgroupLimits& limits)
-{
-    limits.memory_bytes = TRY(limit_of(node, "limit", -1));
-    limits.memory_swap_bytes = TRY(limit_of(node, "swap", -1));
-    limits.memory_low_bytes = TRY(limit_of(node, "reservation", -1));
-    if (TRY(node.boolean_or("disableOOMKiller", false)))
-        return fail(ErrorKind::Unsupported, cat(node.path(), ".disableOOMKiller is not supported"));
-    if (const auto swappiness = TRY(node.find_integer("swappiness", 0, 100)); swappiness && *swappiness != 0)
-        return fail(ErrorKind::Unsupported, cat(node.path(), ".swappiness is not supported"));
-    return {}; // `kernel` and `kernelTCP` are to be ignored: the specification says so
-}
-
-Result<> parse_cpu(const JsonNode& node, os::CgroupLimits& limits)
-{
-    if (const auto shares = TRY(limit_of(node, "shares", 0))) limits.cpu_shares = static_cast<std::uint64_t>(*shares);
-    limits.cpu_quota_us = TRY(limit_of(node, "quota", -1));
-    if (const auto period = TRY(limit_of(node, "period", 0)))
-        limits.cpu_period_us = static_cast<std::uint64_t>(*period);
-    if (const auto cpus = TRY(node.text_or("cpus", "")); !cpus.empty()) limits.cpuset_cpus = cpus;
-    if (const auto mems = TRY(node.text_or("mems", "")); !mems.empty()) limits.cpuset_mems = mems;
-    for (const char* const key : {"realtimeRuntime", "realtimePeriod", "idle", "burst"})
-        if (TRY(limit_of(node, key, INT64_MIN)))
-            return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
-    return {};
-}
-
 /// True for values that ask for nothing: null, 0, "", {}, [], and objects made of such.
 bool asks_for_nothing(const nlohmann::json& value)
 {
@@ -102,22 +48,6 @@ bool asks_for_nothing(const nlohmann::json& value)
     for (const auto& element : value) // arrays and objects; depth is limited by parse_json
         if (!asks_for_nothing(element)) return false;
     return true;
-}
-
-Result<> parse_resources(const JsonNode& node, LinuxSpec& spec)
-{
-    TRY(node.each("devices", [&spec](const JsonNode& rule) -> Result<> {
-        spec.device_rules.push_back(TRY(parse_device_rule(rule)));
-        return {};
-    }));
-    if (const auto memory = TRY(node.find("memory"))) TRY(parse_memory(*memory, spec.limits));
-    if (const auto cpu = TRY(node.find("cpu"))) TRY(parse_cpu(*cpu, spec.limits));
-    if (const auto pids = TRY(node.find("pids"))) spec.limits.pids = TRY(limit_of(*pids, "limit", -1));
-    spec.limits.unified = TRY(parse_text_map(node, "unified"));
-    for (const char* const key : {"blockIO", "hugepageLimits", "network", "rdma"})
-        if (const auto other = TRY(node.find(key)); other && !asks_for_nothing(other->value()))
-            return fail(ErrorKind::Unsupported, cat(other->path(), " is not supported"));
-    return {};
 }
 
 Result<SeccompArg> parse_seccomp_arg(const JsonNode& node)
@@ -199,7 +129,16 @@ Result<LinuxSpec> parse_linux(const JsonNode& node)
     }));
     spec.cgroups_path = TRY(node.text_or("cgroupsPath", ""));
     if (spec.cgroups_path.find("..") != std::string::npos) return fail(node.complain("cgroupsPath must not hold '..'"));
-    if (const auto resources = TRY(node.find("resources"))) TRY(parse_resources(*resources, spec));
+    if (const auto resources = TRY(node.find("resources"))) {
+        spec.limits = TRY(parse_limits(*resources));
+        // In a new cgroup these zeros change nothing.
+        if (spec.limits.cpu_burst_us == 0U) spec.limits.cpu_burst_us.reset();
+        if (spec.limits.cpu_idle == 0) spec.limits.cpu_idle.reset();
+        TRY(resources->each("devices", [&spec](const JsonNode& rule) -> Result<> {
+            spec.device_rules.push_back(TRY(parse_device_rule(rule)));
+            return {};
+        }));
+    }
     spec.sysctl = TRY(parse_text_map(node, "sysctl"));
     TRY(check_sysctl(node, spec.sysctl));
     if (const auto seccomp = TRY(node.find("seccomp"))) spec.seccomp = TRY(parse_seccomp(*seccomp));

@@ -25,6 +25,7 @@ Result<> start(const StateRoot& root, const std::string& id)
     const auto directory = TRY(root.find(id));
     const auto record = TRY(directory.read_state());
     if (!record.complete) return not_startable(directory, record);
+    if (TRY(os::is_frozen(record.cgroup))) return not_startable(directory, record); // it would never answer
     const auto connection = os::connect_in(directory.fd().get(), kStartSocket);
     if (!connection) return not_startable(directory, record);
     if (!os::send_message(*connection, "start")) return not_startable(directory, record);

@@ -35,6 +35,7 @@ std::string_view to_word(Status status)
     case Status::Creating: return "creating";
     case Status::Created: return "created";
     case Status::Running: return "running";
+    case Status::Paused: return "paused";
     case Status::Stopped: return "stopped";
     }
     return "stopped";
@@ -56,6 +57,7 @@ Result<StateRecord> ContainerDirectory::read_state() const
     record.owner = static_cast<uid_t>(TRY(node.find_integer("owner", 0, UINT32_MAX)).value_or(0));
     record.complete = TRY(node.boolean_or("complete", false));
     record.nonce = TRY(node.text_or("nonce", ""));
+    record.resources = TRY(node.text_or("resources", ""));
     record.cgroup.v2 = TRY(node.text_or("cgroup", ""));
     TRY(node.each_member("cgroupV1", [&record](const std::string& controller, const JsonNode& path) -> Result<> {
         record.cgroup.v1[controller] = TRY(path.text());
@@ -80,6 +82,7 @@ Result<> ContainerDirectory::write_state(const StateRecord& record) const
                                   {"owner", record.owner},
                                   {"complete", record.complete},
                                   {"nonce", record.nonce},
+                                  {"resources", record.resources},
                                   {"cgroup", record.cgroup.v2},
                                   {"cgroupV1", record.cgroup.v1},
                                   {"annotations", record.annotations}};
@@ -194,6 +197,7 @@ Result<Status> status_of(const ContainerDirectory& directory, const StateRecord&
     }
     const auto process = TRY(os::ProcessRef::find(record.pid, record.start_time));
     if (!process) return Status::Stopped;
+    if (TRY(os::is_frozen(record.cgroup))) return Status::Paused;
     // It waits for its start as long as it listens. A start that was killed may have left the name behind.
     const auto listening = os::connect_in(directory.fd().get(), kStartSocket, false);
     const bool waits = listening || listening.error().os_errno() == EAGAIN; // a full queue has somebody at its end

@@ -20,14 +20,6 @@ namespace {
 
 using runtime::StateRoot;
 
-Result<std::string> one_argument(const CommandOptions& options)
-{
-    if (options.arguments.size() != 1)
-        return fail(Error{ErrorKind::Invalid, cat(options.command, " takes one container id")}.hint(
-            cat("see coppice-runtime ", options.command, " --help")));
-    return options.arguments.front();
-}
-
 struct Bundle {
     std::string path; ///< absolute
     std::string config_text;
@@ -179,6 +171,14 @@ Result<int> kill_container(const Options& options, const StateRoot& root)
 
 } // namespace
 
+Result<std::string> one_argument(const CommandOptions& options)
+{
+    if (options.arguments.size() != 1)
+        return fail(Error{ErrorKind::Invalid, cat(options.command, " takes one container id")}.hint(
+            cat("see coppice-runtime ", options.command, " --help")));
+    return options.arguments.front();
+}
+
 Result<int> run_command(const Options& options)
 {
     const auto root = TRY(StateRoot::open(options.global.root.value_or(runtime::default_state_root())));
@@ -194,6 +194,11 @@ Result<int> run_command(const Options& options)
     if (command == "state") return print_state(options, root);
     if (command == "list") return list_containers(options, root);
     if (command == "kill") return kill_container(options, root);
+    if (command == "update") return update_container(options, root);
+    if (command == "pause") return pause_container(options, root);
+    if (command == "resume") return resume_container(options, root);
+    if (command == "events") return show_events(options, root);
+    if (command == "ps") return list_processes(options, root);
     const auto id = TRY(one_argument(options.command));
     if (command == "start") TRY(runtime::start(root, id));
     if (command == "delete") TRY(runtime::remove(root, id, options.command.force));

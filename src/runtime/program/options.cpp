@@ -27,6 +27,9 @@ enum LongOption : int {
     OptCap,
     OptNoNewPrivs,
     OptSystemdCgroup,
+    OptInterval,
+    OptStats,
+    OptLimit = 512, ///< and the index in kUpdateFlags
 };
 
 struct Command {
@@ -48,6 +51,34 @@ const std::vector<option>& create_options()
                                               {"help", no_argument, nullptr, 'h'}};
     return kOptions;
 }
+
+std::vector<option> update_options()
+{
+    std::vector<option> options{{"resources", required_argument, nullptr, 'r'}, {"help", no_argument, nullptr, 'h'}};
+    for (std::size_t i = 0; i < kUpdateFlags.size(); ++i)
+        options.push_back({kUpdateFlags[i].name, required_argument, nullptr, OptLimit + static_cast<int>(i)});
+    return options;
+}
+
+constexpr const char* kUpdateHelp = "  -r, --resources FILE      limits as JSON, like linux.resources; -: from "
+                                    "standard input. The others are ignored.\n"
+                                    "      --blkio-weight N      share of block devices, 10 to 1000\n"
+                                    "      --cpu-period US       period of the CPU limit in microseconds\n"
+                                    "      --cpu-quota US        CPU time in a period; -1: no limit\n"
+                                    "      --cpu-burst US        CPU time that may be saved up\n"
+                                    "      --cpu-share N         share of the CPUs, 2 to 262144\n"
+                                    "      --cpu-rt-period US    period of realtime CPU time\n"
+                                    "      --cpu-rt-runtime US   realtime CPU time in a period\n"
+                                    "      --cpu-idle 0|1        1: run only when nobody else wants to\n"
+                                    "      --cpuset-cpus LIST    CPUs to run on, for example 0-2,5\n"
+                                    "      --cpuset-mems LIST    memory nodes to use\n"
+                                    "      --memory SIZE         memory limit, for example 64m; -1: none\n"
+                                    "      --memory-reservation SIZE\n"
+                                    "                            soft memory limit\n"
+                                    "      --memory-swap SIZE    memory and swap together; -1: no limit\n"
+                                    "      --pids-limit N        most processes; -1: no limit\n"
+                                    "      --kernel-memory SIZE, --kernel-memory-tcp SIZE\n"
+                                    "                            ignored: kernels have no such limits any more\n";
 
 constexpr const char* kCreateHelp =
     "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
@@ -121,6 +152,22 @@ const std::vector<Command>& commands()
              {{"format", required_argument, nullptr, 'f'}, {"quiet", no_argument, nullptr, 'q'}, help},
              "  -f, --format table|json   form of the output (default: table)\n"
              "  -q, --quiet               ids only\n"},
+            {"update", "ID", "change limits of a container", "+r:h", update_options(), kUpdateHelp},
+            {"pause", "ID", "halt every process of a container", "+h", {help}, ""},
+            {"resume", "ID", "let a paused container go on", "+h", {help}, ""},
+            {"events",
+             "ID",
+             "print statistics again and again, and when memory runs out",
+             "+h",
+             {{"interval", required_argument, nullptr, OptInterval}, {"stats", no_argument, nullptr, OptStats}, help},
+             "      --interval TIME       time between statistics, for example 500ms (default: 5s)\n"
+             "      --stats               print them once\n"},
+            {"ps",
+             "ID [PS OPTION...]",
+             "list the processes of a container",
+             "+f:h",
+             {{"format", required_argument, nullptr, 'f'}, help},
+             "  -f, --format table|json   form of the output (default: table, made by ps)\n"},
         };
     }();
     return kCommands;
@@ -148,7 +195,7 @@ Result<> apply_option(int found, const char* value, const Command& command, Opti
     case 'c': chosen.capabilities.emplace_back(value); break;
     case 'h': options.help = true; break;
     case 'f':
-        if (std::string_view{command.name} != "list") {
+        if (std::string_view{command.name} == "delete") {
             chosen.force = true;
         } else if (std::string_view{value} == "json" || std::string_view{value} == "table") {
             chosen.json = std::string_view{value} == "json";
@@ -167,7 +214,18 @@ Result<> apply_option(int found, const char* value, const Command& command, Opti
         chosen.preserve_fds = static_cast<unsigned>(count);
         break;
     }
-    default: COPPICE_CHECK(false);
+    case 'r': chosen.resources_file = value; break;
+    case OptStats: chosen.stats = true; break;
+    case OptInterval: {
+        const auto interval = TRY_DOING("--interval", parse_duration_ms(value));
+        if (interval < 1 || interval > INT32_MAX)
+            return fail(ErrorKind::Invalid, cat("--interval ", value, ": must be from 1ms to 596h"));
+        chosen.interval_ms = static_cast<int>(interval);
+        break;
+    }
+    default:
+        COPPICE_CHECK(found >= OptLimit);
+        chosen.limits.emplace_back(static_cast<std::size_t>(found - OptLimit), value);
     }
     return {};
 }
@@ -229,8 +287,8 @@ Result<Options> parse_options(int argc, char** argv)
     auto long_options = command->options;
     long_options.push_back({nullptr, 0, nullptr, 0});
     const std::string short_options = cat("+:", std::string_view{command->short_options}.substr(1));
-    // `kill` and `delete` are also called with options behind the id; `exec`'s belong to its command.
-    const bool options_anywhere = options.command.command != "exec";
+    // `kill` and `delete` are also called with options behind the id; those of `exec` and `ps` belong to what they run.
+    const bool options_anywhere = options.command.command != "exec" && options.command.command != "ps";
     const std::string spelled = options_anywhere ? short_options.substr(1) : short_options;
     char** const rest = argv + ::optind;
     const int count = argc - ::optind;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/base/result.h"
+#include "update_flags.h"
 
 #include <optional>
 #include <string>
@@ -24,6 +25,10 @@ struct CommandOptions {
     std::string console_socket;
     std::vector<std::string> env, capabilities;
     unsigned preserve_fds = 0;
+    std::optional<std::string> resources_file;
+    UpdateValues limits;
+    int interval_ms = 5000;
+    bool stats = false;
     bool force = false, all = false, detach = false, keep = false, terminal = false;
     bool no_new_keyring = false, no_new_privileges = false, json = false, quiet = false;
 };

@@ -83,6 +83,17 @@ TEST(UnitsTest, Cpus)
         EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_millicpus(text))) << text;
 }
 
+TEST(UnitsTest, Durations)
+{
+    EXPECT_EQ(value_of(parse_duration_ms("5s")), 5000);
+    EXPECT_EQ(value_of(parse_duration_ms("1m30.5s")), 90'500);
+    EXPECT_EQ(value_of(parse_duration_ms("250ms")), 250);
+    EXPECT_EQ(value_of(parse_duration_ms("1us")), 0);
+    EXPECT_EQ(value_of(parse_duration_ms("1.5h")), 5'400'000);
+    for (const char* const text : {"", "5", "s", "-1s", "5 s", "5d", "1e9s", "99999999999h", "5s3"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_duration_ms(text))) << text;
+}
+
 TEST(UnitsTest, Integers)
 {
     EXPECT_EQ(value_of(parse_integer("9223372036854775807", INT64_MIN, INT64_MAX)), INT64_MAX);

@@ -121,16 +121,46 @@ TEST(CgroupLayoutTest, BrokenTextsAreNoLayout)
         EXPECT_TRUE(fails_as(ErrorKind::Unsupported, "", CgroupLayout::parse(text, "::\n:\n\n0::"))) << text;
 }
 
-TEST(CgroupPlanTest, HybridUsesTheDirectoriesThatLimitsAskFor)
+TEST(CgroupPlanTest, HybridJoinsWhatClientsReadAndLimitsAskFor)
 {
     const auto layout = value_of(CgroupLayout::parse(kHybrid, kHybridOwn));
     const auto plain = value_of(plan_cgroup(layout, "/c", {}));
     EXPECT_EQ(plain.v2, "/sys/fs/cgroup/unified/c");
-    EXPECT_TRUE(plain.v1.empty());
-    const auto limited = value_of(plan_cgroup(layout, "/c", {.memory_bytes = 1, .pids = 5, .cpu_quota_us = 10}));
-    EXPECT_EQ(limited.v1, (std::map<std::string, std::string>{{"memory", "/sys/fs/cgroup/memory/c"},
-                                                              {"pids", "/sys/fs/cgroup/pids/c"},
-                                                              {"cpu", "/sys/fs/cgroup/cpu,cpuacct/c"}}));
+    // This host has no blkio: what is read and not limited may be missing.
+    EXPECT_EQ(plain.v1, (std::map<std::string, std::string>{{"cpu", "/sys/fs/cgroup/cpu,cpuacct/c"},
+                                                            {"cpuacct", "/sys/fs/cgroup/cpu,cpuacct/c"},
+                                                            {"memory", "/sys/fs/cgroup/memory/c"},
+                                                            {"pids", "/sys/fs/cgroup/pids/c"}}));
+    EXPECT_EQ(value_of(plan_cgroup(layout, "/c", {.memory_bytes = 1, .pids = 5, .cpu_quota_us = 10})), plain);
+}
+
+TEST(CgroupPlanTest, DevicesAreListedOnDemandWhereAFilterRestrictsThem)
+{
+    const std::string devices = "36 30 0:31 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
+    const auto hybrid = value_of(CgroupLayout::parse(kHybrid + devices, kHybridOwn));
+    EXPECT_FALSE(value_of(plan_cgroup(hybrid, "/c", {})).v1.contains("devices"));
+    EXPECT_EQ(value_of(plan_cgroup(hybrid, "/c", {}, true)).v1.at("devices"), "/sys/fs/cgroup/devices/c");
+    const auto without = value_of(CgroupLayout::parse(kHybrid, kHybridOwn));
+    EXPECT_FALSE(value_of(plan_cgroup(without, "/c", {}, true)).v1.contains("devices")) << "the filter does it";
+}
+
+TEST(CgroupPlanTest, ALegacyHostHasNothingElseToFreezeAndRestrictBy)
+{
+    const std::string legacy = "1 2 0:1 / /cg/devices rw - cgroup c rw,devices\n"
+                               "1 2 0:2 / /cg/pids rw - cgroup c rw,pids\n"
+                               "1 2 0:3 / /cg/freezer rw - cgroup c rw,freezer\n";
+    const auto paths = value_of(plan_cgroup(value_of(CgroupLayout::parse(legacy, "")), "/c", {}));
+    EXPECT_EQ(paths.v2, "");
+    for (const char* const controller : {"devices", "pids", "freezer"})
+        EXPECT_EQ(paths.v1.at(controller), std::string{"/cg/"} + controller + "/c");
+}
+
+TEST(CgroupLayoutTest, PathOfACgroup)
+{
+    const auto hybrid = value_of(CgroupLayout::parse(kHybrid, kHybridOwn));
+    EXPECT_EQ(hybrid.path_of(value_of(plan_cgroup(hybrid, "/a/b", {}))), "/a/b");
+    const auto legacy = value_of(CgroupLayout::parse("34 30 0:29 / /cg/memory rw - cgroup none rw,memory\n", ""));
+    EXPECT_EQ(legacy.path_of({.v2 = {}, .v1 = {{"memory", "/cg/memory/a"}}}), "/a");
 }
 
 TEST(CgroupPlanTest, LimitsThatTheHostCannotKeepAreRefused)

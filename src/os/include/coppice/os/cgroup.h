@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/os/cgroup_limits.h"
 #include "coppice/os/device_filter.h"
 #include "coppice/os/fd.h"
 
@@ -11,25 +12,13 @@
 
 namespace coppice::os {
 
-/// Limits of a cgroup; what is empty is left alone. Values are the kernel's; -1 means "no limit" where noted.
-struct CgroupLimits {
-    std::optional<std::int64_t> memory_bytes;      ///< -1 none
-    std::optional<std::int64_t> memory_swap_bytes; ///< memory and swap together, as v1 and OCI count; -1 none
-    std::optional<std::int64_t> memory_low_bytes;  ///< soft limit (OCI `reservation`)
-    std::optional<std::int64_t> pids;              ///< -1 none
-    std::optional<std::uint64_t> cpu_shares;       ///< v1 shares, 2 to 262144; converted to a v2 weight
-    std::optional<std::int64_t> cpu_quota_us;      ///< per period; -1 none
-    std::optional<std::uint64_t> cpu_period_us;    ///< default 100,000
-    std::optional<std::string> cpuset_cpus, cpuset_mems;
-    std::map<std::string, std::string> unified; ///< v2 files verbatim (OCI `unified`)
-    bool operator==(const CgroupLimits&) const = default;
-};
-
 enum class CgroupMode : unsigned char {
     Unified, ///< v2 alone
     Hybrid,  ///< controllers on v1, an empty v2 hierarchy beside them
     Legacy,  ///< v1 alone
 };
+
+struct CgroupPaths;
 
 /// Where the cgroup hierarchies of this host are.
 class CgroupLayout {
@@ -46,6 +35,8 @@ public:
     [[nodiscard]] std::string v2_directory(const std::string& path) const;
     [[nodiscard]] std::string v1_directory(const std::string& controller, const std::string& path) const;
     [[nodiscard]] const std::string& v2_mount() const { return v2_mount_; }
+    /// The path of a cgroup from the roots of the hierarchies, on v1 alone of the first of its directories.
+    [[nodiscard]] std::string path_of(const CgroupPaths& paths) const;
 
     /// One mounted v1 hierarchy.
     struct Hierarchy {
@@ -62,24 +53,33 @@ private:
     std::map<std::string, V1> v1_; ///< by controller, or "name=NAME"
 };
 
-/// The directories that together are one container's cgroup: one on v2, and one in each v1 hierarchy that a limit
-/// asked for. Plain data, so that any later process can act on it: it stands in the container's state.
+/// The directories that together are one container's cgroup: one on v2 and one in each v1 hierarchy that clients read
+/// or a limit asked for. Plain data, so that any later process can act on it: it stands in the container's state.
 struct CgroupPaths {
     std::string v2;                        ///< empty on a legacy host
-    std::map<std::string, std::string> v1; ///< by controller
+    std::map<std::string, std::string> v1; ///< by controller; controllers that are mounted together share one
     bool operator==(const CgroupPaths&) const = default;
 };
 
 /// Which directories a cgroup with these limits needs. Creates nothing.
+///
+/// With v1 the hierarchies of memory, cpu, cpuacct, pids and blkio are always among them where they are mounted:
+/// clients read statistics and limits there. `devices` is on a legacy host and, with `device_list`, on a hybrid one.
 /// Errors: Unsupported (a limit whose controller this host lacks)
-Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& path, const CgroupLimits& limits);
+Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& path, const CgroupLimits& limits,
+                                bool device_list = false);
 
-/// Makes the directories (existing ones are used) and switches needed v2 controllers on above them.
-/// The v2 directory comes back open, for a process to be born in it. Errors: Denied, Unavailable
+/// Makes the directories (existing ones are used) and switches needed v2 controllers on above them; those that clients
+/// read as well, where that is possible. The v2 directory comes back open, for a process to be born in it.
+/// Errors: Denied, Unavailable
 Result<Fd> make_cgroup(const CgroupPaths& paths, const CgroupLimits& limits);
-/// Writes limits. Errors: name the limit, the file and the kernel's answer.
+/// Writes the limits of a new cgroup. Errors: name the limit, the file and the kernel's answer.
 Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits);
-/// Restricts devices: by filter on v2 and hybrid, by list on legacy hosts.
+/// Changes limits of a cgroup in use: all or none, or an error that names what stays changed. A v1 hierarchy that it
+/// was not in is joined by every process in it, and stands in `paths` then.
+/// @param all the limits as they are to be afterwards: some values of v2 are made of a new and an old one
+Result<> update_limits(CgroupPaths& paths, const CgroupLimits& changes, const CgroupLimits& all);
+/// Restricts devices: by filter on v2 and hybrid, and by list where `devices` is among the v1 directories.
 Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules);
 /// Opens the files by which a process joins the v1 directories (into v2 it is born). The right to join is checked here,
 /// so the process may have lost it by the time it joins.
@@ -89,9 +89,17 @@ Result<std::vector<Fd>> open_join_files(const CgroupPaths& paths);
 /// and more on a quiet machine.
 Result<> join_by(const std::vector<Fd>& join_files);
 
+/// Stops every process in it, or lets them go on. Waits until all stand still (at most 10 s; then they are let go
+/// again). Errors: Unsupported (no freezer), Unavailable (something cannot be stopped)
+Result<> freeze_cgroup(const CgroupPaths& paths);
+Result<> thaw_cgroup(const CgroupPaths& paths);
+/// True from the beginning of a freeze until the thaw. Absence of the cgroup or of a freezer is false.
+Result<bool> is_frozen(const CgroupPaths& paths);
+
 /// Pids in the cgroup and below.
 Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths);
-/// Kills every process in it, also ones that fork meanwhile. Absence is fine. Blocks until none is left (at most 10 s).
+/// Kills every process in it, also ones that fork meanwhile, frozen ones too. Absence is fine. Blocks until none is
+/// left (at most 10 s).
 Result<> kill_cgroup(const CgroupPaths& paths);
 /// Removes the directories and what was made below them. Absence is fine. Errors: Conflict (still in use)
 Result<> remove_cgroup(const CgroupPaths& paths);

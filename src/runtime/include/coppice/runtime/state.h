@@ -13,8 +13,9 @@
 
 namespace coppice::runtime {
 
-/// OCI status words. A creation that was killed counts as stopped: it can only be deleted.
-enum class Status : unsigned char { Creating, Created, Running, Stopped };
+/// OCI status words, and `paused` as every runtime has it. A creation that was killed counts as stopped: it can only be
+/// deleted.
+enum class Status : unsigned char { Creating, Created, Running, Paused, Stopped };
 std::string_view to_word(Status status);
 
 /// What is remembered of a container, in DIR/state.json of the state root. Source: runtime-spec runtime.md "State"
@@ -29,6 +30,7 @@ struct StateRecord {
     std::map<std::string, std::string> annotations;
     bool complete = false; ///< false while the creation runs, and for ever when it was killed
     std::string nonce;     ///< tells this container from every other that has or had the same id
+    std::string resources; ///< OCI `resources` as updates changed them, JSON; empty: those of config.json
 };
 
 /// The directory of one container below the state root. Names in it: state.json, config.json (a copy, so that later

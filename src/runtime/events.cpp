@@ -1,0 +1,81 @@
+#include "coppice/base/text.h"
+#include "coppice/os/cgroup_stats.h"
+#include "coppice/runtime/control.h"
+#include "stats_json.h"
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+namespace coppice::runtime {
+
+namespace {
+
+Result<StateRecord> find_running(const StateRoot& root, const std::string& id)
+{
+    const auto directory = TRY(root.find(id));
+    auto record = TRY(directory.read_state());
+    const auto status = TRY(status_of(directory, record));
+    if (status == Status::Stopped || status == Status::Creating)
+        return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
+    return record;
+}
+
+std::string event_line(const char* type, const std::string& id, const nlohmann::ordered_json& data)
+{
+    nlohmann::ordered_json event{{"type", type}, {"id", id}};
+    if (!data.is_null()) event["data"] = data;
+    return event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<std::string> stats_line(const StateRecord& record)
+{
+    return event_line("stats", record.id, to_json(TRY(os::read_cgroup_stats(record.cgroup))));
+}
+
+Result<os::Fd> make_timer(int interval_ms)
+{
+    os::Fd timer{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)};
+    if (!timer.is_open()) return fail_os(errno, "make a timer");
+    const timespec interval{.tv_sec = interval_ms / 1000, .tv_nsec = interval_ms % 1000 * 1'000'000L};
+    const itimerspec times{.it_interval = interval, .it_value = interval};
+    if (::timerfd_settime(timer.get(), 0, &times, nullptr) < 0) return fail_os(errno, "set a timer");
+    return timer;
+}
+
+} // namespace
+
+Result<std::string> stats_event(const StateRoot& root, const std::string& id)
+{
+    return stats_line(TRY(find_running(root, id)));
+}
+
+Result<> watch_events(const StateRoot& root, const std::string& id, int interval_ms,
+                      const std::function<bool(const std::string& line)>& tell)
+{
+    const auto record = TRY(find_running(root, id));
+    const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
+    if (!init) return {}; // it has just ended
+    auto memory = TRY(os::OomWatch::open(record.cgroup));
+    const auto timer = TRY(make_timer(interval_ms));
+    for (;;) {
+        std::array<pollfd, 3> waiting{{{.fd = init->pidfd().get(), .events = POLLIN, .revents = 0},
+                                       {.fd = memory.fd().get(), .events = POLLIN, .revents = 0},
+                                       {.fd = timer.get(), .events = POLLIN, .revents = 0}}};
+        if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
+            return fail_os(errno, "wait for events");
+        const bool ended = waiting[0].revents != 0;
+        if (waiting[1].revents != 0 || ended) // a lack of memory may be what ended it
+            for (auto times = TRY(memory.happened()); times > 0; --times)
+                if (!tell(event_line("oom", id, nullptr))) return {};
+        if (ended) return {};
+        std::uint64_t ticks = 0;
+        if (waiting[2].revents == 0 || ::read(timer.get(), &ticks, sizeof ticks) < 0) continue;
+        if (!tell(TRY(stats_line(record)))) return {};
+    }
+}
+
+} // namespace coppice::runtime

@@ -1,0 +1,38 @@
+#include "coppice/base/text.h"
+#include "coppice/runtime/control.h"
+
+#include <algorithm>
+
+namespace coppice::runtime {
+
+Result<> pause(const StateRoot& root, const std::string& id)
+{
+    const auto directory = TRY(root.find(id));
+    const auto record = TRY(directory.read_state());
+    const auto status = TRY(status_of(directory, record));
+    if (status != Status::Running && status != Status::Created)
+        return fail(ErrorKind::Conflict, cat("cannot pause container ", id, ": it is ", to_word(status)));
+    return with_context(os::freeze_cgroup(record.cgroup), cat("pause container ", id));
+}
+
+Result<> resume(const StateRoot& root, const std::string& id)
+{
+    const auto directory = TRY(root.find(id));
+    const auto record = TRY(directory.read_state());
+    const auto status = TRY(status_of(directory, record));
+    if (status != Status::Paused)
+        return fail(ErrorKind::Conflict,
+                    cat("cannot resume container ", id, ": it is not paused but ", to_word(status)));
+    return with_context(os::thaw_cgroup(record.cgroup), cat("resume container ", id));
+}
+
+Result<std::vector<pid_t>> processes(const StateRoot& root, const std::string& id)
+{
+    const auto directory = TRY(root.find(id));
+    const auto record = TRY(directory.read_state());
+    auto pids = TRY(os::processes_in(record.cgroup));
+    std::sort(pids.begin(), pids.end());
+    return pids;
+}
+
+} // namespace coppice::runtime
