@@ -60,7 +60,7 @@ _coppice_parse() {
         else
             given+=("$word")
             # The rest belongs to the command inside.
-            if [[ $command = run || $command = exec ]]; then ended=yes; fi
+            if [[ $command = run || $command = exec || ($command = ps && $2 = _coppice_runtime_valued) ]]; then ended=yes; fi
         fi
     done
     # --option=VALUE
@@ -142,9 +142,16 @@ _coppice_runtime_valued() {
     case $1 in
     create | run) valued='-b --bundle --console-socket --pid-file --preserve-fds' ;;
     exec) valued='-p --process -e --env -u --user --cwd -c --cap --console-socket --pid-file --preserve-fds' ;;
-    list) valued='-f --format' ;;
+    list | ps) valued='-f --format' ;;
+    update)
+        valued='-r --resources --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period
+            --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --memory --memory-reservation --memory-swap
+            --pids-limit --kernel-memory --kernel-memory-tcp'
+        ;;
+    events) valued='--interval' ;;
     *) valued='' ;;
     esac
+    valued=${valued//$'\n'/ }
 }
 
 _coppice_runtime_options() {
@@ -154,7 +161,13 @@ _coppice_runtime_options() {
         options='-h --help -b --bundle -d --detach --keep --console-socket --pid-file --preserve-fds
             --no-new-keyring'
         ;;
-    start | state) options='-h --help' ;;
+    start | state | pause | resume) options='-h --help' ;;
+    update)
+        _coppice_runtime_valued update
+        options="-h --help $valued"
+        ;;
+    events) options='-h --help --interval --stats' ;;
+    ps) options='-h --help -f --format' ;;
     kill) options='-h --help -a --all' ;;
     delete) options='-h --help -f --force' ;;
     exec)
@@ -177,7 +190,7 @@ _coppice_runtime() {
     _coppice_parse '--root --log --log-format' _coppice_runtime_valued
     case $option in
     --root | -b | --bundle | --cwd) _coppice_offer_directories ;;
-    --log | -p | --process | --pid-file | --console-socket) _coppice_offer_files ;;
+    --log | -p | --process | --pid-file | --console-socket | -r | --resources) _coppice_offer_files ;;
     --log-format) _coppice_offer 'text json' ;;
     -f | --format) _coppice_offer 'table json' ;;
     -e | --env) _coppice_offer "$(compgen -e)" ;;
@@ -189,8 +202,10 @@ _coppice_runtime() {
             return
         fi
         case $command in
-        '') _coppice_offer 'create start state kill delete run exec list' ;;
-        start | state | delete | exec) [[ ${#given[@]} -gt 0 || -n $ended ]] || _coppice_offer "$(_coppice_containers)" ;;
+        '') _coppice_offer 'create start state kill delete run exec list update pause resume events ps' ;;
+        start | state | delete | exec | update | pause | resume | events | ps)
+            [[ ${#given[@]} -gt 0 || -n $ended ]] || _coppice_offer "$(_coppice_containers)"
+            ;;
         kill)
             if [[ ${#given[@]} -eq 0 ]]; then
                 _coppice_offer "$(_coppice_containers)"

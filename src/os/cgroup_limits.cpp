@@ -118,39 +118,28 @@ Result<> check_memory_use(const CgroupPaths& paths, const CgroupLimits& limits)
                     .hint("memory.checkBeforeUpdate asks for this check"));
 }
 
-/// Moves every process of the cgroup, also those that are born meanwhile.
-Result<> move_processes(const CgroupPaths& paths, const std::string& to)
+/// Has every process of the cgroup in a v1 hierarchy, also those that are born meanwhile. Most times they are there.
+Result<> join_hierarchy(const CgroupPaths& paths, const std::string& controller, const std::string& directory)
 {
-    std::set<pid_t> moved;
-    for (;;) {
-        bool all = true;
-        for (const pid_t pid : TRY(processes_in(paths))) {
-            if (!moved.insert(pid).second) continue;
-            all = false;
-            if (const auto wrote = write_control(kCwd, to + "/cgroup.procs", cat(pid)); !wrote)
-                if (wrote.error().os_errno() != ESRCH) return fail(wrote.error());
+    std::set<pid_t> there;
+    const auto list = read_file(kCwd, directory + "/cgroup.procs");
+    for (const auto line : split(list ? *list : std::string{}, '\n'))
+        if (const auto pid = parse_integer(line, 1, INT32_MAX)) there.insert(static_cast<pid_t>(*pid));
+    for (bool prepared = false;;) {
+        auto missing = TRY(processes_in(paths));
+        std::erase_if(missing, [&there](pid_t pid) { return there.contains(pid); });
+        if (missing.empty()) return {}; // children of those that were moved are born there
+        if (!prepared) {
+            TRY(make_path(directory));
+            if (controller == "cpuset") TRY(prepare_cpuset(directory));
+            prepared = true;
         }
-        if (all) return {}; // children of what was moved are born there
+        for (const pid_t pid : missing) {
+            there.insert(pid);
+            const auto moved = write_control(kCwd, directory + "/cgroup.procs", cat(pid));
+            if (!moved && moved.error().os_errno() != ESRCH) return fail(moved.error());
+        }
     }
-}
-
-/// Joins the v1 hierarchies that new limits need.
-Result<> join_hierarchies(CgroupPaths& paths, const CgroupLimits& limits)
-{
-    std::optional<CgroupLayout> layout;
-    for (const std::string& controller : v1_controllers_for(limits)) {
-        if (paths.v1.contains(controller)) continue;
-        if (!layout) layout = TRY(CgroupLayout::detect());
-        const std::string directory = layout->v1_directory(controller, layout->path_of(paths));
-        if (directory.empty())
-            return fail(Error{ErrorKind::Unsupported, cat("this host cannot limit '", controller, "'")}.hint(
-                "the cgroup controller is not mounted"));
-        TRY(make_path(directory));
-        if (controller == "cpuset") TRY(prepare_cpuset(directory));
-        TRY_DOING(cat("join the ", controller, " cgroup"), move_processes(paths, directory));
-        paths.v1[controller] = directory;
-    }
-    return {};
 }
 
 } // namespace
@@ -161,14 +150,31 @@ Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits)
     return write_all_limits(paths, TRY(plan_writes(paths, limits, limits)), nullptr);
 }
 
-Result<> update_limits(CgroupPaths& paths, const CgroupLimits& changes, const CgroupLimits& all)
+Result<CgroupPaths> plan_update(const CgroupPaths& paths, const CgroupLimits& changes)
 {
-    if (!paths.v1.empty() && !changes.unified.empty())
+    if (paths.v1.empty()) return paths;
+    if (!changes.unified.empty())
         return fail(ErrorKind::Unsupported, "limits given as cgroup v2 files need a host with cgroup v2 alone");
-    if (!paths.v1.empty())
-        TRY(join_hierarchies(paths, changes));
-    else
-        TRY(enable_v2_controllers(paths.v2, TRY(v2_controllers_for(all)), {}));
+    CgroupPaths more = paths;
+    std::optional<CgroupLayout> layout;
+    for (const std::string& controller : v1_controllers_for(changes)) {
+        if (more.v1.contains(controller)) continue;
+        if (!layout) layout = TRY(CgroupLayout::detect());
+        auto directory = layout->v1_directory(controller, layout->path_of(paths));
+        if (directory.empty())
+            return fail(Error{ErrorKind::Unsupported, cat("this host cannot limit '", controller, "'")}.hint(
+                "the cgroup controller is not mounted"));
+        more.v1[controller] = std::move(directory);
+    }
+    return more;
+}
+
+Result<> update_limits(const CgroupPaths& paths, const CgroupLimits& changes, const CgroupLimits& all)
+{
+    if (paths.v1.empty()) TRY(enable_v2_controllers(paths.v2, TRY(v2_controllers_for(all)), {}));
+    for (const std::string& controller : paths.v1.empty() ? std::vector<std::string>{} : v1_controllers_for(changes))
+        TRY_DOING(cat("join the ", controller, " cgroup"),
+                  join_hierarchy(paths, controller, directory_of(paths, controller)));
     TRY(check_memory_use(paths, changes));
     std::vector<Undo> undo;
     auto written = write_all_limits(paths, TRY(plan_writes(paths, changes, all)), &undo);

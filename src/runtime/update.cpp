@@ -95,6 +95,12 @@ Result<> update(const StateRoot& root, const std::string& id, std::string_view r
     auto merged = TRY(present_resources(directory, record));
     merge_resources(merged, changes);
     const auto all = TRY_DOING("together with the present limits", parse_limits(JsonNode{merged, "resources"}));
+    // Remembered before it is made: whatever comes, a deletion takes it away.
+    auto paths = TRY_DOING(cat("update container ", id), os::plan_update(record.cgroup, limits));
+    if (paths != record.cgroup) {
+        record.cgroup = std::move(paths);
+        TRY(directory.write_state(record));
+    }
     TRY_DOING(cat("update container ", id), os::update_limits(record.cgroup, limits, all));
     record.resources = merged.dump(-1, ' ', false, json::error_handler_t::replace);
     return directory.write_state(record);

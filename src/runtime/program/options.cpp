@@ -77,8 +77,9 @@ constexpr const char* kUpdateHelp = "  -r, --resources FILE      limits as JSON,
                                     "                            soft memory limit\n"
                                     "      --memory-swap SIZE    memory and swap together; -1: no limit\n"
                                     "      --pids-limit N        most processes; -1: no limit\n"
-                                    "      --kernel-memory SIZE, --kernel-memory-tcp SIZE\n"
-                                    "                            ignored: kernels have no such limits any more\n";
+                                    "      --kernel-memory SIZE  ignored: kernels have no such limit any more\n"
+                                    "      --kernel-memory-tcp SIZE\n"
+                                    "                            likewise\n";
 
 constexpr const char* kCreateHelp =
     "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"

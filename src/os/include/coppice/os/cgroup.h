@@ -75,10 +75,14 @@ Result<CgroupPaths> plan_cgroup(const CgroupLayout& layout, const std::string& p
 Result<Fd> make_cgroup(const CgroupPaths& paths, const CgroupLimits& limits);
 /// Writes the limits of a new cgroup. Errors: name the limit, the file and the kernel's answer.
 Result<> apply_limits(const CgroupPaths& paths, const CgroupLimits& limits);
-/// Changes limits of a cgroup in use: all or none, or an error that names what stays changed. A v1 hierarchy that it
-/// was not in is joined by every process in it, and stands in `paths` then.
+/// Where a cgroup in use is to be with these changes: v1 hierarchies that only they need come in addition. Changes
+/// nothing, so that the result can be remembered first. Errors: Unsupported
+Result<CgroupPaths> plan_update(const CgroupPaths& paths, const CgroupLimits& changes);
+/// Changes limits of a cgroup in use: all or none, or an error that names what stays changed. Its processes join the
+/// hierarchies that they are not in yet.
+/// @param paths of plan_update
 /// @param all the limits as they are to be afterwards: some values of v2 are made of a new and an old one
-Result<> update_limits(CgroupPaths& paths, const CgroupLimits& changes, const CgroupLimits& all);
+Result<> update_limits(const CgroupPaths& paths, const CgroupLimits& changes, const CgroupLimits& all);
 /// Restricts devices: by filter on v2 and hybrid, and by list where `devices` is among the v1 directories.
 Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules);
 /// Opens the files by which a process joins the v1 directories (into v2 it is born). The right to join is checked here,
