@@ -21,11 +21,13 @@ struct IoLimits {
     std::vector<DeviceNumber> device_weights, device_leaf_weights;
     std::vector<DeviceNumber> read_bps, write_bps;   ///< bytes per second
     std::vector<DeviceNumber> read_iops, write_iops; ///< operations per second
+    bool operator==(const IoLimits&) const = default;
 };
 
 /// How many objects of an RDMA device may be in use.
 struct RdmaLimit {
     std::optional<std::uint32_t> handles, objects;
+    bool operator==(const RdmaLimit&) const = default;
 };
 
 /// Limits of a cgroup; what is empty is left alone. Values are the kernel's; -1 means "no limit" where noted.
@@ -53,6 +55,7 @@ struct CgroupLimits {
     std::optional<std::uint32_t> net_class_id = {};           ///< v1 alone
     std::map<std::string, std::uint32_t> net_priorities = {}; ///< by interface; v1 alone
     std::map<std::string, RdmaLimit> rdma = {};               ///< by device
+    bool operator==(const CgroupLimits&) const = default;
 };
 
 } // namespace coppice::os
