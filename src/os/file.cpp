@@ -81,6 +81,12 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags, mode_t mod
     return open_resolved(root, path.empty() ? "." : path, static_cast<unsigned>(flags), mode, resolve);
 }
 
+Result<Fd> open_on_mount(int dir, const std::string& path, int flags)
+{
+    return open_resolved(dir, path, static_cast<unsigned>(flags), 0,
+                         sys::kResolveBeneath | sys::kResolveNoXdev | sys::kResolveNoMagiclinks);
+}
+
 Result<Fd> make_in_root(int root, const std::string& path, PathKind kind, bool follow_links)
 {
     const auto whole = open_in_root(root, path, O_PATH, 0, follow_links);

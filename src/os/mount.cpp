@@ -1,8 +1,10 @@
 #include "coppice/os/mount.h"
 
 #include "coppice/base/text.h"
+#include "coppice/os/file.h"
 #include "coppice/os/syscalls.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
@@ -36,7 +38,50 @@ std::unexpected<Error> explain(int number, int fs, const std::string& what)
     return words.empty() ? fail(std::move(error)) : fail(std::move(error).hint(cat("the kernel says: ", words)));
 }
 
+Result<> set_parameters(const Fd& fs, const FsParameters& parameters, const std::string& type)
+{
+    for (const auto& [key, value] : parameters) {
+        const auto command = value.empty() ? sys::FsconfigCommand::SetFlag : sys::FsconfigCommand::SetString;
+        const char* const text = value.empty() ? nullptr : value.c_str();
+        if (sys::fsconfig(fs.get(), command, key.c_str(), text, 0) < 0)
+            return explain(errno, fs.get(), cat("set option ", key, value.empty() ? "" : "=", value, " of ", type));
+    }
+    return {};
+}
+
+/// The mount points of whole procfs and sysfs mounts. Source: proc_pid_mountinfo(5)
+Result<std::vector<std::string>> kernel_mount_points()
+{
+    const auto table = TRY(read_file(kCwd, "/proc/self/mountinfo"));
+    std::vector<std::string> points;
+    std::string_view rest{table};
+    while (!rest.empty()) {
+        const auto line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+        std::vector<std::string_view> fields;
+        for (std::string_view left = line; !left.empty();) {
+            fields.push_back(left.substr(0, left.find(' ')));
+            left.remove_prefix(std::min(fields.back().size() + 1, left.size()));
+        }
+        const auto separator = std::find(fields.begin(), fields.end(), "-");
+        if (fields.size() < 5 || fields.end() - separator < 2) continue;
+        const std::string_view type = separator[1];
+        if (fields[3] == "/" && (type == "proc" || type == "sysfs")) points.emplace_back(fields[4]);
+    }
+    return points;
+}
+
 } // namespace
+
+Result<> reconfigure_file_system(int mount, const FsParameters& parameters)
+{
+    const Fd fs{sys::fspick(mount)};
+    if (!fs.is_open()) return fail_os(errno, "pick a mounted file system");
+    TRY(set_parameters(fs, parameters, "the mounted file system"));
+    if (sys::fsconfig(fs.get(), sys::FsconfigCommand::Reconfigure, nullptr, nullptr, 0) < 0)
+        return explain(errno, fs.get(), "change the options of a mounted file system");
+    return {};
+}
 
 Result<Fd> new_file_system(const std::string& type, const FsParameters& parameters, std::uint64_t attributes)
 {
@@ -46,12 +91,7 @@ Result<Fd> new_file_system(const std::string& type, const FsParameters& paramete
             return fail(ErrorKind::Unsupported, cat("this kernel has no file system type '", type, "'"));
         return fail_os(errno, cat("open file system type ", type));
     }
-    for (const auto& [key, value] : parameters) {
-        const auto command = value.empty() ? sys::FsconfigCommand::SetFlag : sys::FsconfigCommand::SetString;
-        const char* const text = value.empty() ? nullptr : value.c_str();
-        if (sys::fsconfig(fs.get(), command, key.c_str(), text, 0) < 0)
-            return explain(errno, fs.get(), cat("set option ", key, value.empty() ? "" : "=", value, " of ", type));
-    }
+    TRY(set_parameters(fs, parameters, type));
     if (sys::fsconfig(fs.get(), sys::FsconfigCommand::Create, nullptr, nullptr, 0) < 0)
         return explain(errno, fs.get(), cat("mount a file system of type ", type));
     Fd mount{sys::fsmount(fs.get(), attributes)};
@@ -112,6 +152,25 @@ Result<> change_root(int new_root)
     if (::fchdir(old_root.get()) < 0) return fail_os(errno, "enter the old root");
     if (::umount2(".", MNT_DETACH) < 0) return fail_os(errno, "detach the old root");
     if (::chdir("/") < 0) return fail_os(errno, "enter the new root");
+    return {};
+}
+
+Result<> change_root_of_process(int new_root)
+{
+    if (::fchdir(new_root) < 0 || ::chroot(".") < 0 || ::chdir("/") < 0)
+        return fail_os(errno, "change the root directory");
+    return {};
+}
+
+Result<> detach_kernel_mounts()
+{
+    for (const std::string& point : TRY(kernel_mount_points())) {
+        if (::umount2(point.c_str(), MNT_DETACH) == 0 || errno == ENOENT) continue; // gone with one above it
+        // Of another user namespace: locked, so it can be covered at most.
+        if (errno != EINVAL && errno != EPERM) return fail_os(errno, cat("unmount ", point));
+        const auto cover = TRY(new_file_system("tmpfs", {{"size", "0k"}}, mount_attr::kReadOnly));
+        TRY(attach_mount(cover.get(), kCwd, point));
+    }
     return {};
 }
 

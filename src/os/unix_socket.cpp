@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -34,11 +35,22 @@ Result<Fd> new_socket(int type)
     return socket;
 }
 
+Result<> bind_to(const Fd& socket, int dir, const std::string& name)
+{
+    const auto address = TRY(address_of(path_in(dir, name)));
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+        return fail_os(errno, cat("create the socket ", name));
+    return {};
+}
+
 Result<> connect_to(const Fd& socket, const std::string& path, const std::string& shown)
 {
-    const auto address = TRY(address_of(path));
-    if (retry_eintr(
-            [&] { return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address); }) < 0) {
+    auto address = TRY(address_of(path));
+    const bool abstract = path.starts_with('@');
+    if (abstract) address.sun_path[0] = '\0';
+    // The length counts in the abstract name space, where the name does not end with a NUL.
+    const auto size = static_cast<socklen_t>(abstract ? offsetof(sockaddr_un, sun_path) + path.size() : sizeof address);
+    if (retry_eintr([&] { return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), size); }) < 0) {
         Error error = Error::os(errno, cat("connect to ", shown));
         return fail(errno == ECONNREFUSED ? std::move(error).as(ErrorKind::Conflict) : std::move(error));
     }
@@ -58,9 +70,7 @@ Result<std::pair<Fd, Fd>> socket_pair()
 Result<Fd> listen_in(int dir, const std::string& name)
 {
     auto socket = TRY(new_socket(SOCK_SEQPACKET));
-    const auto address = TRY(address_of(path_in(dir, name)));
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return fail_os(errno, cat("create the socket ", name));
+    TRY(bind_to(socket, dir, name));
     if (::listen(socket.get(), 8) < 0) return fail_os(errno, cat("listen on ", name));
     return socket;
 }
@@ -75,6 +85,20 @@ Result<Fd> connect_in(int dir, const std::string& name, bool wait)
 Result<Fd> connect_stream(const std::string& path)
 {
     auto socket = TRY(new_socket(SOCK_STREAM));
+    TRY(connect_to(socket, path, path));
+    return socket;
+}
+
+Result<Fd> bind_datagrams_in(int dir, const std::string& name)
+{
+    auto socket = TRY(new_socket(SOCK_DGRAM));
+    TRY(bind_to(socket, dir, name));
+    return socket;
+}
+
+Result<Fd> connect_datagrams(const std::string& path)
+{
+    auto socket = TRY(new_socket(SOCK_DGRAM));
     TRY(connect_to(socket, path, path));
     return socket;
 }

@@ -24,6 +24,10 @@ inline constexpr std::uint64_t kReadOnly = 0x1, kNoSuid = 0x2, kNoDev = 0x4, kNo
 using FsParameters = std::vector<std::pair<std::string, std::string>>;
 Result<Fd> new_file_system(const std::string& type, const FsParameters& parameters, std::uint64_t attributes);
 
+/// Changes the options of the file system whose root `mount` is open on, for all who have it mounted.
+/// Errors: as `new_file_system`
+Result<> reconfigure_file_system(int mount, const FsParameters& parameters);
+
 /// A detached copy of the mount at `path` (a bind mount not yet attached).
 Result<Fd> clone_mount(int dir, const std::string& path, bool recursive, bool follow_links = true);
 
@@ -40,6 +44,12 @@ Result<> attach_mount(int mount, int dir, const std::string& target);
 
 /// Makes `new_root` the root of this mount namespace and drops the old one. The working directory becomes "/".
 Result<> change_root(int new_root);
+
+/// Makes `new_root` the root directory of this process alone: whoever is allowed to may find the way out again.
+Result<> change_root_of_process(int new_root);
+/// Takes every mount of procfs and sysfs off this mount namespace that lies outside `new_root`, which is attached on
+/// top of "/": where the old root is not taken away they would entitle the container to mount new, uncovered ones.
+Result<> detach_kernel_mounts();
 
 /// Takes an attached mount off at once; whoever still uses it may go on to.
 Result<> detach_mount(int mount);

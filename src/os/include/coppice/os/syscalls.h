@@ -12,8 +12,8 @@ namespace coppice::os::sys {
 
 // The numbers below are the same on every architecture since Linux 5.0 (asm-generic/unistd.h).
 inline constexpr long kOpenTree = 428, kMoveMount = 429, kFsopen = 430, kFsconfig = 431, kFsmount = 432,
-                      kPidfdSendSignal = 424, kPidfdOpen = 434, kClone3 = 435, kCloseRange = 436, kOpenat2 = 437,
-                      kMountSetattr = 442;
+                      kPidfdSendSignal = 424, kFspick = 433, kPidfdGetfd = 438, kPidfdOpen = 434, kClone3 = 435,
+                      kCloseRange = 436, kOpenat2 = 437, kMountSetattr = 442;
 
 inline constexpr unsigned kCloseRangeCloexec = 1U << 2;
 inline int close_range(unsigned first, unsigned last, unsigned flags)
@@ -43,6 +43,11 @@ inline int fsopen(const char* type) { return static_cast<int>(::syscall(kFsopen,
 inline int fsconfig(int fs, FsconfigCommand command, const char* key, const void* value, int aux)
 {
     return static_cast<int>(::syscall(kFsconfig, fs, static_cast<unsigned>(command), key, value, aux));
+}
+inline int fspick(int dir) // the mount whose root `dir` is open on
+{
+    constexpr unsigned kFspickCloexec = 1, kFspickEmptyPath = 8;
+    return static_cast<int>(::syscall(kFspick, dir, "", kFspickCloexec | kFspickEmptyPath));
 }
 inline int fsmount(int fs, std::uint64_t attributes)
 {
@@ -74,6 +79,7 @@ inline constexpr std::uint64_t kClonePidfd = 0x1000, kCloneParent = 0x8000, kClo
 inline constexpr std::uint64_t kCloneNewTime = 0x80, kCloneNewCgroup = 0x02000000;
 inline long clone3(const CloneArgs& args) { return ::syscall(kClone3, &args, sizeof args); }
 inline int pidfd_open(pid_t pid) { return static_cast<int>(::syscall(kPidfdOpen, pid, 0)); }
+inline int pidfd_getfd(int pidfd, int fd) { return static_cast<int>(::syscall(kPidfdGetfd, pidfd, fd, 0)); }
 inline int pidfd_send_signal(int pidfd, int signal)
 {
     return static_cast<int>(::syscall(kPidfdSendSignal, pidfd, signal, nullptr, 0));

@@ -25,6 +25,10 @@ Result<Fd> listen_in(int dir, const std::string& name);
 Result<Fd> connect_in(int dir, const std::string& name, bool wait = true);
 /// A stream connection to a path that a caller gave, as the OCI console socket.
 Result<Fd> connect_stream(const std::string& path);
+/// A socket for single datagrams, receiving at a name in `dir`, or sending to a path (one that begins with '@' is in
+/// the abstract name space). Source: sd_notify(3)
+Result<Fd> bind_datagrams_in(int dir, const std::string& name);
+Result<Fd> connect_datagrams(const std::string& path);
 Result<Fd> accept_from(const Fd& listener);
 
 /// Sends one message with up to 250 descriptors. Never raises SIGPIPE. Blocks while the peer's queue is full.
