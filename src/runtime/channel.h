@@ -11,7 +11,10 @@ namespace coppice::runtime {
 
 /// What creator and container init say to each other while the container comes to be.
 enum class Word : char {
-    Mounts = 'm', ///< to init: descriptors of root, bind mounts and devices, in the order of the plan
+    Mounts = 'm', ///< to init: descriptors of root and devices, in the order of the plan
+    Parts = 'p',  ///< from init: the next descriptors of the host that mounts need, please / to init: here they are
+    Listener =
+        'l',      ///< from init: the number of a filter's descriptor that is about to be / to init: it was handed over
     Hooks = 'h',  ///< both ways: namespaces are there, run the hooks / they have run
     Ready = 'r',  ///< from init: all but the program is set up
     Finish = 'f', ///< to init: recorded; the text is the system call filter. Now wait for the start.

@@ -2,6 +2,7 @@
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
+#include "coppice/base/units.h"
 #include "coppice/os/file.h"
 #include "coppice/os/namespace.h"
 #include "coppice/os/syscalls.h"
@@ -12,12 +13,17 @@
 #include "guard.h"
 #include "hooks.h"
 #include "init.h"
+#include "resctrl.h"
+#include "start.h"
 #include "syscall_filter.h"
 #include "sysctl.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <csignal>
 #include <sched.h>
+#include <span>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,15 +43,21 @@ struct Preparation {
     os::Fd console_socket;
 };
 
+/// Whether a namespace is the one that this process is in.
+Result<bool> is_own(const os::NamespaceKind& kind, const os::Fd& ns)
+{
+    struct stat theirs{};
+    if (::fstat(ns.get(), &theirs) < 0) return fail_os(errno, "stat a namespace");
+    const auto ours = TRY(os::find_status(os::kCwd, cat("/proc/self/ns/", kind.proc_name)));
+    return ours && ours->st_ino == theirs.st_ino;
+}
+
 /// A namespace given by path may be the host's own: then nothing of it may be changed.
 Result<> refuse_changing_host(const os::NamespaceKind& kind, const os::Fd& ns, const LinuxSpec& spec, bool names_given)
 {
     const bool would_change = (kind.flag == CLONE_NEWUTS && names_given) || !spec.sysctl.empty();
     if (!would_change) return {};
-    struct stat theirs{};
-    if (::fstat(ns.get(), &theirs) < 0) return fail_os(errno, "stat a namespace");
-    const auto ours = TRY(os::find_status(os::kCwd, cat("/proc/self/ns/", kind.proc_name)));
-    if (ours && ours->st_ino == theirs.st_ino)
+    if (TRY(is_own(kind, ns)))
         return fail(ErrorKind::Invalid, cat("linux.namespaces: the ", kind.oci_name,
                                             " namespace is the caller's own; sysctl or hostname would change it"));
     return {};
@@ -58,6 +70,10 @@ Result<std::vector<NamespaceToJoin>> open_namespaces(const LinuxSpec& spec, bool
         const NamespaceSpec* const ns = spec.find_namespace(kind.flag);
         if (ns == nullptr || ns->path.empty()) continue;
         auto fd = TRY_DOING("linux.namespaces", os::open_namespace(kind, ns->path));
+        if (kind.flag == CLONE_NEWUSER && TRY(is_own(kind, fd)))
+            return fail(
+                Error{ErrorKind::Invalid, cat("linux.namespaces: ", ns->path, " is the caller's own user namespace")}
+                    .hint("leave the user namespace out of the list"));
         TRY(refuse_changing_host(kind, fd, spec, names_given));
         namespaces.push_back({.fd = std::move(fd), .flag = kind.flag});
     }
@@ -99,12 +115,13 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.owner = ::geteuid();
     record.annotations = spec.annotations;
     record.nonce = random_hex(16);
+    if (const auto& rdt = spec.linux_part.intel_rdt) record.resctrl = own_resctrl_group(*rdt, request.id);
     const std::string& path = spec.linux_part.cgroups_path;
     record.cgroup = TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path,
                                         spec.linux_part.limits, has_device_list(spec.linux_part)));
     TRY(refuse_cgroup_in_use(record.cgroup));
     const bool host_root = os::is_host_root();
-    auto rootfs = TRY(plan_rootfs(spec, std::move(layout), record.cgroup));
+    auto rootfs = TRY(plan_rootfs(spec, std::move(layout), record.cgroup, request.no_pivot));
     auto namespaces = TRY(open_namespaces(spec.linux_part, !spec.hostname.empty() || !spec.domainname.empty()));
     auto console = TRY_DOING("terminal", open_console_socket(request.console, spec.process->terminal));
     return Preparation{host_root, std::move(rootfs), std::move(record), std::move(namespaces), std::move(console)};
@@ -120,11 +137,43 @@ std::uint64_t birth_flags(const LinuxSpec& spec)
     return flags;
 }
 
-/// clone3, born into the namespaces that have to be entered before birth: the pid namespace always, the others when the
-/// container has a new user namespace, from which it would not be allowed to. The caller is back in its own afterwards.
-Result<os::ForkResult> clone_init(const Preparation& prepared, const os::CloneOptions& options)
+/// clone3 by a process inside the user namespace that is to own the container's other ones: the creator itself cannot
+/// go there, since there is no way back. The new process is the creator's child all the same.
+Result<os::ForkResult> clone_inside(const std::vector<NamespaceToJoin>& namespaces, os::CloneOptions options)
 {
-    const bool own_users = (options.flags & CLONE_NEWUSER) != 0;
+    auto [ours, theirs] = TRY(os::socket_pair());
+    options.flags |= os::sys::kCloneParent;
+    const auto helper = TRY(os::clone_process({}));
+    if (helper.pid == 0) {
+        const Channel channel{std::move(theirs)};
+        Result<> entered;
+        for (auto ns = namespaces.begin(); entered && ns != namespaces.end(); ++ns) // the user namespace is the first
+            entered = with_context(os::enter_namespace(ns->fd, ns->flag), "linux.namespaces");
+        auto forked = entered ? os::clone_process(options) : Result<os::ForkResult>{std::unexpect, entered.error()};
+        if (forked && forked->pid == 0) return forked; // the container's init
+        if (!forked)
+            channel.report(forked.error());
+        else if (!channel.say(Word::Ready, cat(forked->pid)))
+            ::kill(forked->pid, SIGKILL); // the creator has gone
+        ::_exit(0);
+    }
+    os::Process reaped{helper.pid, os::Fd{}};
+    theirs.reset();
+    const Channel channel{std::move(ours)};
+    const auto answer = TRY(channel.expect(Word::Ready));
+    const auto pid = static_cast<pid_t>(TRY(parse_integer(answer.bytes, 1, INT32_MAX)));
+    TRY(reaped.wait());
+    os::Process init{pid, os::Fd{os::sys::pidfd_open(pid)}}; // a child not waited for yet: its number is its own
+    if (!init.pidfd().is_open()) return fail_os(errno, "open the container's init");
+    return os::ForkResult{init.detach(), TRY(init.pidfd().duplicate())};
+}
+
+/// clone3, born into the namespaces that have to be entered before birth: the pid namespace always, the others when the
+/// container has a user namespace, from which it would not be allowed to. The caller is back in its own afterwards.
+Result<os::ForkResult> clone_init(const Preparation& prepared, const LinuxSpec& spec, const os::CloneOptions& options)
+{
+    const bool own_users = spec.has_user_namespace();
+    if (own_users && !spec.has_new_namespace(CLONE_NEWUSER)) return clone_inside(prepared.namespaces, options);
     std::vector<NamespaceToJoin> way_back;
     Result<> entered;
     for (const NamespaceToJoin& ns : prepared.namespaces) {
@@ -144,30 +193,35 @@ Result<os::ForkResult> clone_init(const Preparation& prepared, const os::CloneOp
     return forked;
 }
 
-Result<> send_mounts(const Channel& channel, const Spec& spec, const Preparation& prepared, RootSource& root_source,
-                     const std::string& bundle, pid_t pid)
+std::vector<int> numbers_of(std::span<const os::Fd> fds)
 {
-    const LinuxSpec& linux_part = spec.linux_part;
-    const bool own_users = linux_part.has_new_namespace(CLONE_NEWUSER);
-    os::Fd user_namespace;
-    if (own_users) {
-        TRY(os::write_id_maps(pid, linux_part.mapping));
-        user_namespace = TRY(os::open_namespace_of(pid, *os::find_namespace_kind("user")));
-    }
+    std::vector<int> numbers;
+    for (const os::Fd& fd : fds)
+        numbers.push_back(fd.get());
+    return numbers;
+}
+
+/// The user namespace that the container is in when it is not the creator's, else not open.
+Result<os::Fd> prepare_users(const LinuxSpec& spec, pid_t pid)
+{
+    if (!spec.has_user_namespace()) return os::Fd{};
+    if (spec.has_new_namespace(CLONE_NEWUSER)) TRY(os::write_id_maps(pid, spec.mapping));
+    return os::open_namespace_of(pid, *os::find_namespace_kind("user"));
+}
+
+Result<> send_mounts(const Channel& channel, const Preparation& prepared, RootSource& root_source,
+                     const os::Fd& user_namespace)
+{
     std::vector<os::Fd> mounts;
     mounts.push_back(TRY(root_source.attach(user_namespace)));
     const bool slave = prepared.rootfs.propagation.first == MS_SLAVE;
     TRY(os::set_mount_propagation(mounts.front().get(), "", slave ? MS_SLAVE : MS_PRIVATE, true));
-    for (os::Fd& bind : TRY(open_bind_mounts(prepared.rootfs.mounts, bundle, user_namespace)))
-        mounts.push_back(std::move(bind));
-    if (own_users || !prepared.host_root) // where nobody may make device nodes
+    if (user_namespace.is_open() || !prepared.host_root) // where nobody may make device nodes
         for (os::Fd& device : TRY(open_device_mounts(prepared.rootfs.devices)))
             mounts.push_back(std::move(device));
     for (std::size_t first = 0; first < mounts.size(); first += kFdsPerMessage) {
-        std::vector<int> numbers;
-        for (std::size_t i = first; i < std::min(first + kFdsPerMessage, mounts.size()); ++i)
-            numbers.push_back(mounts[i].get());
-        TRY(channel.say(Word::Mounts, {}, numbers));
+        const auto last = std::min(first + kFdsPerMessage, mounts.size());
+        TRY(channel.say(Word::Mounts, {}, numbers_of({mounts.data() + first, mounts.data() + last})));
     }
     return channel.say(Word::Mounts);
 }
@@ -202,21 +256,29 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
                   const CreateRequest& request, const ContainerDirectory& directory, const Channel& channel, pid_t pid)
 {
     StateRecord& record = prepared.record;
-    if (auto sent = send_mounts(channel, spec, prepared, root_source, request.bundle, pid); !sent) {
+    const auto user_namespace = TRY(prepare_users(spec.linux_part, pid));
+    if (auto sent = send_mounts(channel, prepared, root_source, user_namespace); !sent) {
         Word word{};
         if (sent.error().os_errno() == EPIPE) TRY(channel.listen(word)); // the init said why before it went
         return sent;
     }
     TRY(set_oom_score(*spec.process, pid, prepared.host_root));
+    if (const auto& rdt = spec.linux_part.intel_rdt) TRY(join_resctrl(*rdt, prepared.record.id, pid));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
 
     record.pid = pid;
     log::debug("create", "init is being set up",
                {{"container", record.id}, {"pid", cat(pid)}, {"cgroup", record.cgroup.v2}});
+    HostParts host_parts{prepared.rootfs.mounts, request.bundle, user_namespace};
     for (Word word{};;) {
         TRY(channel.listen(word));
         if (word == Word::Ready) break;
+        if (word == Word::Parts) {
+            const auto parts = TRY(host_parts.next());
+            TRY(channel.say(Word::Parts, {}, numbers_of(parts)));
+            continue;
+        }
         COPPICE_CHECK(word == Word::Hooks);
         // The older hook has always been told "created".
         TRY(run_hooks(spec.hooks.prestart, "prestart", to_state_json(record, Status::Created, false)));
@@ -229,15 +291,8 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     record.complete = true;
     TRY(directory.write_state(record));
     if (request.pid_file) TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(pid), 0644));
-    std::string finish(1, static_cast<char>(filter.flags));
-    finish += filter.program;
-    TRY(channel.say(Word::Finish, finish));
-    if (!request.start) return {};
-    Word word{};
-    const auto answer = channel.listen(word);
-    // The peer closed its end without a word: the program has been executed.
-    if (!answer && answer.error().kind() != ErrorKind::Gone) return fail(answer.error());
-    return {};
+    TRY(channel.say(Word::Finish, encode(filter)));
+    return request.start ? wait_for_execution(channel, directory, record) : Result<>{};
 }
 
 /// The cgroup with its limits. An ordinary user who asks for no limits goes without where it has no right to one: the
@@ -264,6 +319,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
                          const CreateRequest& request, CreationGuard& guard, StateRoot::Made& made)
 {
     const LinuxSpec& linux_part = spec.linux_part;
+    if (request.notify_directory) TRY(os::make_directory(made.directory.fd().get(), kNotifyDirectory, 0755));
     const auto cgroup = TRY(make_cgroup(linux_part.limits, prepared));
     if (prepared.host_root) {
         auto rules = linux_part.device_rules;
@@ -279,7 +335,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
     if (!request.start) listener = TRY(os::listen_in(made.directory.fd().get(), kStartSocket));
     auto [ours, theirs] = TRY(os::socket_pair());
 
-    auto forked = TRY(clone_init(prepared, {.flags = birth_flags(linux_part), .cgroup = cgroup.get()}));
+    auto forked = TRY(clone_init(prepared, linux_part, {.flags = birth_flags(linux_part), .cgroup = cgroup.get()}));
     if (forked.pid == 0) {
         guard.forget_in_child();
         {

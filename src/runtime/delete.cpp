@@ -4,6 +4,7 @@
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/container.h"
 #include "hooks.h"
+#include "resctrl.h"
 
 #include <cerrno>
 #include <csignal>
@@ -49,6 +50,7 @@ Result<> discard(const StateRoot& root, const StateRecord& record)
     TRY(os::kill_cgroup(record.cgroup));
     if (record.pid > 0) TRY(kill_init(record));
     TRY(os::remove_cgroup(record.cgroup));
+    TRY(remove_resctrl_group(record.resctrl));
     for (const auto& [controller, path] : record.cgroup.v1)
         prune_parent(path);
     prune_parent(record.cgroup.v2);

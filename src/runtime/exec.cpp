@@ -2,6 +2,7 @@
 #include "coppice/base/environment.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/os/mount.h"
 #include "coppice/os/namespace.h"
 #include "coppice/os/terminal.h"
 #include "coppice/os/unix_socket.h"
@@ -9,9 +10,13 @@
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
 #include "init.h"
+#include "labels.h"
+#include "listener.h"
 #include "process_setup.h"
+#include "scheduling.h"
 #include "syscall_filter.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <grp.h>
@@ -39,7 +44,12 @@ Result<ProcessSpec> process_for(const ExecRequest& request, const Spec& spec)
         if (request.user->empty())
             return fail(ErrorKind::Invalid, "the user is empty; give USER, UID, or either with :GROUP");
         process.user.lookup = *request.user;
+        process.user.additional_gids.clear(); // the other user's
     }
+    process.user.additional_gids.insert(process.user.additional_gids.end(), request.additional_gids.begin(),
+                                        request.additional_gids.end());
+    if (request.apparmor_profile) process.apparmor_profile = *request.apparmor_profile;
+    if (request.selinux_label) process.selinux_label = *request.selinux_label;
     if (request.no_new_privileges) process.no_new_privileges = true;
     for (const std::string& name : request.extra_capabilities) {
         const auto bit = os::find_capability(name);
@@ -51,9 +61,11 @@ Result<ProcessSpec> process_for(const ExecRequest& request, const Spec& spec)
     return process;
 }
 
-Result<> join(const os::ProcessRef& init, std::uint64_t flags)
+/// @param root open when it is not the root of a mount namespace, which comes with that
+Result<> join(const os::ProcessRef& init, std::uint64_t flags, const os::Fd& root)
 {
-    TRY_DOING("enter the container", os::enter_namespaces_of(init.pidfd(), flags));
+    if (flags != 0) TRY_DOING("enter the container", os::enter_namespaces_of(init.pidfd(), flags));
+    if (root.is_open()) TRY_DOING("enter the container", os::change_root_of_process(root.get()));
     if ((flags & CLONE_NEWUSER) == 0) return {};
     if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
     if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
@@ -62,9 +74,9 @@ Result<> join(const os::ProcessRef& init, std::uint64_t flags)
 }
 
 /// The body of the new process: enters the container and executes. Silence on the channel is success.
-int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpec& process, const SeccompFilter& filter,
-               const ExecRequest& request, const std::vector<os::Fd>& cgroup_join_files, const Channel& channel,
-               os::Fd console_socket)
+int run_inside(const os::ProcessRef& init, std::uint64_t flags, const LinuxSpec& spec, const ProcessSpec& process,
+               const SeccompFilter& filter, const ExecRequest& request, const std::vector<os::Fd>& cgroup_join_files,
+               const Channel& channel, os::Fd console_socket)
 {
     const auto run = [&]() -> Result<> {
         // Before entering: what is inside may be hostile and must not look into this copy of the caller.
@@ -74,7 +86,13 @@ int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpe
             keep.push_back(file.get());
         TRY(os::close_all_but(3 + request.preserve_fds, std::move(keep)));
         TRY(os::join_by(cgroup_join_files));
-        TRY(join(init, flags));
+        TRY(set_affinity(process.exec_affinity_final, "final"));
+        auto labels = TRY(ExecLabels::open(process));
+        os::Fd init_root;
+        if (!spec.has_own_mounts())
+            init_root = TRY(os::open_at(os::kCwd, cat("/proc/", init.pid(), "/root"), O_PATH | O_DIRECTORY));
+        TRY(join(init, flags, init_root));
+        init_root.reset();
         ::setsid();
         TRY(new_session_keyring());
         if (process.terminal) {
@@ -86,20 +104,51 @@ int run_inside(const os::ProcessRef& init, std::uint64_t flags, const ProcessSpe
             TRY(os::adopt_terminal(pty.slave));
             console_socket.reset();
         }
-        const auto program = TRY(prepare_program(process));
-        return execute(process, program, filter, request.preserve_fds, false);
+        auto program = TRY(prepare_program(process));
+        program.labels = std::move(labels);
+        TRY(apply_scheduling(process, spec));
+        return execute(process, program, filter, channel, request.preserve_fds, false);
     };
     const auto failed = run();
     channel.report(failed.error());
     return 1;
 }
 
-/// A cgroup with controllers on for children of its own takes no process itself: then where the init is now.
-Result<os::Fd> open_cgroup(const StateRecord& record)
+/// The container's cgroup, or cgroups below it.
+Result<os::CgroupPaths> cgroup_of(const StateRecord& record, const std::vector<std::string>& sub_cgroups)
 {
-    if (record.cgroup.v2.empty()) return os::Fd{};
-    const auto below = os::read_file(os::kCwd, record.cgroup.v2 + "/cgroup.subtree_control", 4096);
-    std::string directory = record.cgroup.v2;
+    os::CgroupPaths paths = record.cgroup;
+    for (const std::string& choice : sub_cgroups) {
+        const auto refuse = [&choice](std::string_view why) {
+            return fail(ErrorKind::Invalid, cat("--cgroup ", choice, ": ", why));
+        };
+        const auto colon = choice.find(':');
+        const std::string path = colon == std::string::npos ? choice : choice.substr(colon + 1);
+        if (path.empty() || cat('/', path, '/').find("/../") != std::string::npos)
+            return refuse("the path must name a cgroup below the container's");
+        if (colon == std::string::npos) {
+            if (!paths.v2.empty()) paths.v2 += cat('/', path);
+            for (auto& [controller, directory] : paths.v1)
+                directory += cat('/', path);
+            continue;
+        }
+        for (std::string_view rest{choice.data(), colon}; !rest.empty();) {
+            const auto controller = rest.substr(0, rest.find(','));
+            rest.remove_prefix(std::min(controller.size() + 1, rest.size()));
+            const auto found = paths.v1.find(std::string{controller});
+            if (found == paths.v1.end()) return refuse(cat("the container has no cgroup of controller ", controller));
+            found->second += cat('/', path);
+        }
+    }
+    return paths;
+}
+
+/// A cgroup with controllers on for children of its own takes no process itself: then where the init is now.
+Result<os::Fd> open_cgroup(const StateRecord& record, const os::CgroupPaths& paths)
+{
+    if (paths.v2.empty()) return os::Fd{};
+    const auto below = os::read_file(os::kCwd, paths.v2 + "/cgroup.subtree_control", 4096);
+    std::string directory = paths.v2;
     if (below && below->find_first_not_of('\n') != std::string::npos) {
         const auto layout = TRY(os::CgroupLayout::detect());
         const auto own = TRY(os::read_file(os::kCwd, cat("/proc/", record.pid, "/cgroup"), 1U << 16));
@@ -135,8 +184,10 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
                   os::become_root_of(TRY(os::open_namespace_of(record.pid, *os::find_namespace_kind("user")))));
     auto console_socket = TRY_DOING("terminal", open_console_socket(request.console, process.terminal));
     const auto flags = TRY(os::differing_namespaces(record.pid));
-    const auto cgroup = TRY(open_cgroup(record));
-    const auto join_files = TRY(os::open_join_files(record.cgroup));
+    const auto paths = TRY(cgroup_of(record, request.sub_cgroups));
+    const auto cgroup = TRY(open_cgroup(record, paths));
+    const auto join_files = TRY(os::open_join_files(paths));
+    TRY(set_affinity(process.exec_affinity_initial, "initial")); // the child inherits it
     auto [ours, theirs] = TRY(os::socket_pair());
 
     // Born in the container's pid namespace; it enters the others by itself, so that we stay outside.
@@ -154,16 +205,20 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
             const auto closed = std::move(ours);
         }
         const Channel channel{std::move(theirs)};
-        ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), process, filter, request,
-                           join_files, channel, std::move(console_socket)));
+        ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), spec.linux_part, process, filter,
+                           request, join_files, channel, std::move(console_socket)));
     }
     os::Process child{forked.pid, std::move(forked.pidfd)};
     theirs.reset();
     const Channel channel{std::move(ours)};
-    Word word{};
-    const auto answer = channel.listen(word);
-    // The peer closed its end without a word: the program has been executed.
-    if (!answer && answer.error().kind() != ErrorKind::Gone) return fail(answer.error());
+    for (Word word{};;) {
+        const auto answer = channel.listen(word);
+        // The peer closed its end without a word: the program has been executed.
+        if (!answer && answer.error().kind() == ErrorKind::Gone) break;
+        if (!answer) return fail(answer.error());
+        COPPICE_CHECK(word == Word::Listener && spec.linux_part.seccomp);
+        TRY(hand_over_listener(child.pidfd(), *answer, *spec.linux_part.seccomp, record, child.pid(), status, channel));
+    }
     if (request.pid_file) TRY_DOING("pid file", os::replace_file(os::kCwd, *request.pid_file, cat(child.pid()), 0644));
     return child;
 }

@@ -8,12 +8,15 @@
 #include "coppice/os/syscalls.h"
 #include "coppice/runtime/console.h"
 #include "hooks.h"
+#include "labels.h"
 #include "process_setup.h"
+#include "scheduling.h"
 
 #include <cerrno>
 #include <csignal>
 #include <grp.h>
 #include <linux/keyctl.h>
+#include <optional>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -26,9 +29,10 @@ namespace {
 
 Result<> join_namespaces(const std::vector<NamespaceToJoin>& namespaces, const LinuxSpec& spec)
 {
-    if (spec.has_new_namespace(CLONE_NEWUSER)) return {}; // born in all of them: from inside there would be no right to
+    if (spec.has_user_namespace()) return {}; // born in all of them: from inside there would be no right to
     for (const NamespaceToJoin& ns : namespaces)
-        if (ns.flag != CLONE_NEWPID) // the creator has done that one: it takes effect at birth only
+        // Of pid the creator has taken care: it takes effect at birth only. The mounts come last, see rootfs.cpp.
+        if (ns.flag != CLONE_NEWPID && ns.flag != CLONE_NEWNS)
             TRY_DOING("linux.namespaces", os::enter_namespace(ns.fd, ns.flag));
     return {};
 }
@@ -64,25 +68,14 @@ Result<> switch_loopback_on(const LinuxSpec& spec)
 /// Inside a new user namespace nobody is anybody until the creator has written the id maps.
 Result<> become_namespace_root(const LinuxSpec& spec)
 {
-    if (!spec.has_new_namespace(CLONE_NEWUSER)) return {};
-    if (!os::to_outside(spec.mapping.uids, 0) || !os::to_outside(spec.mapping.gids, 0))
+    if (!spec.has_user_namespace()) return {};
+    const bool is_new = spec.has_new_namespace(CLONE_NEWUSER); // else the kernel knows the mapping, and tells below
+    if (is_new && (!os::to_outside(spec.mapping.uids, 0) || !os::to_outside(spec.mapping.gids, 0)))
         return fail(ErrorKind::Unsupported, "linux.uidMappings: id 0 must be mapped");
     if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
     if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
         return fail_os(errno, "become root of the user namespace");
     return {};
-}
-
-RootfsParts take_parts(const InitContext& context, std::vector<os::Fd> fds)
-{
-    std::size_t binds = 0;
-    for (const PlannedMount& mount : context.rootfs.mounts)
-        binds += mount.options.bind ? 1 : 0;
-    COPPICE_CHECK(fds.size() >= 1 + binds);
-    RootfsParts parts{.root = std::move(fds[0]), .binds = {}, .devices = {}};
-    for (std::size_t i = 1; i < fds.size(); ++i)
-        (i <= binds ? parts.binds : parts.devices).push_back(std::move(fds[i]));
-    return parts;
 }
 
 /// The mounts come in messages of limited size, an empty one being the last.
@@ -95,6 +88,42 @@ Result<std::vector<os::Fd>> receive_mounts(const Channel& channel)
         for (os::Fd& fd : message.fds)
             all.push_back(std::move(fd));
     }
+}
+
+/// Asks the creator for what mounts need of the host, as their turn comes.
+class PartsFromCreator {
+public:
+    explicit PartsFromCreator(const Channel& channel) : channel_{&channel} {}
+    Result<os::Fd> next()
+    {
+        if (waiting_.empty()) {
+            TRY(channel_->say(Word::Parts));
+            waiting_ = TRY(channel_->expect(Word::Parts)).fds;
+            COPPICE_CHECK(!waiting_.empty());
+        }
+        os::Fd first = std::move(waiting_.front());
+        waiting_.erase(waiting_.begin());
+        return first;
+    }
+
+private:
+    const Channel* channel_;
+    std::vector<os::Fd> waiting_;
+};
+
+RootfsParts take_parts(InitContext& context, std::vector<os::Fd> fds, PartsFromCreator& parts_from_creator)
+{
+    COPPICE_CHECK(!fds.empty());
+    RootfsParts parts{.root = std::move(fds.front()),
+                      .devices = {},
+                      .next_host_part = [&parts_from_creator] { return parts_from_creator.next(); },
+                      .mount_namespace = {}};
+    for (std::size_t i = 1; i < fds.size(); ++i)
+        parts.devices.push_back(std::move(fds[i]));
+    for (NamespaceToJoin& ns : context.namespaces)
+        if (ns.flag == CLONE_NEWNS) parts.mount_namespace = std::move(ns.fd);
+    context.namespaces.clear();
+    return parts;
 }
 
 /// Closes whatever the creator had open, and forgets its umask: nothing of the host may be within reach when foreign
@@ -123,10 +152,11 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
     TRY(os::join_by(context.cgroup_join_files));
     context.cgroup_join_files.clear();
     TRY(join_namespaces(context.namespaces, linux_part));
-    context.namespaces.clear();
     if (linux_part.has_new_namespace(os::sys::kCloneNewCgroup)) // its root is the cgroup that we are in at this moment
         TRY_DOING("cgroup namespace", os::leave_namespaces(os::sys::kCloneNewCgroup));
-    auto parts = take_parts(context, TRY(receive_mounts(context.channel)));
+    PartsFromCreator parts_from_creator{context.channel};
+    auto parts = take_parts(context, TRY(receive_mounts(context.channel)), parts_from_creator);
+    auto labels = TRY(ExecLabels::open(*spec.process));
     TRY(become_namespace_root(linux_part));
     TRY(os::die_with_parent(SIGKILL)); // the change of ids made the kernel forget it
     TRY(enter_time_namespace(linux_part));
@@ -155,17 +185,14 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
         context.console_socket.reset();
     }
     auto program = TRY(prepare_program(*spec.process));
+    program.labels = std::move(labels);
+    TRY(apply_scheduling(*spec.process, linux_part));
     // It is to outlive its creator, which may be gone before the next line runs. Should the creator be killed before it
     // has said "finish", the end of the channel tells.
     if (!context.request.dies_with_caller) TRY(os::die_with_parent(0));
     TRY(context.channel.say(Word::Ready));
     auto finish = TRY(context.channel.expect(Word::Finish));
-    SeccompFilter filter{.program = {}, .flags = 0};
-    if (!finish.bytes.empty()) {
-        filter.flags = static_cast<unsigned char>(finish.bytes.front());
-        filter.program = finish.bytes.substr(1);
-    }
-    return std::pair{std::move(program), std::move(filter)};
+    return std::pair{std::move(program), decode_filter(finish.bytes)};
 }
 
 /// Waits until somebody connects and says so. A connection that says nothing only wanted to know whether we wait.
@@ -205,24 +232,22 @@ int run_init(InitContext& context)
         return exit_code_of(ready.error());
     }
     auto& [program, filter] = *ready;
-    os::Fd connection;
+    std::optional<Channel> started; // by whom
     if (context.listener.is_open()) {
-        auto starter = wait_for_start(context.listener);
-        if (!starter) return 1;
-        connection = *std::move(starter);
+        auto connection = wait_for_start(context.listener);
+        if (!connection) return 1;
         context.listener.reset(); // a second start finds nobody, or is hung up on
+        started.emplace(std::move(*connection));
     }
+    const Channel& starter = started ? *started : context.channel;
     const auto run = [&]() -> Result<> {
         TRY(run_hooks(context.spec.hooks.start_container, "startContainer",
                       to_state_json(context.record, Status::Created, false)));
-        return execute(*context.spec.process, program, filter, context.request.preserve_fds,
+        return execute(*context.spec.process, program, filter, starter, context.request.preserve_fds,
                        context.request.dies_with_caller);
     };
     const auto failed = run();
-    if (connection.is_open()) [[maybe_unused]]
-        const auto said = os::send_message(connection, encode(failed.error()));
-    else
-        context.channel.report(failed.error());
+    starter.report(failed.error());
     return exit_code_of(failed.error());
 }
 

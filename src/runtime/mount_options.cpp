@@ -1,5 +1,6 @@
 #include "mount_options.h"
 
+#include <algorithm>
 #include <map>
 #include <string_view>
 #include <sys/mount.h>
@@ -55,11 +56,43 @@ const std::map<std::string_view, Propagation>& propagation_flags()
     return kFlags;
 }
 
+using Setter = void (*)(MountOptions&);
+
+const std::map<std::string_view, Setter>& other_options()
+{
+    constexpr Setter kDefault = [](MountOptions&) {}; // what the kernel does anyway, or of no meaning here
+    static const std::map<std::string_view, Setter> kSetters{
+        {"bind", [](MountOptions& options) { options.bind = true; }},
+        {"rbind", [](MountOptions& options) { options.bind = options.recursive_bind = true; }},
+        {"idmap", [](MountOptions& options) { options.id_map = true; }},
+        {"ridmap", [](MountOptions& options) { options.id_map = options.recursive_id_map = true; }},
+        {"remount", [](MountOptions& options) { options.remount = true; }},
+        {"tmpcopyup", [](MountOptions& options) { options.copy_up = true; }},
+        // Properties of the file system, not of the mount; a bind mount has them from its source.
+        {"dirsync", [](MountOptions& options) { options.parameters.emplace_back("dirsync", ""); }},
+        {"lazytime", [](MountOptions& options) { options.parameters.emplace_back("lazytime", ""); }},
+        {"mand", [](MountOptions& options) { options.parameters.emplace_back("mand", ""); }},
+        {"sync", [](MountOptions& options) { options.parameters.emplace_back("sync", ""); }},
+        {"async", kDefault},
+        {"defaults", kDefault},
+        {"iversion", kDefault}, // file systems that count versions do so always since Linux 6.0
+        {"loud", kDefault},
+        {"noiversion", kDefault},
+        {"nolazytime", kDefault},
+        {"nomand", kDefault},
+        {"silent", kDefault},
+    };
+    return kSetters;
+}
+
 void apply(const Flag& flag, std::uint64_t& set, std::uint64_t& clear)
 {
     set = (set & ~flag.clear) | flag.set;
     clear = (clear & ~flag.set) | flag.clear;
 }
+
+/// Notes of other programs in a list of options: never for the kernel. Source: mount(8)
+bool is_note(std::string_view option) { return option.starts_with("x-") || option.starts_with("X-"); }
 
 } // namespace
 
@@ -67,19 +100,9 @@ MountOptions parse_mount_options(const std::vector<std::string>& options, bool i
 {
     MountOptions parsed;
     for (const std::string& option : options) {
-        if (option == "bind") {
-            parsed.bind = true;
-        } else if (option == "rbind") {
-            parsed.bind = parsed.recursive_bind = true;
-        } else if (option == "tmpcopyup") {
-            parsed.copy_up = true;
-        } else if (option == "idmap") {
-            parsed.id_map = true;
-        } else if (option == "ridmap") {
-            parsed.id_map = parsed.recursive_id_map = true;
-        } else if (option == "defaults" || option == "async" || option == "nomand" || option == "noiversion" ||
-                   option == "silent" || option == "loud" || option.empty()) {
-            // the kernel's own default, or without meaning for what is mounted here
+        if (option.empty() || is_note(option)) continue;
+        if (const auto other = other_options().find(option); other != other_options().end()) {
+            other->second(parsed);
         } else if (const auto flag = attribute_flags().find(option); flag != attribute_flags().end()) {
             apply(flag->second, parsed.set, parsed.clear);
         } else if (const auto recursive = attribute_flags().find(std::string_view{option}.substr(1));
@@ -101,6 +124,21 @@ MountOptions parse_mount_options(const std::vector<std::string>& options, bool i
     if (parsed.bind)
         parsed.parameters.clear(); // options of a file system mean nothing to a bind mount; mount(2) says so
     return parsed;
+}
+
+std::vector<std::string> known_mount_options()
+{
+    std::vector<std::string> names;
+    for (const auto& [name, flag] : attribute_flags()) {
+        names.emplace_back(name);
+        names.push_back("r" + std::string{name});
+    }
+    for (const auto& [name, propagation] : propagation_flags())
+        names.emplace_back(name);
+    for (const auto& [name, setter] : other_options())
+        names.emplace_back(name);
+    std::sort(names.begin(), names.end());
+    return names;
 }
 
 } // namespace coppice::runtime

@@ -1,7 +1,9 @@
 #include "mounts.h"
 
 #include "coppice/base/text.h"
+#include "coppice/os/copy_tree.h"
 #include "coppice/os/file.h"
+#include "labels.h"
 
 #include <algorithm>
 #include <array>
@@ -14,6 +16,8 @@
 namespace coppice::runtime {
 
 namespace {
+
+constexpr std::size_t kMostPartsAtOnce = 200; // fewer than a message carries
 
 bool is_cgroup_type(const std::string& type) { return type == "cgroup" || type == "cgroup2"; }
 
@@ -57,6 +61,12 @@ Result<> apply_attributes(int mount, const MountOptions& options)
     return {};
 }
 
+/// The user namespace whose mapping the files of a mount are to have.
+Result<os::Fd> mapping_namespace(const PlannedMount& planned, const os::Fd& container)
+{
+    return planned.spec->mapping ? os::make_user_namespace(*planned.spec->mapping) : container.duplicate();
+}
+
 Result<os::Fd> open_bind_mount(const PlannedMount& planned, const std::string& bundle, const os::Fd& user_namespace)
 {
     const MountSpec& spec = *planned.spec;
@@ -73,11 +83,9 @@ Result<os::Fd> open_bind_mount(const PlannedMount& planned, const std::string& b
     TRY(os::set_mount_propagation(mount->get(), "", propagation,
                                   options.propagation == 0 || options.recursive_propagation));
     TRY(apply_attributes(mount->get(), options));
-    if (spec.mapping) {
-        const auto ns = TRY(os::make_user_namespace(*spec.mapping));
+    if (spec.mapping || options.id_map) {
+        const auto ns = TRY(mapping_namespace(planned, user_namespace));
         TRY(os::map_mount_ids(mount->get(), ns.get(), options.recursive_id_map));
-    } else if (options.id_map) {
-        TRY(os::map_mount_ids(mount->get(), user_namespace.get(), options.recursive_id_map));
     }
     return mount;
 }
@@ -129,29 +137,81 @@ Result<> fill_cgroup_view(int view, const CgroupView& cgroup, const MountOptions
     return {};
 }
 
-Result<> make_mount(int root, const PlannedMount& planned, std::vector<os::Fd>& binds, std::size_t& next_bind,
+bool has_label(const std::string& type) { return !shows_kernel(type) && type != "mqueue"; }
+
+/// A file system of its own, not attached yet.
+Result<os::Fd> make_file_system(const PlannedMount& planned, const os::Fd& mapping, const CgroupView& cgroup)
+{
+    const MountSpec& spec = *planned.spec;
+    const MountOptions& options = planned.options;
+    if (spec.type == "cgroup") return new_cgroup_view(cgroup, options);
+    auto parameters = options.parameters;
+    if (!spec.source.empty()) parameters.emplace_back("source", spec.source); // shown in mountinfo
+    if (!planned.label.empty() && has_label(spec.type)) parameters.emplace_back("context", planned.label);
+    // What lies on a device is read-only altogether, or its journal would be replayed.
+    if ((options.set & os::mount_attr::kReadOnly) != 0 && spec.source.starts_with('/'))
+        parameters.emplace_back("ro", "");
+    // A tmpfs is read-only when it has its mode and content.
+    const auto later = spec.type == "tmpfs" ? os::mount_attr::kReadOnly : std::uint64_t{0};
+    auto mount = TRY(os::new_file_system(spec.type, parameters, options.set & ~later));
+    if (mapping.is_open()) TRY(os::map_mount_ids(mount.get(), mapping.get(), false));
+    return mount;
+}
+
+/// A tmpfs is as open as the directory that it covers when nothing is said of its mode: as runc and crun have it.
+Result<> inherit_mode(int target, int mount, const MountOptions& options)
+{
+    for (const auto& [name, value] : options.parameters)
+        if (name == "mode") return {};
+    struct stat status{};
+    if (::fstat(target, &status) < 0 || ::fchmodat(os::kCwd, os::path_of(mount).c_str(), status.st_mode & 07777, 0) < 0)
+        return fail_os(errno, "set the mode of a tmpfs");
+    return {};
+}
+
+/// Source: mount(8) "remount": attributes that are not given are off.
+Result<> remount(int root, const PlannedMount& planned)
+{
+    const MountOptions& options = planned.options;
+    const auto target = TRY(os::open_in_root(root, planned.spec->destination, O_PATH));
+    auto parameters = options.parameters;
+    parameters.emplace_back((options.set & os::mount_attr::kReadOnly) != 0 ? "ro" : "rw", "");
+    if (!options.bind) TRY(os::reconfigure_file_system(target.get(), parameters));
+    constexpr std::uint64_t kAll = os::mount_attr::kReadOnly | os::mount_attr::kNoSuid | os::mount_attr::kNoDev |
+                                   os::mount_attr::kNoExec | os::mount_attr::kNoSymFollow | os::mount_attr::kNoDirAtime;
+    TRY(os::set_mount_attributes(target.get(), options.set, (kAll & ~options.set) | options.clear, false));
+    if (options.recursive_set != 0 || options.recursive_clear != 0)
+        TRY(os::set_mount_attributes(target.get(), options.recursive_set, options.recursive_clear, true));
+    if (options.propagation == 0) return {};
+    return os::set_mount_propagation(target.get(), "", options.propagation, options.recursive_propagation);
+}
+
+Result<> make_mount(int root, const PlannedMount& planned, const HostPartSource& next_host_part,
                     const CgroupView& cgroup)
 {
     const MountSpec& spec = *planned.spec;
     const MountOptions& options = planned.options;
+    if (options.remount) return remount(root, planned);
     const bool composed = spec.type == "cgroup" && cgroup.layout.mode() != os::CgroupMode::Unified;
-    os::Fd mount;
-    auto kind = os::PathKind::Directory;
-    if (options.bind) {
-        mount = std::move(binds.at(next_bind++));
-        struct stat status{};
-        if (::fstat(mount.get(), &status) < 0) return fail_os(errno, "stat a bind mount");
-        if (!S_ISDIR(status.st_mode)) kind = os::PathKind::File;
-    } else if (spec.type == "cgroup") {
-        mount = TRY(new_cgroup_view(cgroup, options));
-    } else {
-        auto parameters = options.parameters;
-        if (!spec.source.empty()) parameters.emplace_back("source", spec.source); // shown in mountinfo
-        mount = TRY(os::new_file_system(spec.type, parameters, options.set));
-    }
+    os::Fd part;
+    if (planned.needs_host()) part = TRY(next_host_part());
+    const auto mount = options.bind ? std::move(part) : TRY(make_file_system(planned, part, cgroup));
+    struct stat status{};
+    if (::fstat(mount.get(), &status) < 0) return fail_os(errno, "stat a mount");
+    const auto kind = S_ISDIR(status.st_mode) ? os::PathKind::Directory : os::PathKind::File;
     const auto target = TRY(os::make_in_root(root, spec.destination, kind, !shows_kernel(spec.type)));
     TRY(check_cover(target.get(), spec.destination));
-    TRY(os::attach_mount(mount.get(), target.get(), ""));
+    if (spec.type == "tmpfs" && !options.bind) TRY(inherit_mode(target.get(), mount.get(), options));
+    if (options.copy_up) TRY(os::copy_tree(target.get(), mount.get()));
+    if (spec.type == "tmpfs" && (options.set & os::mount_attr::kReadOnly) != 0)
+        TRY(os::set_mount_attributes(mount.get(), os::mount_attr::kReadOnly, 0, false));
+    if (auto attached = os::attach_mount(mount.get(), target.get(), ""); !attached) {
+        if (attached.error().os_errno() == EINVAL && cgroup.detached_root)
+            return fail(
+                Error{ErrorKind::Unsupported, "a container without a mount namespace of its own needs Linux 6.15"}.hint(
+                    "add {\"type\": \"mount\"} to linux.namespaces"));
+        return attached;
+    }
     if (composed) TRY(fill_cgroup_view(mount.get(), cgroup, options));
     if (!options.bind && options.propagation != 0)
         TRY(os::set_mount_propagation(mount.get(), "", options.propagation, options.recursive_propagation));
@@ -163,48 +223,52 @@ Result<> make_mount(int root, const PlannedMount& planned, std::vector<os::Fd>& 
 Result<std::vector<PlannedMount>> plan_mounts(const Spec& spec)
 {
     std::vector<PlannedMount> plan;
+    const std::string& wanted = spec.linux_part.mount_label;
+    const std::string label = !wanted.empty() && selinux_is_on() ? wanted : ""; // without SELinux nothing has a label
     for (const MountSpec& mount : spec.mounts) {
         auto options = parse_mount_options(mount.options, mount.type == "bind");
-        if (options.copy_up)
-            return fail(ErrorKind::Unsupported, cat("mount ", mount.destination, ": tmpcopyup is not supported"));
-        if (options.id_map && !mount.mapping && !spec.linux_part.has_new_namespace(CLONE_NEWUSER))
+        if (options.copy_up && mount.type != "tmpfs")
+            return fail(ErrorKind::Invalid, cat("mount ", mount.destination, ": tmpcopyup goes with tmpfs only"));
+        if (options.id_map && !mount.mapping && !spec.linux_part.has_user_namespace())
             return fail(ErrorKind::Invalid,
                         cat("mount ", mount.destination, ": idmap needs mappings or a user namespace"));
-        if (mount.mapping && !options.bind)
-            return fail(ErrorKind::Unsupported,
-                        cat("mount ", mount.destination, ": only bind mounts can have mapped ids"));
-        plan.push_back({.spec = &mount, .options = std::move(options)});
+        plan.push_back({.spec = &mount, .options = std::move(options), .label = label});
     }
     return plan;
 }
 
-Result<std::vector<os::Fd>> open_bind_mounts(const std::vector<PlannedMount>& plan, const std::string& bundle,
-                                             const os::Fd& user_namespace)
+Result<std::vector<os::Fd>> HostParts::next()
 {
-    std::vector<os::Fd> mounts;
-    for (const PlannedMount& planned : plan)
-        if (planned.options.bind)
-            mounts.push_back(
-                TRY_DOING(cat("mount ", planned.spec->destination), open_bind_mount(planned, bundle, user_namespace)));
-    return mounts;
+    std::vector<os::Fd> parts;
+    while (at_ < plan_->size() && !(*plan_)[at_].needs_host())
+        ++at_;
+    for (bool more = true; more && at_ < plan_->size() && parts.size() < kMostPartsAtOnce; ++at_) {
+        const PlannedMount& planned = (*plan_)[at_];
+        const bool bind = planned.options.bind;
+        parts.push_back(TRY_DOING(cat("mount ", planned.spec->destination),
+                                  bind ? open_bind_mount(planned, bundle_, *user_namespace_)
+                                       : mapping_namespace(planned, *user_namespace_)));
+        const bool bind_follows =
+            at_ + 1 < plan_->size() && (*plan_)[at_ + 1].options.bind && (*plan_)[at_ + 1].needs_host();
+        more = bind && bind_follows;
+    }
+    return parts;
 }
 
-Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, std::vector<os::Fd> binds,
+Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, const HostPartSource& next_host_part,
                      const CgroupView& cgroup)
 {
-    std::size_t next_bind = 0;
     for (const PlannedMount& planned : plan) {
-        TRY_DOING(cat("mount ", planned.spec->destination), make_mount(root, planned, binds, next_bind, cgroup));
+        TRY_DOING(cat("mount ", planned.spec->destination), make_mount(root, planned, next_host_part, cgroup));
     }
     return {};
 }
 
-Result<> mask_paths(const std::vector<std::string>& paths)
+Result<> mask_paths(int root, const std::vector<std::string>& paths)
 {
-    const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
     os::Fd empty; // one empty file system covers all masked directories
     for (const std::string& path : paths) {
-        const auto target = os::open_in_root(root.get(), path, O_PATH);
+        const auto target = os::open_in_root(root, path, O_PATH);
         if (!target) {
             if (target.error().kind() == ErrorKind::NotFound || target.error().os_errno() == ENOTDIR) continue;
             return fail(Error{target.error()}.with("mask"));
@@ -225,7 +289,7 @@ Result<> mask_paths(const std::vector<std::string>& paths)
         }
         // Only the real null device may cover a file: an image's /dev/null can be a link to what it wants to write
         // (CVE-2025-31133).
-        const auto null = TRY_DOING(cat("mask ", path), os::open_in_root(root.get(), "dev/null", O_PATH, 0, false));
+        const auto null = TRY_DOING(cat("mask ", path), os::open_in_root(root, "dev/null", O_PATH, 0, false));
         if (::fstat(null.get(), &status) < 0) return fail_os(errno, "stat /dev/null");
         if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
             return fail(ErrorKind::Denied, cat("mask ", path, ": /dev/null is not the null device"));
@@ -235,11 +299,10 @@ Result<> mask_paths(const std::vector<std::string>& paths)
     return {};
 }
 
-Result<> make_paths_readonly(const std::vector<std::string>& paths)
+Result<> make_paths_readonly(int root, const std::vector<std::string>& paths)
 {
-    const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
     for (const std::string& path : paths) {
-        const auto target = os::open_in_root(root.get(), path, O_PATH);
+        const auto target = os::open_in_root(root, path, O_PATH);
         if (!target) {
             if (target.error().kind() == ErrorKind::NotFound || target.error().os_errno() == ENOTDIR) continue;
             return fail(Error{target.error()}.with("make read-only"));

@@ -116,12 +116,15 @@ Result<> become_user(const User& user)
 
 Result<PreparedProgram> prepare_program(const ProcessSpec& process)
 {
-    PreparedProgram program{.path = {}, .env = process.env, .user = process.user, .capabilities = process.capabilities};
+    PreparedProgram program{
+        .path = {}, .env = process.env, .user = process.user, .capabilities = process.capabilities, .labels = {}};
     const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
     const Accounts accounts{root.get()};
     if (!process.user.lookup.empty()) {
         program.user = TRY(accounts.find_user(process.user.lookup));
         program.user.umask = process.user.umask;
+        program.user.additional_gids.insert(program.user.additional_gids.end(), process.user.additional_gids.begin(),
+                                            process.user.additional_gids.end());
         if (program.user.uid != 0) // an ordinary user has no rights but may gain them by set-uid programs, as always
             program.capabilities = {.bounding = process.capabilities.bounding};
     }
@@ -132,7 +135,7 @@ Result<PreparedProgram> prepare_program(const ProcessSpec& process)
 }
 
 Result<> execute(const ProcessSpec& process, const PreparedProgram& program, const SeccompFilter& filter,
-                 unsigned keep_fds, bool dies_with_parent)
+                 const Channel& peer, unsigned keep_fds, bool dies_with_parent)
 {
     std::vector<char*> args;
     std::vector<char*> env;
@@ -149,10 +152,11 @@ Result<> execute(const ProcessSpec& process, const PreparedProgram& program, con
     os::reset_signals();
     TRY(os::mark_cloexec_from(3 + keep_fds)); // whatever the caller had open: not for the container
     ::umask(program.user.umask.value_or(kDefaultUmask));
+    TRY(program.labels.write()); // for the next execve, which is the program's
     // Without no_new_privs only CAP_SYS_ADMIN may install a filter, and that may be among what is dropped next. The
     // filter then sees our own last calls, too: they are few, and every filter that lets programs change users allows
     // them.
-    if (!process.no_new_privileges) TRY(install_seccomp(filter));
+    if (!process.no_new_privileges) TRY(install_seccomp(filter, peer));
     TRY(os::limit_bounding_set(program.capabilities.bounding));
     if (::prctl(PR_SET_KEEPCAPS, 1) < 0) return fail_os(errno, "keep capabilities");
     TRY(become_user(program.user));
@@ -160,7 +164,7 @@ Result<> execute(const ProcessSpec& process, const PreparedProgram& program, con
     if (dies_with_parent) TRY(os::die_with_parent(SIGKILL)); // after the last change of credentials, which clears it
     if (process.no_new_privileges) {
         if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_os(errno, "set no_new_privs");
-        TRY(install_seccomp(filter));
+        TRY(install_seccomp(filter, peer));
     }
     ::execve(program.path.c_str(), args.data(), env.data());
     return no_command(process.args.front(), errno);

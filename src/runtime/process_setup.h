@@ -1,6 +1,8 @@
 #pragma once
 
+#include "channel.h"
 #include "coppice/runtime/spec.h"
+#include "labels.h"
 #include "syscall_filter.h"
 
 #include <string>
@@ -16,6 +18,7 @@ struct PreparedProgram {
     std::vector<std::string> env;
     User user;
     os::CapabilitySets capabilities;
+    ExecLabels labels;
 };
 
 /// Inside the container: finds the command along its PATH, looks user names up, completes the environment (HOME), and
@@ -24,9 +27,10 @@ Result<PreparedProgram> prepare_program(const ProcessSpec& process);
 
 /// Becomes the user with the limits and rights of `process`, filters system calls and executes the program. Returns
 /// only with an error.
+/// @param peer who hands a filter's listener over, see listener.h
 /// @param keep_fds descriptors 3 to 2 + n survive
 /// @param dies_with_parent SIGKILL when the creating process ends
 Result<> execute(const ProcessSpec& process, const PreparedProgram& program, const SeccompFilter& filter,
-                 unsigned keep_fds, bool dies_with_parent);
+                 const Channel& peer, unsigned keep_fds, bool dies_with_parent);
 
 } // namespace coppice::runtime

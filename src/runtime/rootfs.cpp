@@ -3,10 +3,12 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
+#include "coppice/os/namespace.h"
 #include "coppice/os/syscalls.h"
 #include "devices.h"
 #include "sysctl.h"
 
+#include <sched.h>
 #include <sys/mount.h>
 
 namespace coppice::runtime {
@@ -24,44 +26,72 @@ Result<os::Pty> open_terminal(int root)
     return pty;
 }
 
+Result<> finish_rootfs(int root, const Spec& spec, const RootfsPlan& plan)
+{
+    const auto [propagation, recursive] = plan.propagation;
+    if (propagation != 0 &&
+        propagation != MS_SLAVE) // that one was set where the mount was made: it must name its master there
+        TRY(os::set_mount_propagation(root, "", propagation, recursive));
+    if (spec.root_readonly) TRY(os::set_mount_attributes(root, os::mount_attr::kReadOnly, 0, false));
+    TRY(make_paths_readonly(root, spec.linux_part.readonly_paths));
+    return mask_paths(root, spec.linux_part.masked_paths);
+}
+
 } // namespace
 
-Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const os::CgroupPaths& own)
+Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const os::CgroupPaths& own, bool no_pivot)
 {
+    using Entry = RootfsPlan::Entry;
     auto mounts = TRY(plan_mounts(spec));
     const auto propagation = TRY(parse_propagation(spec.linux_part.rootfs_propagation));
+    const auto entry = !spec.linux_part.has_own_mounts() ? Entry::Detached : no_pivot ? Entry::Stack : Entry::Pivot;
     return RootfsPlan{.mounts = std::move(mounts),
                       .devices = plan_devices(spec),
                       .cgroup = {.layout = std::move(layout),
                                  .own = own,
-                                 .own_namespace = spec.linux_part.find_namespace(os::sys::kCloneNewCgroup) != nullptr},
-                      .propagation = propagation};
+                                 .own_namespace = spec.linux_part.find_namespace(os::sys::kCloneNewCgroup) != nullptr,
+                                 .detached_root = entry == Entry::Detached},
+                      .propagation = propagation,
+                      .entry = entry};
 }
+
+namespace {
+
+Result<> enter(int root, RootfsPlan::Entry entry, const os::Fd& mount_namespace)
+{
+    if (entry == RootfsPlan::Entry::Pivot) return os::change_root(root);
+    if (entry == RootfsPlan::Entry::Stack) TRY(os::detach_kernel_mounts());
+    // Nothing is mounted in a namespace of others: entering it is the last thing, and only so that the program is in
+    // it.
+    if (mount_namespace.is_open()) TRY_DOING("linux.namespaces", os::enter_namespace(mount_namespace, CLONE_NEWNS));
+    return os::change_root_of_process(root);
+}
+
+} // namespace
 
 Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& plan, RootfsParts parts,
                                             const std::function<Result<>()>& before_pivot)
 {
-    // First of all cut the way back: nothing that is mounted or unmounted here may reach the host.
-    TRY(os::set_mount_propagation(os::kCwd, "/", MS_SLAVE, true));
-    // On top of the old root: no directory of the host is needed as a mount point. Old paths go on to lead to the
-    // host, since this process's root directory is still the old one below.
-    TRY_DOING("root file system", os::attach_mount(parts.root.get(), os::kCwd, "/"));
     const int root = parts.root.get();
-    TRY(make_mounts(root, plan.mounts, std::move(parts.binds), plan.cgroup));
+    if (plan.entry != RootfsPlan::Entry::Detached) {
+        // First of all cut the way back: nothing that is mounted or unmounted here may reach the host.
+        TRY(os::set_mount_propagation(os::kCwd, "/", MS_SLAVE, true));
+        // On top of the old root: no directory of the host is needed as a mount point. Old paths go on to lead to the
+        // host, since this process's root directory is still the old one below.
+        TRY_DOING("root file system", os::attach_mount(root, os::kCwd, "/"));
+    }
+    TRY(make_mounts(root, plan.mounts, parts.next_host_part, plan.cgroup));
     TRY(make_devices(root, plan.devices, std::move(parts.devices)));
     std::optional<os::Pty> terminal;
     if (spec.process && spec.process->terminal) terminal = TRY_DOING("terminal", open_terminal(root));
     TRY(write_sysctls(spec.linux_part));
     TRY(before_pivot());
 
-    TRY(os::change_root(root));
-    const auto [propagation, recursive] = plan.propagation;
-    if (propagation != 0 &&
-        propagation != MS_SLAVE) // that one was set where the mount was made: it must name its master there
-        TRY(os::set_mount_propagation(os::kCwd, "/", propagation, recursive));
-    if (spec.root_readonly) TRY(os::set_mount_attributes(root, os::mount_attr::kReadOnly, 0, false));
-    TRY(make_paths_readonly(spec.linux_part.readonly_paths));
-    TRY(mask_paths(spec.linux_part.masked_paths));
+    // A tree without a namespace can be changed only from where its mounts come from.
+    const bool detached = plan.entry == RootfsPlan::Entry::Detached;
+    if (detached) TRY(finish_rootfs(root, spec, plan));
+    TRY(enter(root, plan.entry, parts.mount_namespace));
+    if (!detached) TRY(finish_rootfs(root, spec, plan)); // a shared root could not be pivoted to
     return terminal;
 }
 

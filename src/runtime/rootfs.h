@@ -17,17 +17,27 @@ struct RootfsPlan {
     std::vector<DeviceSpec> devices;
     CgroupView cgroup;
     std::pair<std::uint64_t, bool> propagation; ///< MS_*, recursive
+    /// How the container comes to see nothing but its root.
+    enum class Entry : unsigned char {
+        Pivot,    ///< pivot_root: nothing else is left in its mount namespace
+        Stack,    ///< --no-pivot, for a root that cannot be pivoted from (a ramdisk): on top of "/", then chroot
+        Detached, ///< without a mount namespace of its own: chroot into mounts that are attached nowhere
+    };
+    Entry entry = Entry::Pivot;
 };
-Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const os::CgroupPaths& own);
+/// @param no_pivot the caller's --no-pivot
+Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const os::CgroupPaths& own, bool no_pivot);
 
 /// The mounts that came from outside, in the order in which they are handed over.
 struct RootfsParts {
     os::Fd root;
-    std::vector<os::Fd> binds, devices;
+    std::vector<os::Fd> devices;
+    HostPartSource next_host_part;
+    os::Fd mount_namespace; ///< open when the container is to be in one that exists
 };
 
-/// In init, in its new mount namespace: attaches the root, mounts and devices; then `before_pivot` (hooks), and
-/// changes into it. The terminal, when there is one, is opened inside.
+/// In init, in its new mount namespace when it has one: attaches the root, mounts and devices; then `before_pivot`
+/// (hooks), and changes into it. The terminal, when there is one, is opened inside.
 Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& plan, RootfsParts parts,
                                             const std::function<Result<>()>& before_pivot);
 

@@ -4,6 +4,7 @@
 #include "coppice/base/text.h"
 #include "spec_parts.h"
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <sched.h>
 #include <sys/resource.h>
@@ -85,6 +86,17 @@ Result<User> parse_user(const JsonNode& node)
     return user;
 }
 
+struct HookPoint {
+    const char* name;
+    std::vector<Hook> Hooks::* list;
+};
+constexpr std::array<HookPoint, 6> kHookPoints{{{"prestart", &Hooks::prestart},
+                                                {"createRuntime", &Hooks::create_runtime},
+                                                {"createContainer", &Hooks::create_container},
+                                                {"startContainer", &Hooks::start_container},
+                                                {"poststart", &Hooks::poststart},
+                                                {"poststop", &Hooks::poststop}}};
+
 Result<std::vector<Hook>> parse_hook_list(const JsonNode& hooks, std::string_view key)
 {
     std::vector<Hook> list;
@@ -119,17 +131,6 @@ Result<MountSpec> parse_mount(const JsonNode& node)
     return mount;
 }
 
-/// Members of `process` that would change what runs and that we do not act on (yet): refused, never left out.
-Result<> refuse_unsupported_process(const JsonNode& node)
-{
-    for (const char* const key : {"scheduler", "ioPriority", "execCPUAffinity"})
-        if (TRY(node.find(key))) return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
-    for (const char* const key : {"selinuxLabel", "apparmorProfile"})
-        if (const auto label = TRY(node.text_or(key, "")); !label.empty())
-            return fail(ErrorKind::Unsupported, cat(node.path(), '.', key, " is not supported"));
-    return {};
-}
-
 } // namespace
 
 Result<std::map<std::string, std::string>> parse_text_map(const JsonNode& node, std::string_view key)
@@ -162,6 +163,18 @@ bool LinuxSpec::has_new_namespace(std::uint64_t flag) const
     const NamespaceSpec* const found = find_namespace(flag);
     return found != nullptr && found->path.empty();
 }
+
+std::vector<std::string> known_hooks()
+{
+    std::vector<std::string> names;
+    for (const HookPoint& point : kHookPoints)
+        names.emplace_back(point.name);
+    return names;
+}
+
+bool LinuxSpec::has_user_namespace() const { return find_namespace(CLONE_NEWUSER) != nullptr; }
+
+bool LinuxSpec::has_own_mounts() const { return has_new_namespace(CLONE_NEWNS); }
 
 namespace {
 
@@ -204,7 +217,9 @@ Result<ProcessSpec> parse_process_node(const JsonNode& node)
     process.no_new_privileges = TRY(node.boolean_or("noNewPrivileges", false));
     if (const auto score = TRY(node.find_integer("oomScoreAdj", -1000, 1000)))
         process.oom_score_adj = static_cast<int>(*score);
-    TRY(refuse_unsupported_process(node));
+    TRY(parse_scheduling(node, process));
+    process.apparmor_profile = TRY(node.text_or("apparmorProfile", ""));
+    process.selinux_label = TRY(node.text_or("selinuxLabel", ""));
     return process;
 }
 
@@ -236,21 +251,17 @@ Result<Spec> parse_spec(std::string_view text)
         return {};
     }));
     if (const auto hooks = TRY(node.find("hooks"))) {
-        spec.hooks.prestart = TRY(parse_hook_list(*hooks, "prestart"));
-        spec.hooks.create_runtime = TRY(parse_hook_list(*hooks, "createRuntime"));
-        spec.hooks.create_container = TRY(parse_hook_list(*hooks, "createContainer"));
-        spec.hooks.start_container = TRY(parse_hook_list(*hooks, "startContainer"));
-        spec.hooks.poststart = TRY(parse_hook_list(*hooks, "poststart"));
-        spec.hooks.poststop = TRY(parse_hook_list(*hooks, "poststop"));
+        for (const HookPoint& point : kHookPoints)
+            spec.hooks.*point.list = TRY(parse_hook_list(*hooks, point.name));
     }
     spec.annotations = TRY(parse_text_map(node, "annotations"));
     if (const auto linux_part = TRY(node.find("linux"))) spec.linux_part = TRY(parse_linux(*linux_part));
 
     const LinuxSpec& l = spec.linux_part;
-    if (!l.has_new_namespace(CLONE_NEWNS))
-        return fail(ErrorKind::Unsupported, "linux.namespaces: a container needs a new mount namespace of its own");
-    if (const auto* const user = l.find_namespace(CLONE_NEWUSER); user != nullptr && !user->path.empty())
-        return fail(ErrorKind::Unsupported, "linux.namespaces: joining a user namespace by path is not supported");
+    // The mounts belong to the user namespace that their namespace belongs to: from another nothing can be mounted.
+    if (!l.has_own_mounts() && l.has_user_namespace())
+        return fail(ErrorKind::Invalid,
+                    "linux.namespaces: a container with a user namespace needs a new mount namespace, too");
     if (!(spec.hostname.empty() && spec.domainname.empty()) && l.find_namespace(CLONE_NEWUTS) == nullptr)
         return fail(ErrorKind::Invalid,
                     "hostname, domainname: need a uts namespace, or the host's own name would change");

@@ -3,6 +3,7 @@
 #include "spec_parts.h"
 
 #include <nlohmann/json.hpp>
+#include <sys/personality.h>
 
 namespace coppice::runtime {
 
@@ -69,8 +70,10 @@ Result<SeccompSpec> parse_seccomp(const JsonNode& node)
         seccomp.default_errno_ret = static_cast<unsigned>(*number);
     seccomp.architectures = TRY(node.texts_or_none("architectures"));
     seccomp.flags = TRY(node.texts_or_none("flags"));
-    if (const auto listener = TRY(node.text_or("listenerPath", "")); !listener.empty())
-        return fail(ErrorKind::Unsupported, cat(node.path(), ".listenerPath is not supported"));
+    seccomp.listener_path = TRY(node.text_or("listenerPath", ""));
+    if (!seccomp.listener_path.empty() && !seccomp.listener_path.starts_with('/'))
+        return fail(node.complain("listenerPath must be absolute"));
+    seccomp.listener_metadata = TRY(node.text_or("listenerMetadata", ""));
     TRY(node.each("syscalls", [&seccomp](const JsonNode& entry) -> Result<> {
         SeccompRule rule;
         rule.names = TRY(TRY(entry.get("names")).texts());
@@ -100,6 +103,31 @@ Result<std::map<std::string, TimeOffset>> parse_time_offsets(const JsonNode& nod
         return {};
     }));
     return offsets;
+}
+
+Result<unsigned long> parse_personality(const JsonNode& node)
+{
+    static const std::map<std::string, unsigned long, std::less<>> kDomains{{"LINUX", PER_LINUX},
+                                                                            {"LINUX32", PER_LINUX32}};
+    const auto domain = TRY(node.text_or("domain", ""));
+    const auto found = kDomains.find(domain);
+    if (found == kDomains.end()) return fail(node.complain(cat("unknown domain '", domain, "'")));
+    for (const std::string& flag : TRY(node.texts_or_none("flags"))) // the specification knows none yet
+        return fail(ErrorKind::Unsupported, cat(node.path(), ".flags: '", flag, "' is not supported"));
+    return found->second;
+}
+
+Result<IntelRdt> parse_intel_rdt(const JsonNode& node)
+{
+    IntelRdt rdt;
+    rdt.group = TRY(node.text_or("closID", ""));
+    if (rdt.group == "." || rdt.group == ".." || rdt.group.find('/') != std::string::npos)
+        return fail(node.complain("closID must be the name of a directory"));
+    for (const char* const key : {"l3CacheSchema", "memBwSchema"})
+        if (auto lines = TRY(node.text_or(key, "")); !lines.empty()) rdt.schemata.push_back(std::move(lines));
+    for (const char* const key : {"enableCMT", "enableMBM"})
+        rdt.monitoring = TRY(node.boolean_or(key, false)) || rdt.monitoring;
+    return rdt;
 }
 
 Result<> check_sysctl(const JsonNode& node, const std::map<std::string, std::string>& sysctl)
@@ -145,7 +173,10 @@ Result<LinuxSpec> parse_linux(const JsonNode& node)
     spec.rootfs_propagation = TRY(node.text_or("rootfsPropagation", ""));
     spec.masked_paths = TRY(node.texts_or_none("maskedPaths"));
     spec.readonly_paths = TRY(node.texts_or_none("readonlyPaths"));
-    for (const char* const key : {"mountLabel", "intelRdt", "personality", "netDevices", "memoryPolicy"})
+    spec.mount_label = TRY(node.text_or("mountLabel", ""));
+    if (const auto personality = TRY(node.find("personality"))) spec.personality = TRY(parse_personality(*personality));
+    if (const auto rdt = TRY(node.find("intelRdt"))) spec.intel_rdt = TRY(parse_intel_rdt(*rdt));
+    for (const char* const key : {"netDevices", "memoryPolicy"})
         if (const auto other = TRY(node.find(key)); other && !asks_for_nothing(other->value()))
             return fail(ErrorKind::Unsupported, cat(other->path(), " is not supported"));
     return spec;

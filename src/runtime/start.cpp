@@ -1,9 +1,13 @@
-#include "channel.h"
+#include "start.h"
+
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/container.h"
 #include "hooks.h"
+#include "listener.h"
+
+#include <csignal>
 
 namespace coppice::runtime {
 
@@ -20,22 +24,40 @@ std::unexpected<Error> not_startable(const ContainerDirectory& directory, const 
 
 } // namespace
 
+Result<> wait_for_execution(const Channel& init, const ContainerDirectory& directory, const StateRecord& record)
+{
+    for (Word word{};;) {
+        const auto answer = init.listen(word);
+        if (!answer && answer.error().kind() == ErrorKind::Gone) return {};
+        if (!answer) return fail(answer.error());
+        COPPICE_CHECK(word == Word::Listener);
+        const auto spec = TRY(parse_spec(TRY(directory.read_config())));
+        const auto process = TRY(os::ProcessRef::find(record.pid, record.start_time));
+        if (!process || !spec.linux_part.seccomp) return fail(ErrorKind::Gone, "the container's init has died");
+        auto done = hand_over_listener(process->pidfd(), *answer, *spec.linux_part.seccomp, record, record.pid,
+                                       Status::Created, init);
+        if (done) continue;
+        // It may be waiting for an answer that nobody will ever give.
+        [[maybe_unused]] const auto killed = process->send(SIGKILL);
+        return done;
+    }
+}
+
 Result<> start(const StateRoot& root, const std::string& id)
 {
     const auto directory = TRY(root.find(id));
     const auto record = TRY(directory.read_state());
     if (!record.complete) return not_startable(directory, record);
     if (TRY(os::is_frozen(record.cgroup))) return not_startable(directory, record); // it would never answer
-    const auto connection = os::connect_in(directory.fd().get(), kStartSocket);
+    auto connection = os::connect_in(directory.fd().get(), kStartSocket);
     if (!connection) return not_startable(directory, record);
     if (!os::send_message(*connection, "start")) return not_startable(directory, record);
     const auto taken = os::receive_message(*connection);
     if (!taken || taken->bytes != "taken") return not_startable(directory, record); // another start was faster
-    // The connection closes itself when the program is executed: silence is success.
-    const auto answer = os::receive_message(*connection);
+    const Channel init{std::move(*connection)};
+    auto ran = wait_for_execution(init, directory, record);
     TRY(os::remove_file(directory.fd().get(), kStartSocket));
-    if (!answer) return fail(answer.error());
-    if (!answer->bytes.empty()) return fail(decode_error(answer->bytes));
+    TRY(std::move(ran));
 
     const auto config = TRY(directory.read_config());
     if (config.find("\"poststart\"") == std::string::npos) return {}; // spare the parse where no hook can be

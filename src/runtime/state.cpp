@@ -59,6 +59,7 @@ Result<StateRecord> ContainerDirectory::read_state() const
     record.nonce = TRY(node.text_or("nonce", ""));
     record.resources = TRY(node.text_or("resources", ""));
     record.cgroup.v2 = TRY(node.text_or("cgroup", ""));
+    record.resctrl = TRY(node.text_or("resctrl", ""));
     TRY(node.each_member("cgroupV1", [&record](const std::string& controller, const JsonNode& path) -> Result<> {
         record.cgroup.v1[controller] = TRY(path.text());
         return {};
@@ -85,6 +86,7 @@ Result<> ContainerDirectory::write_state(const StateRecord& record) const
                                   {"resources", record.resources},
                                   {"cgroup", record.cgroup.v2},
                                   {"cgroupV1", record.cgroup.v1},
+                                  {"resctrl", record.resctrl},
                                   {"annotations", record.annotations}};
     const auto text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return with_context(os::replace_file(fd_.get(), "state.json", text), cat("save the state of container ", id_));

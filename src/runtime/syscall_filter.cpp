@@ -2,6 +2,8 @@
 
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/runtime/features.h"
+#include "listener.h"
 
 #include <array>
 #include <cerrno>
@@ -29,20 +31,29 @@ template <typename Value> Result<Value> look_up(const std::map<std::string_view,
     return found->second;
 }
 
-Result<std::uint32_t> action_of(const std::string& word, std::optional<unsigned> errno_ret)
+// An errno, or a tracer's message, goes in the lower bits of the two that take one.
+const std::map<std::string_view, std::uint32_t>& actions()
 {
     static const std::map<std::string_view, std::uint32_t> kActions{{"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD},
                                                                     {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
                                                                     {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS},
                                                                     {"SCMP_ACT_TRAP", SCMP_ACT_TRAP},
+                                                                    {"SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0)},
+                                                                    {"SCMP_ACT_TRACE", SCMP_ACT_TRACE(0)},
                                                                     {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},
-                                                                    {"SCMP_ACT_LOG", SCMP_ACT_LOG}};
-    if (word == "SCMP_ACT_ERRNO") return SCMP_ACT_ERRNO(errno_ret.value_or(kDefaultErrno));
-    if (word == "SCMP_ACT_TRACE") return SCMP_ACT_TRACE(errno_ret.value_or(kDefaultErrno));
-    return look_up(kActions, word);
+                                                                    {"SCMP_ACT_LOG", SCMP_ACT_LOG},
+                                                                    {"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY}};
+    return kActions;
 }
 
-Result<scmp_arg_cmp> comparison_of(const SeccompArg& arg)
+Result<std::uint32_t> action_of(const std::string& word, std::optional<unsigned> errno_ret)
+{
+    const auto action = TRY(look_up(actions(), word));
+    const bool takes_number = action == SCMP_ACT_ERRNO(0) || action == SCMP_ACT_TRACE(0);
+    return takes_number ? action | errno_ret.value_or(kDefaultErrno) : action;
+}
+
+const std::map<std::string_view, scmp_compare>& operators()
 {
     static const std::map<std::string_view, scmp_compare> kOperators{{"SCMP_CMP_NE", SCMP_CMP_NE},
                                                                      {"SCMP_CMP_LT", SCMP_CMP_LT},
@@ -51,9 +62,22 @@ Result<scmp_arg_cmp> comparison_of(const SeccompArg& arg)
                                                                      {"SCMP_CMP_GE", SCMP_CMP_GE},
                                                                      {"SCMP_CMP_GT", SCMP_CMP_GT},
                                                                      {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ}};
-    const auto op = TRY(look_up(kOperators, arg.op));
+    return kOperators;
+}
+
+Result<scmp_arg_cmp> comparison_of(const SeccompArg& arg)
+{
+    const auto op = TRY(look_up(operators(), arg.op));
     return scmp_arg_cmp{.arg = arg.index, .op = op, .datum_a = arg.value, .datum_b = arg.value_two};
 }
+
+// Every architecture of the specification.
+constexpr std::array<std::string_view, 21> kArchitectures{
+    "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM",       "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K",     "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",  "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL",      "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",  "SCMP_ARCH_PARISC64",  "SCMP_ARCH_PPC",         "SCMP_ARCH_PPC64",    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390",      "SCMP_ARCH_S390X",       "SCMP_ARCH_X32",      "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64"};
 
 Result<std::uint32_t> architecture_of(std::string word)
 {
@@ -66,16 +90,39 @@ Result<std::uint32_t> architecture_of(std::string word)
     return token;
 }
 
-Result<unsigned> flags_of(const SeccompSpec& spec)
+constexpr unsigned kWaitKillable = 1U << 5; // SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19
+
+const std::map<std::string_view, unsigned>& flags()
 {
     static const std::map<std::string_view, unsigned> kFlags{
         {"SECCOMP_FILTER_FLAG_TSYNC", 0}, // single-threaded: nothing to synchronise
         {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
-        {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW}};
-    unsigned flags = 0;
+        {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+        {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", kWaitKillable}};
+    return kFlags;
+}
+
+Result<unsigned> flags_of(const SeccompSpec& spec)
+{
+    unsigned all = 0;
     for (const std::string& word : spec.flags)
-        flags |= TRY(look_up(kFlags, word));
-    return flags;
+        all |= TRY(look_up(flags(), word));
+    bool asks = false;
+    for (const SeccompRule& rule : spec.rules)
+        asks = asks || rule.action == "SCMP_ACT_NOTIFY";
+    if (spec.default_action == "SCMP_ACT_NOTIFY")
+        return fail(ErrorKind::Invalid, "linux.seccomp: SCMP_ACT_NOTIFY cannot be the default action");
+    if (asks && spec.listener_path.empty())
+        return fail(ErrorKind::Invalid, "linux.seccomp: SCMP_ACT_NOTIFY needs a listenerPath");
+    if (asks) return all | SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    return all & ~kWaitKillable; // of a listener only
+}
+
+/// Whether this kernel takes a flag: with a filter that is nowhere it would be EFAULT, else EINVAL.
+bool kernel_takes(unsigned flag)
+{
+    const unsigned listener = flag == kWaitKillable ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
+    return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag | listener, nullptr) < 0 && errno == EFAULT;
 }
 
 using Context = std::unique_ptr<void, void (*)(scmp_filter_ctx)>;
@@ -125,10 +172,8 @@ Result<std::string> compile(const SeccompSpec& spec)
 std::string describe(const SeccompSpec& spec)
 {
     const auto word = [](const std::string& text) { return cat(' ', text.size(), ':', text); };
-    const scmp_version* const version = ::seccomp_version();
-    std::string text =
-        cat("libseccomp ", version->major, '.', version->minor, '.', version->micro, " arch ", ::seccomp_arch_native(),
-            '\n', word(spec.default_action), ' ', spec.default_errno_ret.value_or(kDefaultErrno));
+    std::string text = cat("libseccomp ", libseccomp_version(), " arch ", ::seccomp_arch_native(), '\n',
+                           word(spec.default_action), ' ', spec.default_errno_ret.value_or(kDefaultErrno));
     for (const std::string& architecture : spec.architectures)
         text += word(architecture);
     for (const SeccompRule& rule : spec.rules) {
@@ -170,14 +215,56 @@ Result<SeccompFilter> compile_seccomp(const SeccompSpec& spec, int cache)
     return filter;
 }
 
-Result<> install_seccomp(const SeccompFilter& filter)
+std::string encode(const SeccompFilter& filter)
+{
+    return static_cast<char>(filter.flags) + filter.program; // all flags that there are fit
+}
+
+SeccompFilter decode_filter(const std::string& bytes)
+{
+    if (bytes.empty()) return {};
+    return {.program = bytes.substr(1), .flags = static_cast<unsigned char>(bytes.front())};
+}
+
+Result<> install_seccomp(const SeccompFilter& filter, const Channel& peer)
 {
     if (filter.program.empty()) return {};
     const sock_fprog program{.len = static_cast<unsigned short>(filter.program.size() / sizeof(sock_filter)),
                              .filter = reinterpret_cast<sock_filter*>(const_cast<char*>(filter.program.data()))};
-    if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter.flags, &program) < 0)
-        return fail_os(errno, "install the system call filter");
-    return {};
+    const bool asks = (filter.flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0;
+    const int expected = asks ? TRY(announce_listener(peer)) : 0;
+    const auto result = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter.flags, &program);
+    if (result < 0) {
+        const int number = errno;
+        Error error = Error::os(number, "install the system call filter");
+        if (number == EINVAL) error = std::move(error).hint("this kernel may lack one of linux.seccomp.flags");
+        return fail(std::move(error));
+    }
+    if (!asks) return {};
+    COPPICE_CHECK(result == expected);
+    return wait_for_hand_over(peer);
+}
+
+SeccompWords known_seccomp_words()
+{
+    SeccompWords words;
+    for (const auto& [name, action] : actions())
+        words.actions.emplace_back(name);
+    for (const auto& [name, op] : operators())
+        words.operators.emplace_back(name);
+    for (const std::string_view name : kArchitectures)
+        if (architecture_of(std::string{name})) words.architectures.emplace_back(name);
+    for (const auto& [name, flag] : flags()) {
+        words.flags.emplace_back(name);
+        if (kernel_takes(flag)) words.supported_flags.emplace_back(name);
+    }
+    return words;
+}
+
+std::string libseccomp_version()
+{
+    const scmp_version* const version = ::seccomp_version();
+    return cat(version->major, '.', version->minor, '.', version->micro);
 }
 
 } // namespace coppice::runtime

@@ -1,10 +1,13 @@
 #include "commands.h"
 
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
+#include "coppice/runtime/features.h"
 #include "coppice/runtime/rootless.h"
+#include "notify.h"
 
 #include <array>
 #include <cerrno>
@@ -20,28 +23,38 @@ namespace {
 
 using runtime::StateRoot;
 
+Result<std::string> absolute(const std::string& path)
+{
+    char* const resolved = ::realpath(path.c_str(), nullptr);
+    if (resolved == nullptr) return fail_os(errno, path);
+    std::string text{resolved};
+    std::free(resolved);
+    return text;
+}
+
 struct Bundle {
     std::string path; ///< absolute
     std::string config_text;
     runtime::Spec spec;
 };
 
-Result<Bundle> load_bundle(const std::string& path)
+/// @param config instead of the bundle's own config.json
+Result<Bundle> load_bundle(const std::string& path, const std::optional<std::string>& config)
 {
-    char* const resolved = ::realpath(path.c_str(), nullptr);
-    if (resolved == nullptr) return fail_os(errno, cat("bundle ", path));
-    Bundle bundle{.path = resolved, .config_text = {}, .spec = {}};
-    std::free(resolved);
-    bundle.config_text =
-        TRY_DOING("bundle", os::read_file(os::kCwd, bundle.path + "/config.json", runtime::kConfigMaxBytes));
-    bundle.spec = TRY_DOING(cat("bundle ", bundle.path, ": config.json"), runtime::parse_spec(bundle.config_text));
+    Bundle bundle{.path = TRY_DOING("bundle", absolute(path)), .config_text = {}, .spec = {}};
+    const std::string file = config.value_or(bundle.path + "/config.json");
+    bundle.config_text = TRY_DOING("bundle", os::read_file(os::kCwd, file, runtime::kConfigMaxBytes));
+    bundle.spec = TRY_DOING(config ? *config : cat("bundle ", bundle.path, ": config.json"),
+                            runtime::parse_spec(bundle.config_text));
     return bundle;
 }
 
 Result<os::Process> create_container(const Options& options, const StateRoot& root, const std::string& id, bool start)
 {
-    auto bundle = TRY(load_bundle(options.command.bundle));
+    auto bundle = TRY(load_bundle(options.command.bundle, options.command.config));
     TRY(runtime::enter_user_namespace_of(bundle.spec));
+    const bool notify = !caller_notify_socket().empty();
+    if (notify) add_notify_socket(bundle.spec, TRY(absolute(root.path())), id);
     const std::string& path = bundle.spec.root_path;
     runtime::BundleRoot root_source{path.starts_with('/') ? path : cat(bundle.path, '/', path)};
     const runtime::CreateRequest request{.id = id,
@@ -50,6 +63,8 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
                                          .console = {.socket_path = options.command.console_socket},
                                          .pid_file = options.command.pid_file,
                                          .preserve_fds = options.command.preserve_fds,
+                                         .no_pivot = options.command.no_pivot,
+                                         .notify_directory = notify,
                                          .new_keyring = !options.command.no_new_keyring,
                                          .start = start};
     return runtime::create(root, bundle.spec, root_source, request);
@@ -61,15 +76,20 @@ Result<os::SignalFd> forwarded_signals()
 }
 
 /// Waits for a child and hands on every signal that is meant for it.
-Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals)
+/// @param notify hands "ready" on meanwhile
+Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals,
+                            const std::optional<NotifyProxy>& notify = {})
 {
-    std::array<pollfd, 2> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
-                                   {.fd = signals.fd().get(), .events = POLLIN, .revents = 0}}};
+    std::array<pollfd, 3> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
+                                   {.fd = signals.fd().get(), .events = POLLIN, .revents = 0},
+                                   {.fd = notify ? notify->fd().get() : -1, .events = POLLIN, .revents = 0}}};
     for (;;) {
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for the container");
         while (const int signal = signals.next()) [[maybe_unused]]
             const auto sent = child.send(signal); // it may have ended just now
+        if (waiting[2].revents != 0)              // we are the main process as long as we wait
+            if (const auto told = notify->forward(::getpid()); !told) log::warn("notify", told.error().line());
         if (waiting[0].revents != 0) return TRY(child.wait()).code;
     }
 }
@@ -79,12 +99,24 @@ Result<int> run_container(const Options& options, const StateRoot& root)
     const auto id = TRY(one_argument(options.command));
     // Before anything starts: a signal that comes meanwhile is handed on, too, instead of ending us alone.
     const auto signals = TRY(forwarded_signals());
-    auto init = TRY(create_container(options, root, id, true));
+    const bool notify = !caller_notify_socket().empty(); // its proxy has to be there first
+    auto init = TRY(create_container(options, root, id, !notify));
+    std::optional<NotifyProxy> proxy;
+    if (notify) {
+        auto listening = NotifyProxy::listen(root, id);
+        if (auto started = listening ? runtime::start(root, id) : Result<>{std::unexpect, listening.error()};
+            !started) {
+            [[maybe_unused]] const auto removed = runtime::remove(root, id, true); // the first error is the one to tell
+            return fail(std::move(started).error());
+        }
+        proxy = *std::move(listening);
+    }
     if (options.command.detach) {
+        if (proxy) TRY(proxy->forward_until_ready(init.pidfd(), init.pid()));
         (void)init.detach();
         return 0;
     }
-    const int status = TRY(wait_forwarding(init, signals));
+    const int status = TRY(wait_forwarding(init, signals, proxy));
     if (!options.command.keep) TRY(runtime::remove(root, id, true));
     return status;
 }
@@ -104,6 +136,10 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
                                  .terminal = chosen.terminal,
                                  .no_new_privileges = chosen.no_new_privileges,
                                  .extra_capabilities = chosen.capabilities,
+                                 .additional_gids = chosen.additional_gids,
+                                 .apparmor_profile = chosen.apparmor_profile,
+                                 .selinux_label = chosen.selinux_label,
+                                 .sub_cgroups = chosen.cgroups,
                                  .console = {.socket_path = chosen.console_socket},
                                  .pid_file = chosen.pid_file,
                                  .preserve_fds = chosen.preserve_fds};
@@ -169,6 +205,27 @@ Result<int> kill_container(const Options& options, const StateRoot& root)
     return 0;
 }
 
+Result<> start_container(const StateRoot& root, const std::string& id)
+{
+    const auto notify = TRY(NotifyProxy::listen(root, id));
+    TRY(runtime::start(root, id));
+    if (!notify) return {};
+    const auto record = TRY(TRY(root.find(id)).read_state());
+    const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
+    return init ? notify->forward_until_ready(init->pidfd(), init->pid()) : Result<>{};
+}
+
+Result<int> write_example(const Options& options)
+{
+    const std::string path = options.command.bundle + "/config.json";
+    const auto file = os::open_at(os::kCwd, path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (!file && file.error().os_errno() == EEXIST)
+        return fail(Error{ErrorKind::Conflict, cat(path, " exists already")}.hint("remove it first"));
+    if (!file) return fail(file.error());
+    TRY(os::write_all(file->get(), runtime::example_config(options.command.rootless), path));
+    return 0;
+}
+
 } // namespace
 
 Result<std::string> one_argument(const CommandOptions& options)
@@ -181,6 +238,11 @@ Result<std::string> one_argument(const CommandOptions& options)
 
 Result<int> run_command(const Options& options)
 {
+    if (options.command.command == "spec") return write_example(options);
+    if (options.command.command == "features") {
+        std::puts(runtime::features_json(COPPICE_VERSION).c_str());
+        return 0;
+    }
     const auto root = TRY(StateRoot::open(options.global.root.value_or(runtime::default_state_root())));
     const std::string& command = options.command.command;
     if (command == "create") {
@@ -200,7 +262,7 @@ Result<int> run_command(const Options& options)
     if (command == "events") return show_events(options, root);
     if (command == "ps") return list_processes(options, root);
     const auto id = TRY(one_argument(options.command));
-    if (command == "start") TRY(runtime::start(root, id));
+    if (command == "start") TRY(start_container(root, id));
     if (command == "delete") TRY(runtime::remove(root, id, options.command.force));
     return 0;
 }

@@ -4,6 +4,7 @@
 #include "coppice/base/log.h"
 #include "coppice/os/executable.h"
 #include "coppice/os/file.h"
+#include "coppice/runtime/features.h"
 
 #include <cstdio>
 #include <sys/prctl.h>
@@ -52,7 +53,8 @@ int main(int argc, char** argv)
         return 0;
     }
     if (options->version) {
-        std::puts("coppice-runtime version " COPPICE_VERSION "\nspec: 1.2.1");
+        std::printf("coppice-runtime version %s\nspec: %s\nlibseccomp: %s\n", COPPICE_VERSION,
+                    coppice::runtime::kSpecVersion, coppice::runtime::libseccomp_version().c_str());
         return 0;
     }
     const auto log_file = open_log(options->global);

@@ -27,6 +27,14 @@ enum LongOption : int {
     OptCap,
     OptNoNewPrivs,
     OptSystemdCgroup,
+    OptRootless,
+    OptConfig,
+    OptNoPivot,
+    OptNoSubreaper,
+    OptProcessLabel,
+    OptApparmor,
+    OptCgroup,
+    OptIgnorePaused,
     OptInterval,
     OptStats,
     OptLimit = 512, ///< and the index in kUpdateFlags
@@ -48,6 +56,8 @@ const std::vector<option>& create_options()
                                               {"console-socket", required_argument, nullptr, OptConsoleSocket},
                                               {"preserve-fds", required_argument, nullptr, OptPreserveFds},
                                               {"no-new-keyring", no_argument, nullptr, OptNoNewKeyring},
+                                              {"config", required_argument, nullptr, OptConfig},
+                                              {"no-pivot", no_argument, nullptr, OptNoPivot},
                                               {"help", no_argument, nullptr, 'h'}};
     return kOptions;
 }
@@ -86,14 +96,21 @@ constexpr const char* kCreateHelp =
     "      --console-socket PATH socket that gets the terminal, when process.terminal is true\n"
     "      --pid-file FILE       write the pid of the container's init there\n"
     "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
-    "      --no-new-keyring      keep the caller's session keyring\n";
+    "      --no-new-keyring      keep the caller's session keyring\n"
+    "      --no-pivot            change the root by chroot, where pivot_root cannot be (a ramdisk); less safe\n"
+    "      --config FILE         read this instead of config.json in the bundle\n";
 
 const std::vector<Command>& commands()
 {
     static const std::vector<Command> kCommands = [] {
         auto run_options = create_options();
-        run_options.insert(run_options.end(),
-                           {{"detach", no_argument, nullptr, 'd'}, {"keep", no_argument, nullptr, OptKeep}});
+        run_options.insert(run_options.end(), {{"detach", no_argument, nullptr, 'd'},
+                                               {"keep", no_argument, nullptr, OptKeep},
+                                               {"no-subreaper", no_argument, nullptr, OptNoSubreaper}});
+        static const std::string run_help =
+            cat(kCreateHelp, "  -d, --detach              do not wait\n"
+                             "      --keep                do not delete it at the end\n"
+                             "      --no-subreaper        accepted for runc's callers: it never is one\n");
         const option help{"help", no_argument, nullptr, 'h'};
         return std::vector<Command>{
             {"create", "ID", "create a container; it waits for `start`", "+b:h", create_options(), kCreateHelp},
@@ -112,21 +129,21 @@ const std::vector<Command>& commands()
              {{"force", no_argument, nullptr, 'f'}, help},
              "  -f, --force               kill it first; take whatever is left away\n"},
             {"run", "ID", "create and start a container, wait for its end, delete it", "+b:dh", run_options,
-             "  -b, --bundle DIR          directory with config.json (default: the working directory)\n"
-             "  -d, --detach              do not wait\n"
-             "      --keep                do not delete it at the end\n"
-             "      --console-socket PATH socket that gets the terminal, when process.terminal is true\n"
-             "      --pid-file FILE       write the pid of the container's init there\n"
-             "      --preserve-fds N      hand descriptors 3 to 2 + N to the container\n"
-             "      --no-new-keyring      keep the caller's session keyring\n"},
+             run_help.c_str()},
             {"exec",
              "ID COMMAND [ARG...]",
              "run one more program in a running container",
-             "+p:e:u:c:dth",
+             "+p:e:u:g:c:dth",
              {{"process", required_argument, nullptr, 'p'},
               {"env", required_argument, nullptr, 'e'},
               {"user", required_argument, nullptr, 'u'},
+              {"additional-gids", required_argument, nullptr, 'g'},
               {"cwd", required_argument, nullptr, OptCwd},
+              {"process-label", required_argument, nullptr, OptProcessLabel},
+              {"apparmor", required_argument, nullptr, OptApparmor},
+              {"cgroup", required_argument, nullptr, OptCgroup},
+              {"ignore-paused", no_argument, nullptr, OptIgnorePaused},
+              {"no-subreaper", no_argument, nullptr, OptNoSubreaper},
               {"cap", required_argument, nullptr, 'c'},
               {"tty", no_argument, nullptr, 't'},
               {"detach", no_argument, nullptr, 'd'},
@@ -138,9 +155,15 @@ const std::vector<Command>& commands()
              "  -p, --process FILE        the OCI process object; replaces command and options below\n"
              "  -e, --env NAME=VALUE      one more environment variable\n"
              "  -u, --user USER[:GROUP]   names are looked up inside\n"
+             "  -g, --additional-gids GID one more group\n"
              "      --cwd DIR             working directory inside\n"
              "  -c, --cap CAP             one more capability, for example CAP_NET_ADMIN\n"
              "      --no-new-privs        no program gains rights by set-uid bits\n"
+             "      --apparmor PROFILE    AppArmor profile\n"
+             "      --process-label LABEL SELinux label\n"
+             "      --cgroup [CTRL:]PATH  run it in an existing cgroup below the container's\n"
+             "      --ignore-paused       also in a paused container, where it waits until that is resumed\n"
+             "      --no-subreaper        accepted for runc's callers: it never is one\n"
              "  -t, --tty                 with a terminal\n"
              "      --console-socket PATH socket that gets the terminal\n"
              "  -d, --detach              do not wait\n"
@@ -169,6 +192,14 @@ const std::vector<Command>& commands()
              "+f:h",
              {{"format", required_argument, nullptr, 'f'}, help},
              "  -f, --format table|json   form of the output (default: table, made by ps)\n"},
+            {"spec",
+             "",
+             "write a config.json to start from",
+             "+b:h",
+             {{"bundle", required_argument, nullptr, 'b'}, {"rootless", no_argument, nullptr, OptRootless}, help},
+             "  -b, --bundle DIR          directory to write it to (default: the working directory)\n"
+             "      --rootless            for a container of an ordinary user\n"},
+            {"features", "", "print what this runtime can do, as JSON", "+h", {help}, ""},
         };
     }();
     return kCommands;
@@ -179,6 +210,18 @@ const Command* find_command(std::string_view name)
     for (const Command& command : commands())
         if (name == command.name) return &command;
     return nullptr;
+}
+
+/// "5" or "5,6"
+Result<> add_groups(std::string_view text, std::vector<gid_t>& groups)
+{
+    for (;;) {
+        const auto comma = text.find(',');
+        const auto gid = TRY_DOING("--additional-gids", parse_integer(text.substr(0, comma), 0, UINT32_MAX - 1));
+        groups.push_back(static_cast<gid_t>(gid));
+        if (comma == std::string_view::npos) return {};
+        text.remove_prefix(comma + 1);
+    }
 }
 
 Result<> apply_option(int found, const char* value, const Command& command, Options& options)
@@ -210,6 +253,15 @@ Result<> apply_option(int found, const char* value, const Command& command, Opti
     case OptKeep: chosen.keep = true; break;
     case OptNoNewKeyring: chosen.no_new_keyring = true; break;
     case OptNoNewPrivs: chosen.no_new_privileges = true; break;
+    case OptNoPivot: chosen.no_pivot = true; break;
+    case OptNoSubreaper: break;
+    case OptConfig: chosen.config = value; break;
+    case OptProcessLabel: chosen.selinux_label = value; break;
+    case OptApparmor: chosen.apparmor_profile = value; break;
+    case OptCgroup: chosen.cgroups.emplace_back(value); break;
+    case OptIgnorePaused: chosen.ignore_paused = true; break;
+    case OptRootless: chosen.rootless = true; break;
+    case 'g': TRY(add_groups(value, chosen.additional_gids)); break;
     case OptPreserveFds: {
         const auto count = TRY_DOING("--preserve-fds", parse_integer(value, 0, 1024));
         chosen.preserve_fds = static_cast<unsigned>(count);
@@ -242,14 +294,15 @@ std::unexpected<Error> bad_option(int found, char** argv, std::string_view of)
 
 Result<> parse_global(int argc, char** argv, Options& options)
 {
-    static constexpr std::array<option, 9> kOptions{{{"root", required_argument, nullptr, OptRoot},
-                                                     {"log", required_argument, nullptr, OptLog},
-                                                     {"log-format", required_argument, nullptr, OptLogFormat},
-                                                     {"debug", no_argument, nullptr, OptDebug},
-                                                     {"systemd-cgroup", no_argument, nullptr, OptSystemdCgroup},
-                                                     {"help", no_argument, nullptr, 'h'},
-                                                     {"version", no_argument, nullptr, 'v'},
-                                                     {nullptr, 0, nullptr, 0}}};
+    static constexpr std::array<option, 10> kOptions{{{"root", required_argument, nullptr, OptRoot},
+                                                      {"log", required_argument, nullptr, OptLog},
+                                                      {"log-format", required_argument, nullptr, OptLogFormat},
+                                                      {"debug", no_argument, nullptr, OptDebug},
+                                                      {"systemd-cgroup", no_argument, nullptr, OptSystemdCgroup},
+                                                      {"rootless", required_argument, nullptr, OptRootless},
+                                                      {"help", no_argument, nullptr, 'h'},
+                                                      {"version", no_argument, nullptr, 'v'},
+                                                      {nullptr, 0, nullptr, 0}}};
     for (int found = 0; (found = ::getopt_long(argc, argv, "+:hv", kOptions.data(), nullptr)) != -1;) {
         switch (found) {
         case OptRoot: options.global.root = ::optarg; break;
@@ -262,6 +315,12 @@ Result<> parse_global(int argc, char** argv, Options& options)
         case OptDebug: options.global.debug = true; break;
         case OptSystemdCgroup:
             return fail(ErrorKind::Unsupported, "--systemd-cgroup is not supported; cgroups are made directly");
+        case OptRootless:
+            for (const std::string_view word : {"true", "false", "auto"})
+                if (word == ::optarg) options.global.rootless = word;
+            if (options.global.rootless != ::optarg)
+                return fail(ErrorKind::Invalid, cat("--rootless ", ::optarg, ": use true, false or auto"));
+            break;
         case 'h': options.help = true; return {};
         case 'v': options.version = true; return {};
         default: return bad_option(found, argv, "");
@@ -321,6 +380,7 @@ std::string help_text(const std::string& name)
                   "      --log FILE            write messages there, too\n"
                   "      --log-format FORMAT   text or json\n"
                   "      --debug               more messages\n"
+                  "      --rootless WORD       true, false or auto; accepted for runc's callers\n"
                   "  -h, --help                this text\n"
                   "  -v, --version             version and supported specification\n";
 }

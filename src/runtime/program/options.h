@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 /// The command line of coppice-runtime. getopt_long, because a start must not pay for more.
@@ -15,6 +16,8 @@ struct GlobalOptions {
     std::string log;
     bool log_json = false;
     bool debug = false;
+    /// Accepted for runc's callers. Errors about cgroups of an unprivileged user are no matter of a flag here.
+    std::string rootless = "auto";
 };
 
 struct CommandOptions {
@@ -23,14 +26,17 @@ struct CommandOptions {
     std::string bundle = ".";
     std::optional<std::string> pid_file, process_file, cwd, user;
     std::string console_socket;
-    std::vector<std::string> env, capabilities;
+    std::vector<std::string> env, capabilities, cgroups;
+    std::vector<gid_t> additional_gids;
+    std::optional<std::string> config, apparmor_profile, selinux_label;
     unsigned preserve_fds = 0;
     std::optional<std::string> resources_file;
     UpdateValues limits;
     int interval_ms = 5000;
     bool stats = false;
     bool force = false, all = false, detach = false, keep = false, terminal = false;
-    bool no_new_keyring = false, no_new_privileges = false, json = false, quiet = false;
+    bool no_new_keyring = false, no_pivot = false, ignore_paused = false, rootless = false;
+    bool no_new_privileges = false, json = false, quiet = false;
 };
 
 struct Options {

@@ -27,6 +27,8 @@ struct CreateRequest {
     Console console;
     std::optional<std::string> pid_file;
     unsigned preserve_fds = 0;     ///< descriptors 3 to 2 + n go to the container
+    bool no_pivot = false;         ///< chroot instead of pivot_root
+    bool notify_directory = false; ///< make the state's directory kNotifyDirectory
     bool new_keyring = true;       ///< give it a session keyring of its own
     bool dies_with_caller = false; ///< kill it when the calling process ends (after the start, too)
     bool start = false;            ///< start it, too: cheaper than `start` afterwards
@@ -61,6 +63,10 @@ struct ExecRequest {
     std::optional<bool> terminal;
     bool no_new_privileges = false;
     std::vector<std::string> extra_capabilities;
+    std::vector<gid_t> additional_gids;
+    std::optional<std::string> apparmor_profile, selinux_label;
+    /// Cgroups below the container's, which must exist: PATH for all hierarchies, or CONTROLLER[,CONTROLLER...]:PATH.
+    std::vector<std::string> sub_cgroups;
     Console console;
     std::optional<std::string> pid_file;
     unsigned preserve_fds = 0;

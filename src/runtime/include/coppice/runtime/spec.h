@@ -33,6 +33,18 @@ struct User {
     std::string lookup;
 };
 
+/// Numbers as sched_setattr(2) takes them.
+struct Scheduler {
+    std::uint32_t policy = 0; ///< SCHED_*
+    std::uint64_t flags = 0;  ///< SCHED_FLAG_*
+    std::int32_t nice = 0;
+    std::uint32_t priority = 0;
+    std::uint64_t runtime = 0, deadline = 0, period = 0; ///< nanoseconds
+};
+
+/// A set of CPUs as sched_setaffinity(2) takes it; empty: nothing asked for.
+using CpuMask = std::vector<unsigned long>;
+
 struct ProcessSpec {
     bool terminal = false;
     std::optional<std::pair<unsigned short, unsigned short>> console_size; ///< height, width in characters
@@ -44,6 +56,10 @@ struct ProcessSpec {
     std::vector<Rlimit> rlimits;
     bool no_new_privileges = false;
     std::optional<int> oom_score_adj; ///< -1000 to 1000
+    std::optional<Scheduler> scheduler;
+    std::optional<int> io_priority;                     ///< class and level in one number, as ioprio_set(2) takes it
+    CpuMask exec_affinity_initial, exec_affinity_final; ///< of `exec` only: before and in the container's cgroup
+    std::string apparmor_profile, selinux_label;        ///< empty: none
 };
 
 struct MountSpec {
@@ -95,6 +111,14 @@ struct SeccompSpec {
     std::vector<std::string> architectures; ///< SCMP_ARCH_*
     std::vector<std::string> flags;         ///< SECCOMP_FILTER_FLAG_*
     std::vector<SeccompRule> rules;
+    std::string listener_path, listener_metadata; ///< who is asked where a rule says SCMP_ACT_NOTIFY
+};
+
+/// A class of service of resctrl. Source: config-linux.md "IntelRdt"
+struct IntelRdt {
+    std::string group;                 ///< empty: one named after the container, which goes with it
+    std::vector<std::string> schemata; ///< lines for the group's own schemata; none: the group exists already
+    bool monitoring = false;
 };
 
 struct TimeOffset {
@@ -114,9 +138,16 @@ struct LinuxSpec {
     std::optional<SeccompSpec> seccomp;
     std::string rootfs_propagation;
     std::vector<std::string> masked_paths, readonly_paths;
+    std::string mount_label;                  ///< SELinux context of file systems that are made; empty: none
+    std::optional<unsigned long> personality; ///< as personality(2) takes it
+    std::optional<IntelRdt> intel_rdt;
 
     [[nodiscard]] const NamespaceSpec* find_namespace(std::uint64_t flag) const;
     [[nodiscard]] bool has_new_namespace(std::uint64_t flag) const;
+    /// Whether the container is in another user namespace than its creator, a new one or one that exists.
+    [[nodiscard]] bool has_user_namespace() const;
+    /// Without, nothing can be attached anywhere: the container's files are a tree of mounts that no namespace holds.
+    [[nodiscard]] bool has_own_mounts() const;
 };
 
 struct Spec {
@@ -130,6 +161,9 @@ struct Spec {
     std::map<std::string, std::string> annotations;
     LinuxSpec linux_part;
 };
+
+/// The points of a container's life at which hooks run, by their names in the specification.
+std::vector<std::string> known_hooks();
 
 /// Parses and validates a config.json.
 ///

@@ -27,6 +27,7 @@ struct StateRecord {
     std::string root_path;
     uid_t owner = 0;
     os::CgroupPaths cgroup;
+    std::string resctrl; ///< directory below /sys/fs/resctrl that goes with the container; empty: none
     std::map<std::string, std::string> annotations;
     bool complete = false; ///< false while the creation runs, and for ever when it was killed
     std::string nonce;     ///< tells this container from every other that has or had the same id
@@ -54,6 +55,8 @@ private:
 
 inline constexpr const char* kStartSocket = "start.sock";
 inline constexpr const char* kLockFile = "lock";
+/// There when the caller of `create` wants to be told that the container is ready; the container sees it.
+inline constexpr const char* kNotifyDirectory = "notify";
 /// What is being made or removed has a name that begins with this; no container's does.
 inline constexpr std::string_view kUnfinished = ".new-";
 

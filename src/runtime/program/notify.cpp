@@ -1,0 +1,100 @@
+#include "notify.h"
+
+#include "coppice/base/environment.h"
+#include "coppice/base/log.h"
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/os/unix_socket.h"
+#include "coppice/runtime/container.h"
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+namespace coppice::runtime_program {
+
+namespace {
+
+constexpr const char* kSocket = "notify/notify.sock"; // in the container's state
+constexpr const char* kInside = "/run/notify";
+
+/// Waits until the caller has read what it was sent: it then closes its copy of the pipe. Source: sd_notify_barrier(3)
+Result<> wait_for_caller(const os::Fd& caller)
+{
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
+    const os::Fd reading{ends[0]};
+    os::Fd writing{ends[1]};
+    TRY(os::send_message(caller, "BARRIER=1", {writing.get()}));
+    writing.reset();
+    constexpr int kPatienceMs = 30'000;
+    pollfd waiting{.fd = reading.get(), .events = POLLIN, .revents = 0};
+    if (os::retry_eintr([&] { return ::poll(&waiting, 1, kPatienceMs); }) == 0)
+        log::warn("notify", "nobody acknowledged that the container is ready");
+    return {};
+}
+
+} // namespace
+
+std::string caller_notify_socket()
+{
+    const char* const value = std::getenv("NOTIFY_SOCKET");
+    return value == nullptr ? "" : value;
+}
+
+void add_notify_socket(runtime::Spec& spec, const std::string& state_root, const std::string& id)
+{
+    spec.mounts.push_back({.destination = kInside,
+                           .type = "bind",
+                           .source = cat(state_root, '/', id, '/', runtime::kNotifyDirectory),
+                           .options = {"bind", "nosuid", "noexec", "nodev", "ro"},
+                           .mapping = {}});
+    if (spec.process) set_variable(spec.process->env, cat("NOTIFY_SOCKET=", kInside, "/notify.sock"));
+}
+
+Result<std::optional<NotifyProxy>> NotifyProxy::listen(const runtime::StateRoot& root, const std::string& id)
+{
+    const std::string caller = caller_notify_socket();
+    if (caller.empty()) return std::optional<NotifyProxy>{};
+    const auto directory = TRY(root.find(id));
+    if (!os::exists(directory.fd().get(), runtime::kNotifyDirectory)) return std::optional<NotifyProxy>{};
+    TRY(os::remove_file(directory.fd().get(), kSocket)); // of a start that failed
+    auto socket = TRY(os::bind_datagrams_in(directory.fd().get(), kSocket));
+    // Whoever the program inside runs as may write to it; others cannot reach it in this directory.
+    if (::fchmodat(directory.fd().get(), kSocket, 0777, 0) < 0) return fail_os(errno, "open the notify socket to all");
+    return std::optional{NotifyProxy{std::move(socket), caller}};
+}
+
+Result<bool> NotifyProxy::forward(pid_t pid) const
+{
+    const auto message = TRY(os::receive_message(socket_, 4096));
+    std::string ready;
+    for (std::string_view rest{message.bytes}; !rest.empty();) {
+        const auto line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+        if (line.starts_with("READY=")) ready = line;
+    }
+    if (ready.empty()) return false; // status words and descriptors are the container's own matter
+    const auto caller = TRY_DOING("NOTIFY_SOCKET", os::connect_datagrams(caller_));
+    TRY(os::send_message(caller, ready + '\n'));
+    TRY(os::send_message(caller, cat("MAINPID=", pid, '\n')));
+    TRY(wait_for_caller(caller));
+    return true;
+}
+
+Result<> NotifyProxy::forward_until_ready(const os::Fd& process, pid_t pid) const
+{
+    std::array<pollfd, 2> waiting{
+        {{.fd = socket_.get(), .events = POLLIN, .revents = 0}, {.fd = process.get(), .events = POLLIN, .revents = 0}}};
+    for (;;) {
+        if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
+            return fail_os(errno, "wait for the container to be ready");
+        if (waiting[0].revents != 0 && TRY(forward(pid))) return {};
+        if (waiting[0].revents == 0 && waiting[1].revents != 0) return {}; // it has ended without having been ready
+    }
+}
+
+} // namespace coppice::runtime_program

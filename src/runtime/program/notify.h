@@ -1,0 +1,41 @@
+#pragma once
+
+#include "coppice/os/fd.h"
+#include "coppice/runtime/spec.h"
+#include "coppice/runtime/state.h"
+
+#include <optional>
+#include <string>
+#include <sys/types.h>
+
+/// NOTIFY_SOCKET, by which a service says that it is ready. The container cannot reach its caller's socket, so it gets
+/// one of ours: `create` mounts a directory of the container's state on /run/notify, `start` listens in it and hands
+/// "ready" on, with the pid of the container's init. Source: sd_notify(3); runc does the same.
+namespace coppice::runtime_program {
+
+/// The caller's socket; empty when it did not give one.
+std::string caller_notify_socket();
+
+/// Lets `spec` mount that directory and name the socket in it. @param state_root absolute
+void add_notify_socket(runtime::Spec& spec, const std::string& state_root, const std::string& id);
+
+/// The receiving end.
+class NotifyProxy {
+public:
+    /// Before the container runs. Empty when the caller gave no socket or `create` did not know of one.
+    static Result<std::optional<NotifyProxy>> listen(const runtime::StateRoot& root, const std::string& id);
+
+    [[nodiscard]] const os::Fd& fd() const { return socket_; }
+    /// Takes what has come; once it is READY=1, hands it on with MAINPID=`pid` and returns true. Does not block for the
+    /// container, but up to 30 s for the caller to have read it.
+    Result<bool> forward(pid_t pid) const;
+    /// Blocks until that, or until `process` has ended.
+    Result<> forward_until_ready(const os::Fd& process, pid_t pid) const;
+
+private:
+    NotifyProxy(os::Fd socket, std::string caller) : socket_{std::move(socket)}, caller_{std::move(caller)} {}
+    os::Fd socket_;
+    std::string caller_;
+};
+
+} // namespace coppice::runtime_program
