@@ -1,6 +1,7 @@
 #include "coppice/base/text.h"
 #include "coppice/os/cgroup_stats.h"
 #include "coppice/runtime/control.h"
+#include "resources.h"
 #include "stats_json.h"
 
 #include <array>
@@ -18,6 +19,7 @@ Result<StateRecord> find_running(const StateRoot& root, const std::string& id)
 {
     const auto directory = TRY(root.find(id));
     auto record = TRY(directory.read_state());
+    TRY(need_cgroup(record));
     const auto status = TRY(status_of(directory, record));
     if (status == Status::Stopped || status == Status::Creating)
         return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));

@@ -1,14 +1,23 @@
 #include "coppice/base/text.h"
 #include "coppice/runtime/control.h"
+#include "resources.h"
 
 #include <algorithm>
 
 namespace coppice::runtime {
 
+Result<> need_cgroup(const StateRecord& record)
+{
+    if (!record.cgroup.empty()) return {};
+    return fail(Error{ErrorKind::Unsupported, cat("container ", record.id, " has no cgroup of its own")}.hint(
+        "have a cgroup delegated to you before you create it"));
+}
+
 Result<> pause(const StateRoot& root, const std::string& id)
 {
     const auto directory = TRY(root.find(id));
     const auto record = TRY(directory.read_state());
+    TRY(need_cgroup(record));
     const auto status = TRY(status_of(directory, record));
     if (status != Status::Running && status != Status::Created)
         return fail(ErrorKind::Conflict, cat("cannot pause container ", id, ": it is ", to_word(status)));
@@ -30,6 +39,7 @@ Result<std::vector<pid_t>> processes(const StateRoot& root, const std::string& i
 {
     const auto directory = TRY(root.find(id));
     const auto record = TRY(directory.read_state());
+    TRY(need_cgroup(record));
     auto pids = TRY(os::processes_in(record.cgroup));
     std::sort(pids.begin(), pids.end());
     return pids;

@@ -89,6 +89,7 @@ Result<> update(const StateRoot& root, const std::string& id, std::string_view r
     const auto directory = TRY(root.find(id));
     const auto lock = TRY(os::FileLock::take(directory.fd().get(), kUpdateLock));
     auto record = TRY(directory.read_state());
+    TRY(need_cgroup(record));
     const auto status = TRY(status_of(directory, record));
     if (status == Status::Stopped || status == Status::Creating)
         return fail(ErrorKind::Conflict, cat("cannot update container ", id, ": it is ", to_word(status)));

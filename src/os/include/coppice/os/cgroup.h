@@ -58,6 +58,8 @@ private:
 struct CgroupPaths {
     std::string v2;                        ///< empty on a legacy host
     std::map<std::string, std::string> v1; ///< by controller; controllers that are mounted together share one
+    /// An ordinary user's container may have no cgroup of its own.
+    [[nodiscard]] bool empty() const { return v2.empty() && v1.empty(); }
     bool operator==(const CgroupPaths&) const = default;
 };
 
