@@ -327,8 +327,17 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
         const auto defaults = default_device_rules();
         // Behind a first "deny all" and before the specification's own rules.
         const bool denies_first = !rules.front().allow && rules.front().type == 'a';
+        auto listed = rules;
         rules.insert(rules.begin() + (denies_first ? 1 : 0), defaults.begin(), defaults.end());
-        TRY_DOING("linux.resources.devices", os::apply_device_rules(prepared.record.cgroup, cgroup, rules));
+        os::CgroupPaths restricting = prepared.record.cgroup;
+        if (cgroup.is_open()) restricting.v1.erase("devices");
+        TRY_DOING("linux.resources.devices", os::apply_device_rules(restricting, cgroup, rules));
+        if (restricting != prepared.record.cgroup) {
+            // The list of v1 beside the filter is there to be read, by programs that expect it to begin with the
+            // specification's rules.
+            listed.insert(listed.end(), defaults.begin(), defaults.end());
+            TRY_DOING("linux.resources.devices", os::apply_device_rules(prepared.record.cgroup, os::Fd{}, listed));
+        }
     }
     auto join_files = TRY(os::open_join_files(prepared.record.cgroup));
     os::Fd listener;
