@@ -175,7 +175,10 @@ _coppice_runtime_options() {
             -d --detach --pid-file --preserve-fds'
         ;;
     list) options='-h --help -f --format -q --quiet' ;;
-    '') options='-h --help -v --version --root --log --log-format --debug' ;;
+    '')
+        options='-h --help -v --version --root --log --log-format --debug --cgroup-manager
+            --systemd-cgroup'
+        ;;
     *) options='' ;;
     esac
 }
@@ -187,11 +190,12 @@ _coppice_runtime() {
     local -a given
     COMPREPLY=()
     _coppice_words
-    _coppice_parse '--root --log --log-format' _coppice_runtime_valued
+    _coppice_parse '--root --log --log-format --cgroup-manager' _coppice_runtime_valued
     case $option in
     --root | -b | --bundle | --cwd) _coppice_offer_directories ;;
     --log | -p | --process | --pid-file | --console-socket | -r | --resources) _coppice_offer_files ;;
     --log-format) _coppice_offer 'text json' ;;
+    --cgroup-manager) _coppice_offer 'cgroupfs systemd disabled' ;;
     -f | --format) _coppice_offer 'table json' ;;
     -e | --env) _coppice_offer "$(compgen -e)" ;;
     ?*) ;;

@@ -45,6 +45,9 @@ std::string tracking_directory(const CgroupPaths& paths);
 /// Every directory once.
 std::vector<std::string> v1_directories(const CgroupPaths& paths);
 
+/// v1 counts CPU shares from 2 to 262144, v2 weights from 1 to 10000. Source: runtime-spec's recommended conversion
+std::uint64_t weight_of_shares(std::uint64_t shares);
+
 // cgroup_v1.cpp
 std::vector<std::string> v1_controllers_for(const CgroupLimits& limits);
 /// @param swap_first the new limit of memory and swap must be set before that of memory

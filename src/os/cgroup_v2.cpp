@@ -8,16 +8,15 @@
 // cgroup v2: one hierarchy. Source: the kernel's Documentation/admin-guide/cgroup-v2.rst
 namespace coppice::os::cgroup_files {
 
-namespace {
-
-std::string number_or_max(std::int64_t value) { return value < 0 ? "max" : cat(value); }
-
-/// v1 counts CPU shares from 2 to 262144, v2 weights from 1 to 10000. Source: runtime-spec's recommended conversion
 std::uint64_t weight_of_shares(std::uint64_t shares)
 {
     const std::uint64_t within = std::min<std::uint64_t>(std::max<std::uint64_t>(shares, 2), 262144);
     return 1 + (within - 2) * 9999 / 262142;
 }
+
+namespace {
+
+std::string number_or_max(std::int64_t value) { return value < 0 ? "max" : cat(value); }
 
 /// v1 counts weights of block devices from 10 to 1000, v2 from 1 to 10000.
 std::uint64_t io_weight_of(std::uint64_t weight)

@@ -14,6 +14,7 @@
 #include "hooks.h"
 #include "init.h"
 #include "resctrl.h"
+#include "scope.h"
 #include "start.h"
 #include "syscall_filter.h"
 #include "sysctl.h"
@@ -41,6 +42,7 @@ struct Preparation {
     StateRecord record;
     std::vector<NamespaceToJoin> namespaces;
     os::Fd console_socket;
+    std::optional<PlannedScope> scope; ///< with the systemd cgroup driver
 };
 
 /// Whether a namespace is the one that this process is in.
@@ -100,6 +102,26 @@ bool has_device_list(const LinuxSpec& spec)
                        [](const os::DeviceRule& rule) { return rule != kDenyAll; });
 }
 
+/// Where the container's cgroup will be, noted in `record`.
+Result<std::optional<PlannedScope>> plan_placement(const Spec& spec, const CreateRequest& request,
+                                                   const os::CgroupLayout& layout, StateRecord& record)
+{
+    const LinuxSpec& linux_part = spec.linux_part;
+    switch (request.cgroup_driver) {
+    case CgroupDriver::Systemd: return TRY(plan_scope(spec, layout, record));
+    case CgroupDriver::Disabled:
+        if (linux_part.limits != os::CgroupLimits{})
+            return fail(Error{ErrorKind::Invalid, "linux.resources: limits need a cgroup, and none is to be made"}.hint(
+                "choose --cgroup-manager=cgroupfs or systemd"));
+        return std::nullopt;
+    case CgroupDriver::Cgroupfs: break;
+    }
+    const std::string& path = linux_part.cgroups_path;
+    record.cgroup = TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path, linux_part.limits,
+                                        has_device_list(linux_part)));
+    return std::nullopt;
+}
+
 Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
 {
     if (!spec.process) return fail(ErrorKind::Invalid, "config.json has no process");
@@ -116,15 +138,14 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.annotations = spec.annotations;
     record.nonce = random_hex(16);
     if (const auto& rdt = spec.linux_part.intel_rdt) record.resctrl = own_resctrl_group(*rdt, request.id);
-    const std::string& path = spec.linux_part.cgroups_path;
-    record.cgroup = TRY(os::plan_cgroup(layout, path.empty() ? cat("coppice/", request.id) : path,
-                                        spec.linux_part.limits, has_device_list(spec.linux_part)));
+    auto scope = TRY(plan_placement(spec, request, layout, record));
     TRY(refuse_cgroup_in_use(record.cgroup));
     const bool host_root = os::is_host_root();
     auto rootfs = TRY(plan_rootfs(spec, std::move(layout), record.cgroup, request.no_pivot));
     auto namespaces = TRY(open_namespaces(spec.linux_part, !spec.hostname.empty() || !spec.domainname.empty()));
     auto console = TRY_DOING("terminal", open_console_socket(request.console, spec.process->terminal));
-    return Preparation{host_root, std::move(rootfs), std::move(record), std::move(namespaces), std::move(console)};
+    return Preparation{host_root,          std::move(rootfs), std::move(record), std::move(namespaces),
+                       std::move(console), std::move(scope)};
 }
 
 std::uint64_t birth_flags(const LinuxSpec& spec)
@@ -253,9 +274,10 @@ Error died_silently(os::Process& init, const os::CgroupPaths& cgroup, const Erro
 
 /// The creator's half of the conversation until the container waits for its start.
 Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared, RootSource& root_source,
-                  const CreateRequest& request, const ContainerDirectory& directory, const Channel& channel, pid_t pid)
+                  const CreateRequest& request, const ContainerDirectory& directory, const Channel& channel)
 {
     StateRecord& record = prepared.record;
+    const pid_t pid = record.pid;
     const auto user_namespace = TRY(prepare_users(spec.linux_part, pid));
     if (auto sent = send_mounts(channel, prepared, root_source, user_namespace); !sent) {
         Word word{};
@@ -267,7 +289,6 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
 
-    record.pid = pid;
     log::debug("create", "init is being set up",
                {{"container", record.id}, {"pid", cat(pid)}, {"cgroup", record.cgroup.v2}});
     HostParts host_parts{prepared.rootfs.mounts, request.bundle, user_namespace};
@@ -315,29 +336,44 @@ Result<os::Fd> make_cgroup(const os::CgroupLimits& limits, Preparation& prepared
     return cgroup;
 }
 
+Result<> restrict_devices(const Preparation& prepared, const os::Fd& cgroup, const LinuxSpec& linux_part)
+{
+    if (!prepared.host_root) return {};
+    auto rules = linux_part.device_rules;
+    if (rules.empty()) rules.push_back({}); // "deny all": silence is no permission
+    const auto defaults = default_device_rules();
+    // Behind a first "deny all" and before the specification's own rules.
+    const bool denies_first = !rules.front().allow && rules.front().type == 'a';
+    auto listed = rules;
+    rules.insert(rules.begin() + (denies_first ? 1 : 0), defaults.begin(), defaults.end());
+    os::CgroupPaths restricting = prepared.record.cgroup;
+    if (cgroup.is_open()) restricting.v1.erase("devices");
+    TRY_DOING("linux.resources.devices", os::apply_device_rules(restricting, cgroup, rules));
+    if (restricting == prepared.record.cgroup) return {};
+    // The list of v1 beside the filter is there to be read, by programs that expect it to begin with the
+    // specification's rules.
+    listed.insert(listed.end(), defaults.begin(), defaults.end());
+    return with_context(os::apply_device_rules(prepared.record.cgroup, os::Fd{}, listed), "linux.resources.devices");
+}
+
+/// systemd makes a cgroup around a process that is there already: the init, which waits for it.
+Result<> place_by_systemd(Preparation& prepared, const LinuxSpec& linux_part, const Channel& channel)
+{
+    const auto cgroup = TRY(start_scope(*prepared.scope, prepared.record));
+    TRY(os::apply_limits(prepared.record.cgroup, linux_part.limits));
+    TRY(restrict_devices(prepared, cgroup, linux_part));
+    return channel.say(Word::Placed);
+}
+
 Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& prepared, RootSource& root_source,
                          const CreateRequest& request, CreationGuard& guard, StateRoot::Made& made)
 {
     const LinuxSpec& linux_part = spec.linux_part;
     if (request.notify_directory) TRY(os::make_directory(made.directory.fd().get(), kNotifyDirectory, 0755));
-    const auto cgroup = TRY(make_cgroup(linux_part.limits, prepared));
-    if (prepared.host_root) {
-        auto rules = linux_part.device_rules;
-        if (rules.empty()) rules.push_back({}); // "deny all": silence is no permission
-        const auto defaults = default_device_rules();
-        // Behind a first "deny all" and before the specification's own rules.
-        const bool denies_first = !rules.front().allow && rules.front().type == 'a';
-        auto listed = rules;
-        rules.insert(rules.begin() + (denies_first ? 1 : 0), defaults.begin(), defaults.end());
-        os::CgroupPaths restricting = prepared.record.cgroup;
-        if (cgroup.is_open()) restricting.v1.erase("devices");
-        TRY_DOING("linux.resources.devices", os::apply_device_rules(restricting, cgroup, rules));
-        if (restricting != prepared.record.cgroup) {
-            // The list of v1 beside the filter is there to be read, by programs that expect it to begin with the
-            // specification's rules.
-            listed.insert(listed.end(), defaults.begin(), defaults.end());
-            TRY_DOING("linux.resources.devices", os::apply_device_rules(prepared.record.cgroup, os::Fd{}, listed));
-        }
+    os::Fd cgroup;
+    if (request.cgroup_driver == CgroupDriver::Cgroupfs) {
+        cgroup = TRY(make_cgroup(linux_part.limits, prepared));
+        TRY(restrict_devices(prepared, cgroup, linux_part));
     }
     auto join_files = TRY(os::open_join_files(prepared.record.cgroup));
     os::Fd listener;
@@ -361,6 +397,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
                             .listener = std::move(listener),
                             .console_socket = std::move(prepared.console_socket),
                             .cgroup_join_files = std::move(join_files),
+                            .awaits_placement = prepared.scope.has_value(),
                             .namespaces = std::move(prepared.namespaces),
                             .record = prepared.record};
         ::_exit(run_init(context));
@@ -369,7 +406,9 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
     theirs.reset();
     listener.reset();
     const Channel channel{std::move(ours)};
-    auto completed = complete(root, spec, prepared, root_source, request, made.directory, channel, init.pid());
+    prepared.record.pid = init.pid();
+    if (prepared.scope) TRY(place_by_systemd(prepared, linux_part, channel));
+    auto completed = complete(root, spec, prepared, root_source, request, made.directory, channel);
     if (!completed) return fail(died_silently(init, prepared.record.cgroup, completed.error()));
     return init;
 }

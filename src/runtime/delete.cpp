@@ -5,6 +5,7 @@
 #include "coppice/runtime/container.h"
 #include "hooks.h"
 #include "resctrl.h"
+#include "scope.h"
 
 #include <cerrno>
 #include <csignal>
@@ -49,6 +50,7 @@ Result<> discard(const StateRoot& root, const StateRecord& record)
     log::debug("delete", "removing container", {{"container", record.id}, {"cgroup", record.cgroup.v2}});
     TRY(os::kill_cgroup(record.cgroup));
     if (record.pid > 0) TRY(kill_init(record));
+    TRY(stop_scope(record));
     TRY(os::remove_cgroup(record.cgroup));
     TRY(remove_resctrl_group(record.resctrl));
     for (const auto& [controller, path] : record.cgroup.v1)

@@ -151,6 +151,7 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
     TRY(os::die_with_parent(SIGKILL));
     TRY(os::join_by(context.cgroup_join_files));
     context.cgroup_join_files.clear();
+    if (context.awaits_placement) TRY(context.channel.expect(Word::Placed));
     TRY(join_namespaces(context.namespaces, linux_part));
     if (linux_part.has_new_namespace(os::sys::kCloneNewCgroup)) // its root is the cgroup that we are in at this moment
         TRY_DOING("cgroup namespace", os::leave_namespaces(os::sys::kCloneNewCgroup));

@@ -25,6 +25,7 @@ struct InitContext {
     os::Fd listener;       ///< where `start` will knock; not open when it is to start at once
     os::Fd console_socket; ///< open when there is a terminal
     std::vector<os::Fd> cgroup_join_files;
+    bool awaits_placement; ///< systemd will move it into its cgroup
     std::vector<NamespaceToJoin> namespaces;
     StateRecord record; ///< for hooks that run inside
 };

@@ -64,6 +64,8 @@ Result<StateRecord> ContainerDirectory::read_state() const
         record.cgroup.v1[controller] = TRY(path.text());
         return {};
     }));
+    if (auto unit = TRY(node.text_or("systemdUnit", "")); !unit.empty())
+        record.scope = ScopeRecord{.unit = std::move(unit), .of_user = TRY(node.boolean_or("systemdOfUser", false))};
     TRY(node.each_member("annotations", [&record](const std::string& name, const JsonNode& value) -> Result<> {
         record.annotations[name] = TRY(value.text());
         return {};
@@ -73,21 +75,25 @@ Result<StateRecord> ContainerDirectory::read_state() const
 
 Result<> ContainerDirectory::write_state(const StateRecord& record) const
 {
-    const nlohmann::json document{{"id", record.id},
-                                  {"bundle", record.bundle},
-                                  {"ociVersion", record.oci_version},
-                                  {"pid", record.pid},
-                                  {"startTime", record.start_time},
-                                  {"created", record.created},
-                                  {"rootfs", record.root_path},
-                                  {"owner", record.owner},
-                                  {"complete", record.complete},
-                                  {"nonce", record.nonce},
-                                  {"resources", record.resources},
-                                  {"cgroup", record.cgroup.v2},
-                                  {"cgroupV1", record.cgroup.v1},
-                                  {"resctrl", record.resctrl},
-                                  {"annotations", record.annotations}};
+    nlohmann::json document{{"id", record.id},
+                            {"bundle", record.bundle},
+                            {"ociVersion", record.oci_version},
+                            {"pid", record.pid},
+                            {"startTime", record.start_time},
+                            {"created", record.created},
+                            {"rootfs", record.root_path},
+                            {"owner", record.owner},
+                            {"complete", record.complete},
+                            {"nonce", record.nonce},
+                            {"resources", record.resources},
+                            {"cgroup", record.cgroup.v2},
+                            {"cgroupV1", record.cgroup.v1},
+                            {"resctrl", record.resctrl},
+                            {"annotations", record.annotations}};
+    if (record.scope) {
+        document["systemdUnit"] = record.scope->unit;
+        document["systemdOfUser"] = record.scope->of_user;
+    }
     const auto text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return with_context(os::replace_file(fd_.get(), "state.json", text), cat("save the state of container ", id_));
 }

@@ -4,6 +4,7 @@
 #include "coppice/os/lock.h"
 #include "coppice/runtime/control.h"
 #include "resources.h"
+#include "scope.h"
 #include "spec_parts.h"
 
 #include <algorithm>
@@ -102,6 +103,8 @@ Result<> update(const StateRoot& root, const std::string& id, std::string_view r
         record.cgroup = std::move(paths);
         TRY(directory.write_state(record));
     }
+    // systemd first: it may write the files of other limits again.
+    TRY_DOING(cat("update container ", id), set_scope_properties(record, limits, all));
     TRY_DOING(cat("update container ", id), os::update_limits(record.cgroup, limits, all));
     record.resources = merged.dump(-1, ' ', false, json::error_handler_t::replace);
     return directory.write_state(record);

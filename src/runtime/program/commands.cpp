@@ -63,6 +63,7 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
                                          .console = {.socket_path = options.command.console_socket},
                                          .pid_file = options.command.pid_file,
                                          .preserve_fds = options.command.preserve_fds,
+                                         .cgroup_driver = options.global.cgroup_driver,
                                          .no_pivot = options.command.no_pivot,
                                          .notify_directory = notify,
                                          .new_keyring = !options.command.no_new_keyring,

@@ -35,6 +35,7 @@ enum LongOption : int {
     OptApparmor,
     OptCgroup,
     OptIgnorePaused,
+    OptCgroupManager,
     OptInterval,
     OptStats,
     OptLimit = 512, ///< and the index in kUpdateFlags
@@ -292,13 +293,22 @@ std::unexpected<Error> bad_option(int found, char** argv, std::string_view of)
             cat("see coppice-runtime ", of, of.empty() ? "" : " ", "--help")));
 }
 
+Result<runtime::CgroupDriver> parse_cgroup_driver(std::string_view name)
+{
+    if (name == "cgroupfs") return runtime::CgroupDriver::Cgroupfs;
+    if (name == "systemd") return runtime::CgroupDriver::Systemd;
+    if (name == "disabled") return runtime::CgroupDriver::Disabled;
+    return fail(ErrorKind::Invalid, cat("--cgroup-manager ", printable(name), ": use cgroupfs, systemd or disabled"));
+}
+
 Result<> parse_global(int argc, char** argv, Options& options)
 {
-    static constexpr std::array<option, 10> kOptions{{{"root", required_argument, nullptr, OptRoot},
+    static constexpr std::array<option, 11> kOptions{{{"root", required_argument, nullptr, OptRoot},
                                                       {"log", required_argument, nullptr, OptLog},
                                                       {"log-format", required_argument, nullptr, OptLogFormat},
                                                       {"debug", no_argument, nullptr, OptDebug},
                                                       {"systemd-cgroup", no_argument, nullptr, OptSystemdCgroup},
+                                                      {"cgroup-manager", required_argument, nullptr, OptCgroupManager},
                                                       {"rootless", required_argument, nullptr, OptRootless},
                                                       {"help", no_argument, nullptr, 'h'},
                                                       {"version", no_argument, nullptr, 'v'},
@@ -313,8 +323,8 @@ Result<> parse_global(int argc, char** argv, Options& options)
             options.global.log_json = std::string_view{::optarg} == "json";
             break;
         case OptDebug: options.global.debug = true; break;
-        case OptSystemdCgroup:
-            return fail(ErrorKind::Unsupported, "--systemd-cgroup is not supported; cgroups are made directly");
+        case OptSystemdCgroup: options.global.cgroup_driver = runtime::CgroupDriver::Systemd; break;
+        case OptCgroupManager: options.global.cgroup_driver = TRY(parse_cgroup_driver(::optarg)); break;
         case OptRootless:
             for (const std::string_view word : {"true", "false", "auto"})
                 if (word == ::optarg) options.global.rootless = word;
@@ -380,6 +390,8 @@ std::string help_text(const std::string& name)
                   "      --log FILE            write messages there, too\n"
                   "      --log-format FORMAT   text or json\n"
                   "      --debug               more messages\n"
+                  "      --cgroup-manager WHO  who makes cgroups: cgroupfs (the runtime itself), systemd, disabled\n"
+                  "      --systemd-cgroup      the same as --cgroup-manager=systemd\n"
                   "      --rootless WORD       true, false or auto; accepted for runc's callers\n"
                   "  -h, --help                this text\n"
                   "  -v, --version             version and supported specification\n";

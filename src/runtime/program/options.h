@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/base/result.h"
+#include "coppice/runtime/container.h"
 #include "update_flags.h"
 
 #include <optional>
@@ -18,6 +19,7 @@ struct GlobalOptions {
     bool debug = false;
     /// Accepted for runc's callers. Errors about cgroups of an unprivileged user are no matter of a flag here.
     std::string rootless = "auto";
+    runtime::CgroupDriver cgroup_driver = runtime::CgroupDriver::Cgroupfs;
 };
 
 struct CommandOptions {

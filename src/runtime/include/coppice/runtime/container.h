@@ -20,13 +20,21 @@ struct Console {
     // Without a terminal descriptors 0, 1 and 2 of the caller are used as they are.
 };
 
+/// Who makes a container's cgroup.
+enum class CgroupDriver : unsigned char {
+    Cgroupfs, ///< the runtime itself
+    Systemd,  ///< systemd, as a transient scope; the container's limits are the unit's, too
+    Disabled, ///< nobody: the container stays in its caller's cgroup, without limits and device rules of its own
+};
+
 struct CreateRequest {
     std::string id;
     std::string bundle;      ///< absolute
     std::string config_text; ///< config.json as read; a copy is kept
     Console console;
     std::optional<std::string> pid_file;
-    unsigned preserve_fds = 0;     ///< descriptors 3 to 2 + n go to the container
+    unsigned preserve_fds = 0; ///< descriptors 3 to 2 + n go to the container
+    CgroupDriver cgroup_driver = CgroupDriver::Cgroupfs;
     bool no_pivot = false;         ///< chroot instead of pivot_root
     bool notify_directory = false; ///< make the state's directory kNotifyDirectory
     bool new_keyring = true;       ///< give it a session keyring of its own

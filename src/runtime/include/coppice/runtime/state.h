@@ -18,6 +18,12 @@ namespace coppice::runtime {
 enum class Status : unsigned char { Creating, Created, Running, Paused, Stopped };
 std::string_view to_word(Status status);
 
+/// A cgroup that systemd looks after.
+struct ScopeRecord {
+    std::string unit;
+    bool of_user = false; ///< of the user's systemd, not the system's
+};
+
 /// What is remembered of a container, in DIR/state.json of the state root. Source: runtime-spec runtime.md "State"
 struct StateRecord {
     std::string id, bundle, oci_version;
@@ -26,8 +32,9 @@ struct StateRecord {
     std::string created;          ///< RFC 3339
     std::string root_path;
     uid_t owner = 0;
-    os::CgroupPaths cgroup;
-    std::string resctrl; ///< directory below /sys/fs/resctrl that goes with the container; empty: none
+    os::CgroupPaths cgroup;           ///< empty directories: it has none of its own
+    std::optional<ScopeRecord> scope; ///< with the systemd cgroup driver
+    std::string resctrl;              ///< directory below /sys/fs/resctrl that goes with the container; empty: none
     std::map<std::string, std::string> annotations;
     bool complete = false; ///< false while the creation runs, and for ever when it was killed
     std::string nonce;     ///< tells this container from every other that has or had the same id

@@ -1,0 +1,52 @@
+#include "scope.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+
+namespace coppice::runtime {
+
+Result<PlannedScope> plan_scope(const Spec& spec, const os::CgroupLayout& layout, StateRecord& record)
+{
+    if (layout.mode() != os::CgroupMode::Unified)
+        return fail(Error{ErrorKind::Unsupported, "the systemd cgroup driver needs a host with cgroup v2 alone"}.hint(
+            "leave out --systemd-cgroup, or have the client use cgroupfs"));
+    auto systemd = TRY(os::Systemd::connect());
+    auto name = TRY(os::parse_scope_name(spec.linux_part.cgroups_path, record.id, systemd.is_of_user()));
+    auto properties = TRY(os::scope_properties(spec.linux_part.limits, spec.linux_part.limits));
+    for (auto& property : TRY(os::annotated_properties(spec.annotations)))
+        properties.push_back(std::move(property));
+    record.cgroup.v2 = layout.v2_directory(TRY(systemd.cgroup_of(name)));
+    record.scope = ScopeRecord{.unit = name.unit, .of_user = systemd.is_of_user()};
+    return PlannedScope{std::move(systemd), std::move(name), std::move(properties)};
+}
+
+Result<os::Fd> start_scope(PlannedScope& scope, const StateRecord& record)
+{
+    TRY(scope.systemd.start_scope(scope.name, record.pid, cat("coppice container ", record.id), scope.properties));
+    // What follows writes limits and kills by this directory: it has to be where the process is.
+    const auto own = TRY(os::read_file(os::kCwd, cat("/proc/", record.pid, "/cgroup"), 4096));
+    const auto line = own.find("0::");
+    const auto end = own.find('\n', line);
+    if (line == std::string::npos || !record.cgroup.v2.ends_with(own.substr(line + 3, end - line - 3)))
+        return fail(ErrorKind::Unavailable,
+                    cat("systemd did not put process ", record.pid, " into ", record.cgroup.v2));
+    return os::open_at(os::kCwd, record.cgroup.v2, O_RDONLY | O_DIRECTORY);
+}
+
+Result<> stop_scope(const StateRecord& record)
+{
+    // Mostly systemd has seen by itself that the last process ended, and there is nobody to ask.
+    if (!record.scope || !os::exists(os::kCwd, record.cgroup.v2)) return {};
+    auto systemd = TRY(os::Systemd::connect(record.scope->of_user));
+    return systemd.stop_scope(record.scope->unit);
+}
+
+Result<> set_scope_properties(const StateRecord& record, const os::CgroupLimits& limits, const os::CgroupLimits& all)
+{
+    if (!record.scope) return {};
+    const auto properties = TRY(os::scope_properties(limits, all));
+    auto systemd = TRY(os::Systemd::connect(record.scope->of_user));
+    return systemd.set_scope_properties(record.scope->unit, properties);
+}
+
+} // namespace coppice::runtime
