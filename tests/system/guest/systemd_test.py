@@ -167,6 +167,19 @@ class Driver(unittest.TestCase):
              "MemoryHigh": str(48 << 20), "TasksMax": "77", "CPUWeight": "79", "CPUQuotaPerSecUSec": "250ms",
              "CPUQuotaPeriodUSec": "50ms", "AllowedCPUs": "1", "AllowedMemoryNodes": "0"})
 
+    def test_update_tells_systemd(self):
+        bundle = self.make(cgroups_path="machine.slice:test:update",
+                           resources={"memory": {"limit": 64 << 20, "swap": 96 << 20}, "pids": {"limit": 77}})
+        bundle.create()
+        execute(OURS, "update", "--memory", 48 << 20, "--pids-limit", 33, bundle.id)
+        directory = CGROUP / "machine.slice/test-update.scope"
+        for _ in range(2):
+            self.assertEqual([(directory / name).read_text().strip() for name in
+                              ("memory.max", "memory.swap.max", "pids.max")], [str(48 << 20), str(48 << 20), "33"])
+            execute("systemctl", "daemon-reload")
+        self.assertEqual(properties("test-update.scope", "MemoryMax", "MemorySwapMax", "TasksMax"),
+                         {"MemoryMax": str(48 << 20), "MemorySwapMax": str(48 << 20), "TasksMax": "33"})
+
     def test_devices_stay_closed_after_a_reload(self):
         disk = os.stat("/dev/vda").st_rdev
         script = f"mknod /tmp/d b {os.major(disk)} {os.minor(disk)} && dd if=/tmp/d of=/dev/null bs=512 count=1"
@@ -318,13 +331,11 @@ class Scenarios:
 
     def update(self):
         container = self.start("sleep", "1000", options=("--memory=64m",))
-        self.podman("update", "--memory=48m", "--pids-limit=33", self.name)
+        self.podman("update", "--memory=48m", "--cpus=0.25", self.name)  # podman 4.3 has no more
         directory = self.cgroup_of(container)
-        seen = [[(directory / name).read_text().strip() for name in ("memory.max", "pids.max")]]
-        if self.manager == "systemd":
-            execute("systemctl", "daemon-reload")
-            seen.append([(directory / name).read_text().strip() for name in ("memory.max", "pids.max")])
-            seen.append(properties(f"libpod-{container}.scope", "MemoryMax", "TasksMax"))
+        seen = [[(directory / name).read_text().strip() for name in ("memory.max", "cpu.max")]]
+        execute("systemctl", "daemon-reload")
+        seen.append([(directory / name).read_text().strip() for name in ("memory.max", "cpu.max")])
         self.remove()
         return seen
 
