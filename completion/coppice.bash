@@ -140,8 +140,12 @@ _coppice() {
 
 _coppice_runtime_valued() {
     case $1 in
-    create | run) valued='-b --bundle --console-socket --pid-file --preserve-fds' ;;
-    exec) valued='-p --process -e --env -u --user --cwd -c --cap --console-socket --pid-file --preserve-fds' ;;
+    create | run) valued='-b --bundle --console-socket --pid-file --preserve-fds --config' ;;
+    spec) valued='-b --bundle' ;;
+    exec)
+        valued='-p --process -e --env -u --user --cwd -c --cap --console-socket --pid-file --preserve-fds
+            -g --additional-gids --process-label --apparmor --cgroup'
+        ;;
     list | ps) valued='-f --format' ;;
     update)
         valued='-r --resources --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period
@@ -156,10 +160,11 @@ _coppice_runtime_valued() {
 
 _coppice_runtime_options() {
     case $1 in
-    create) options='-h --help -b --bundle --console-socket --pid-file --preserve-fds --no-new-keyring' ;;
+    create) options='-h --help -b --bundle --console-socket --pid-file --preserve-fds --no-new-keyring --no-pivot
+            --config' ;;
     run)
         options='-h --help -b --bundle -d --detach --keep --console-socket --pid-file --preserve-fds
-            --no-new-keyring'
+            --no-new-keyring --no-pivot --config --no-subreaper'
         ;;
     start | state | pause | resume) options='-h --help' ;;
     update)
@@ -172,11 +177,14 @@ _coppice_runtime_options() {
     delete) options='-h --help -f --force' ;;
     exec)
         options='-h --help -p --process -e --env -u --user --cwd -c --cap --no-new-privs -t --tty --console-socket
-            -d --detach --pid-file --preserve-fds'
+            -d --detach --pid-file --preserve-fds -g --additional-gids --process-label --apparmor --cgroup --ignore-paused
+            --no-subreaper'
         ;;
     list) options='-h --help -f --format -q --quiet' ;;
+    spec) options='-h --help -b --bundle --rootless' ;;
+    features) options='-h --help' ;;
     '')
-        options='-h --help -v --version --root --log --log-format --debug --cgroup-manager
+        options='-h --help -v --version --root --log --log-format --debug --rootless --cgroup-manager
             --systemd-cgroup'
         ;;
     *) options='' ;;
@@ -190,10 +198,11 @@ _coppice_runtime() {
     local -a given
     COMPREPLY=()
     _coppice_words
-    _coppice_parse '--root --log --log-format --cgroup-manager' _coppice_runtime_valued
+    _coppice_parse '--root --log --log-format --rootless --cgroup-manager' _coppice_runtime_valued
     case $option in
     --root | -b | --bundle | --cwd) _coppice_offer_directories ;;
-    --log | -p | --process | --pid-file | --console-socket | -r | --resources) _coppice_offer_files ;;
+    --rootless) _coppice_offer 'true false auto' ;;
+    --log | --config | -p | --process | --pid-file | --console-socket | -r | --resources) _coppice_offer_files ;;
     --log-format) _coppice_offer 'text json' ;;
     --cgroup-manager) _coppice_offer 'cgroupfs systemd disabled' ;;
     -f | --format) _coppice_offer 'table json' ;;
@@ -206,7 +215,7 @@ _coppice_runtime() {
             return
         fi
         case $command in
-        '') _coppice_offer 'create start state kill delete run exec list update pause resume events ps' ;;
+        '') _coppice_offer 'create start state kill delete run exec list update pause resume events ps spec features' ;;
         start | state | delete | exec | update | pause | resume | events | ps)
             [[ ${#given[@]} -gt 0 || -n $ended ]] || _coppice_offer "$(_coppice_containers)"
             ;;

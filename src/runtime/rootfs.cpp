@@ -28,13 +28,13 @@ Result<os::Pty> open_terminal(int root)
 
 Result<> finish_rootfs(int root, const Spec& spec, const RootfsPlan& plan)
 {
-    const auto [propagation, recursive] = plan.propagation;
-    if (propagation != 0 &&
-        propagation != MS_SLAVE) // that one was set where the mount was made: it must name its master there
-        TRY(os::set_mount_propagation(root, "", propagation, recursive));
     if (spec.root_readonly) TRY(os::set_mount_attributes(root, os::mount_attr::kReadOnly, 0, false));
     TRY(make_paths_readonly(root, spec.linux_part.readonly_paths));
-    return mask_paths(root, spec.linux_part.masked_paths);
+    TRY(mask_paths(root, spec.linux_part.masked_paths));
+    // Last: nothing could be bound out of an unbindable tree any more.
+    const auto [propagation, recursive] = plan.propagation;
+    if (propagation == 0 || propagation == MS_SLAVE) return {}; // slave was set where it can name its master
+    return os::set_mount_propagation(root, "", propagation, recursive);
 }
 
 } // namespace

@@ -24,6 +24,9 @@ using test::in_child;
 using test::succeeds;
 using test::value_of;
 
+/// The root of the calling process.
+os::Fd root_now() { return value_of(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY)); }
+
 class MountsTest : public testing::Test {
 protected:
     void SetUp() override
@@ -42,11 +45,19 @@ protected:
     Result<> make() const
     {
         const auto plan = TRY(plan_mounts(spec_));
-        auto binds = TRY(open_bind_mounts(plan, directory_.path(), os::Fd{}));
+        const os::Fd no_users;
+        HostParts host_parts{plan, directory_.path(), no_users};
+        std::vector<os::Fd> waiting;
+        const auto next = [&]() -> Result<os::Fd> {
+            if (waiting.empty()) waiting = TRY(host_parts.next());
+            os::Fd first = std::move(waiting.front());
+            waiting.erase(waiting.begin());
+            return first;
+        };
         auto layout = TRY(os::CgroupLayout::detect());
         const CgroupView cgroup{.layout = std::move(layout), .own = {}};
         const auto root = TRY(os::open_at(os::kCwd, directory_ / "root", O_RDONLY | O_DIRECTORY));
-        return make_mounts(root.get(), plan, std::move(binds), cgroup);
+        return make_mounts(root.get(), plan, next, cgroup);
     }
     bool outside_is_untouched() const
     {
@@ -169,8 +180,8 @@ TEST_F(MountsTest, MaskedAndReadOnlyPaths)
         const auto root = value_of(os::clone_mount(os::kCwd, directory_ / "root", true));
         ASSERT_TRUE(succeeds(os::attach_mount(root.get(), os::kCwd, directory_ / "root")));
         ASSERT_TRUE(succeeds(os::change_root(root.get())));
-        ASSERT_TRUE(succeeds(mask_paths({"/secret", "/key", "/missing"})));
-        ASSERT_TRUE(succeeds(make_paths_readonly({"/fixed", "/missing"})));
+        ASSERT_TRUE(succeeds(mask_paths(root_now().get(), {"/secret", "/key", "/missing"})));
+        ASSERT_TRUE(succeeds(make_paths_readonly(root_now().get(), {"/fixed", "/missing"})));
         EXPECT_TRUE(value_of(os::list_directory(os::kCwd, "/secret")).empty());
         EXPECT_FALSE(os::open_at(os::kCwd, "/secret/new", O_WRONLY | O_CREAT, 0600));
         EXPECT_EQ(value_of(os::read_file(os::kCwd, "/key")), "");
@@ -191,7 +202,7 @@ TEST_F(MountsTest, MaskingDoesNotTrustTheImagesNullDevice) // CVE-2025-31133
         ASSERT_TRUE(succeeds(os::attach_mount(root.get(), os::kCwd, directory_ / "root")));
         ASSERT_TRUE(succeeds(os::change_root(root.get())));
         // Either it fails, or the file is masked by something else than what the image offered.
-        if (mask_paths({"/key"})) {
+        if (mask_paths(root_now().get(), {"/key"})) {
             EXPECT_EQ(value_of(os::read_file(os::kCwd, "/key")), "");
         }
         EXPECT_EQ(value_of(os::read_file(os::kCwd, "/target")), "untouched");
@@ -206,7 +217,7 @@ TEST_F(MountsTest, MaskingNeedsTheRealNullDevice)
         const auto root = value_of(os::clone_mount(os::kCwd, directory_ / "root", true));
         ASSERT_TRUE(succeeds(os::attach_mount(root.get(), os::kCwd, directory_ / "root")));
         ASSERT_TRUE(succeeds(os::change_root(root.get())));
-        EXPECT_TRUE(fails_as(ErrorKind::Denied, "not the null device", mask_paths({"/key"})));
+        EXPECT_TRUE(fails_as(ErrorKind::Denied, "not the null device", mask_paths(root_now().get(), {"/key"})));
         EXPECT_EQ(value_of(os::read_file(os::kCwd, "/key")), "key");
     }));
 }

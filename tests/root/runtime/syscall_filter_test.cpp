@@ -48,7 +48,7 @@ protected:
     {
         auto child = value_of(os::fork_process({}, [&] {
             ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            if (!install_seccomp(filter)) return 255;
+            if (!install_seccomp(filter, Channel{os::Fd{}})) return 255;
             return ::syscall(SYS_getppid) < 0 ? errno : 0;
         }));
         return value_of(child.wait()).code;

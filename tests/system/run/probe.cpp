@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -375,12 +376,28 @@ int fork_many(int count)
     return 0;
 }
 
+/// Sends a datagram to NOTIFY_SOCKET, as sd_notify does.
+int notify(const char* text)
+{
+    const char* const path = std::getenv("NOTIFY_SOCKET");
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path == nullptr || std::strlen(path) >= sizeof address.sun_path) return 1;
+    std::strcpy(address.sun_path, path);
+    const int socket = ::socket(AF_UNIX, SOCK_DGRAM, 0);
+    const auto* const to = reinterpret_cast<const sockaddr*>(&address);
+    const auto sent = ::sendto(socket, text, std::strlen(text), 0, to, sizeof address);
+    if (sent < 0) std::perror("notify");
+    return sent < 0 ? 1 : 0;
+}
+
 } // namespace
 
 int main(int argc, char** argv)
 {
     const std::string what = argc > 1 ? argv[1] : "";
     const double number = argc > 2 ? std::atof(argv[argc - 1]) : 0;
+    if (what == "notify") return notify(argv[2]);
     if (what == "attack") return attack();
     if (what == "read") return read_nothing(argc - 2, argv + 2);
     if (what == "overwrite") return overwrite(number);

@@ -71,10 +71,10 @@ struct ExecRequest {
     std::optional<bool> terminal;
     bool no_new_privileges = false;
     std::vector<std::string> extra_capabilities;
-    std::vector<gid_t> additional_gids;
-    std::optional<std::string> apparmor_profile, selinux_label;
+    std::vector<gid_t> additional_gids{};
+    std::optional<std::string> apparmor_profile{}, selinux_label{};
     /// Cgroups below the container's, which must exist: PATH for all hierarchies, or CONTROLLER[,CONTROLLER...]:PATH.
-    std::vector<std::string> sub_cgroups;
+    std::vector<std::string> sub_cgroups{};
     Console console;
     std::optional<std::string> pid_file;
     unsigned preserve_fds = 0;

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""coppice-runtime and those who listen to a container: the agent of a system call filter, and NOTIFY_SOCKET."""
+
+import array
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from fcntl import ioctl
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from bundle import make_bundle  # noqa: E402
+from coppice_test import main, new_name, runtime, wait_until, world  # noqa: E402
+from oci_test import PROGRAM, OciCase  # noqa: E402
+
+RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV and _SEND
+
+
+class Agent:
+    """Answers every call that it is asked about with an errno."""
+
+    def __init__(self, number):
+        self.path = world().path(new_name("agent"))
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(self.path)
+        self.socket.listen()
+        self.number, self.states, self.asked = number, [], 0
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            connection, _ = self.socket.accept()
+            text, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(16))
+            fds = array.array("i")
+            for _, _, data in rights:
+                fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
+            self.states.append(json.loads(text))
+            threading.Thread(target=self.answer, args=(fds[0],), daemon=True).start()
+
+    def answer(self, fd):
+        while True:
+            request = bytearray(80)
+            try:
+                ioctl(fd, RECEIVE, request)
+                ioctl(fd, SEND, struct.pack("QqiI", struct.unpack_from("Q", request)[0], 0, -self.number, 0))
+            except OSError:
+                return
+            self.asked += 1
+
+
+class SeccompListener(OciCase):
+    def change(self, agent, names=("mkdir", "mkdirat"), **more):
+        def change(config):
+            config["root"]["readonly"] = False
+            config["linux"]["seccomp"] = {
+                "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "listenerPath": agent.path,
+                "listenerMetadata": "hello \"agent\"", "syscalls": [{"names": list(names), "action": "SCMP_ACT_NOTIFY"}], **more}
+        return change
+
+    def test_agent_answers(self):
+        for new_privileges in (False, True):  # the filter comes at another moment then
+            agent = Agent(122)  # EDQUOT: nobody else gives that
+
+            def change(config):
+                self.change(agent)(config)
+                config["process"]["noNewPrivileges"] = not new_privileges
+            name = self.started(["sh", "-c", "mkdir /tmp/x; sleep 1000"], change)
+            self.assertTrue(wait_until(lambda: agent.asked == 1), agent.states)
+            state = agent.states[0]
+            self.assertEqual((state["fds"], state["metadata"], state["pid"]),
+                             (["seccompFd"], "hello \"agent\"", self.state(name)["pid"]))
+            self.assertEqual((state["state"]["id"], state["state"]["pid"]), (name, state["pid"]))
+            done = runtime("exec", name, "mkdir", "/tmp/y")
+            self.assertIn("quota", done.err.lower(), repr(done))
+            self.assertEqual(len(agent.states), 2)
+            self.assertNotEqual(agent.states[1]["pid"], state["pid"])
+            self.assertFalse(os.path.exists(self.tree + "/tmp/x"))
+
+    def test_agent_that_is_asked_about_our_own_calls(self):
+        agent = Agent(122)
+        # read is what the runtime itself waits in until the descriptor has been handed over.
+        name = self.create(["sleep", "1000"], self.change(agent, ["mkdir"], flags=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]))
+        self.assert_ok(runtime("start", name))
+
+    def test_nobody_listens(self):
+        agent = Agent(1)
+        name = self.create(change=self.change(agent))
+        agent.socket.close()
+        os.unlink(agent.path)
+        self.assert_one_line(runtime("start", name), 1, "listenerPath", agent.path, program=PROGRAM)
+        self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
+
+    def test_refusals(self):
+        agent = Agent(1)
+        self.refused(self.run_bundle(["true"], self.change(agent, listenerPath="")), "listenerPath")
+        self.refused(self.run_bundle(["true"], self.change(agent, defaultAction="SCMP_ACT_NOTIFY")), "default action")
+        self.refused(self.run_bundle(["true"], self.change(agent, flags=["SECCOMP_FILTER_FLAG_NO"])), "SECCOMP_FILTER_FLAG_NO")
+
+
+class Notify(OciCase):
+    def listener(self):
+        path = world().path(new_name("n"))
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        receiver.bind(path)
+        receiver.settimeout(20)
+        self.addCleanup(receiver.close)
+        return path, receiver
+
+    def received(self, receiver):
+        words = []
+        while True:
+            text, rights, _, _ = receiver.recvmsg(4096, socket.CMSG_SPACE(4))
+            words.append(text.decode().strip())
+            for _, _, data in rights:
+                for fd in array.array("i", data[:4]):
+                    os.close(fd)  # that is the acknowledgement
+            if words[-1] == "BARRIER=1":
+                return words
+
+    def test_ready_is_handed_on(self):
+        path, receiver = self.listener()
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        script = ("echo $NOTIFY_SOCKET > /dev/shm/name; ls -l $NOTIFY_SOCKET > /dev/shm/list; probe notify READY=1; sleep 1000")
+        done = runtime("create", "-b", make_bundle(["sh", "-c", script], lambda c: c["mounts"].append(
+            {"destination": "/run", "type": "tmpfs", "source": "tmpfs"})), name, env={"NOTIFY_SOCKET": path})
+        self.assert_ok(done)
+        words = []
+        thread = threading.Thread(target=lambda: words.extend(self.received(receiver)), daemon=True)
+        thread.start()
+        self.assert_ok(runtime("start", name, env={"NOTIFY_SOCKET": path}))
+        thread.join(20)
+        self.assertEqual(words, ["READY=1", f"MAINPID={self.state(name)['pid']}", "BARRIER=1"])
+        self.assertEqual(runtime("exec", name, "cat", "/dev/shm/name").out, "/run/notify/notify.sock\n")
+
+    def test_end_without_ready(self):
+        path, _ = self.listener()
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        bundle = make_bundle(["sh", "-c", "sleep 0.5"], lambda c: c["mounts"].append(
+            {"destination": "/run", "type": "tmpfs", "source": "tmpfs"}))
+        self.assert_ok(runtime("create", "-b", bundle, name, env={"NOTIFY_SOCKET": path}))
+        self.assert_ok(runtime("start", name, env={"NOTIFY_SOCKET": path}))
+
+    def test_start_without_the_socket_goes_on(self):
+        path, _ = self.listener()
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        bundle = make_bundle(["sleep", "1000"], lambda c: c["mounts"].append(
+            {"destination": "/run", "type": "tmpfs", "source": "tmpfs"}))
+        self.assert_ok(runtime("create", "-b", bundle, name, env={"NOTIFY_SOCKET": path}))
+        self.assert_ok(runtime("start", name))
+
+
+if __name__ == "__main__":
+    main()
