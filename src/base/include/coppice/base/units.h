@@ -20,8 +20,8 @@ std::string format_bytes(std::uint64_t bytes);
 /// Errors: Invalid (not a number, not above 0, beyond 1,000,000 CPUs)
 Result<std::uint64_t> parse_millicpus(std::string_view text);
 
-/// Parses a time as Go's flags take it: numbers, optionally with a fraction, each with one of ns us ms s m h, for example
-/// `5s`, `1.5h`, `1m30s`. Result in milliseconds. Errors: Invalid (empty, no unit, negative, beyond 292 years)
+/// Parses a time as Go's flags take it: numbers, optionally with a fraction, each with one of ns us ms s m h, for
+/// example `5s`, `1.5h`, `1m30s`. Result in milliseconds. Errors: Invalid (empty, no unit, negative, beyond 292 years)
 Result<std::int64_t> parse_duration_ms(std::string_view text);
 
 /// Parses a whole decimal number within [least, most]. Errors: Invalid.
