@@ -42,16 +42,11 @@ Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
     if (!TRY(store.is_running(options.name)))
         return fail(
             Error{ErrorKind::Conflict, cat("instance ", options.name, " is not running")}.hint("see: coppice ps -a"));
-    runtime::ExecRequest request{.id = options.name,
-                                 .process = {},
-                                 .args = options.command,
-                                 .extra_env = TRY(environment_entries(options.env)),
-                                 .cwd = {},
-                                 .user = {},
-                                 .terminal = options.terminal,
-                                 .extra_capabilities = {},
-                                 .console = {},
-                                 .pid_file = {}};
+    runtime::ExecRequest request;
+    request.id = options.name;
+    request.args = options.command;
+    request.extra_env = TRY(environment_entries(options.env));
+    request.terminal = options.terminal;
     if (!options.workdir.empty()) request.cwd = options.workdir;
     if (!options.user.empty()) request.user = options.user;
     if (options.terminal && !find_variable(request.extra_env, "TERM")) request.extra_env.emplace_back("TERM=xterm");
