@@ -59,24 +59,20 @@ Result<> collect_processes(const std::string& directory, std::vector<pid_t>& pid
         for (const auto line : split(*text, '\n'))
             if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
     }
-    const auto names = list_directory(kCwd, directory);
+    const auto names = list_subdirectories(kCwd, directory);
     if (!names) return {};
-    for (const std::string& name : *names) {
-        const auto status = find_status(kCwd, cat(directory, '/', name), false);
-        if (status && *status && S_ISDIR((*status)->st_mode)) TRY(collect_processes(cat(directory, '/', name), pids));
-    }
+    for (const std::string& name : *names)
+        TRY(collect_processes(cat(directory, '/', name), pids));
     return {};
 }
 
 Result<> remove_directories(const std::string& directory)
 {
     if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return {};
-    const auto names = list_directory(kCwd, directory);
+    const auto names = list_subdirectories(kCwd, directory);
     if (names)
-        for (const std::string& name : *names) {
-            const auto status = find_status(kCwd, cat(directory, '/', name), false);
-            if (status && *status && S_ISDIR((*status)->st_mode)) TRY(remove_directories(cat(directory, '/', name)));
-        }
+        for (const std::string& name : *names)
+            TRY(remove_directories(cat(directory, '/', name)));
     // A process that has just ended may still count for a moment.
     for (int waited = 0;; waited += 2) {
         if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return {};
@@ -339,7 +335,10 @@ Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths)
 Result<> kill_cgroup(const CgroupPaths& paths)
 {
     const std::string directory = tracking_directory(paths);
-    if (directory.empty() || !exists(kCwd, directory)) return {};
+    if (directory.empty()) return {};
+    if (keyed_number(directory + "/cgroup.events", "populated") == 0U)
+        return {}; // the usual case, told by v2 in a word
+    if (!exists(kCwd, directory)) return {};
     // One write kills all at once since Linux 5.14; before that, and on v1, again and again until nobody is left.
     const bool at_once = write_control(kCwd, directory + "/cgroup.kill", "1").has_value();
     for (int waited = 0;; waited += 1) {

@@ -211,7 +211,11 @@ Result<> remove_file(int dir, const std::string& path)
     return {};
 }
 
-Result<std::vector<std::string>> list_directory(int dir, const std::string& path)
+namespace {
+
+/// @param wanted gets each entry's name and d_type
+template <typename Wanted>
+Result<std::vector<std::string>> list_entries(int dir, const std::string& path, Wanted wanted)
 {
     auto fd = TRY(open_at(dir, path, O_RDONLY | O_DIRECTORY));
     const std::unique_ptr<DIR, int (*)(DIR*)> stream{::fdopendir(fd.get()), &::closedir};
@@ -221,11 +225,27 @@ Result<std::vector<std::string>> list_directory(int dir, const std::string& path
     errno = 0;
     while (const dirent* const entry = ::readdir(stream.get())) {
         const std::string_view name{entry->d_name};
-        if (name != "." && name != "..") names.emplace_back(name);
+        if (name != "." && name != ".." && wanted(name, entry->d_type)) names.emplace_back(name);
         errno = 0;
     }
     if (errno != 0) return fail_os(errno, cat("list ", path));
     return names;
+}
+
+} // namespace
+
+Result<std::vector<std::string>> list_directory(int dir, const std::string& path)
+{
+    return list_entries(dir, path, [](std::string_view, unsigned char) { return true; });
+}
+
+Result<std::vector<std::string>> list_subdirectories(int dir, const std::string& path)
+{
+    return list_entries(dir, path, [&](std::string_view name, unsigned char type) {
+        if (type != DT_UNKNOWN) return type == DT_DIR;
+        const auto status = find_status(dir, cat(path, '/', name), false);
+        return status && *status && S_ISDIR((*status)->st_mode);
+    });
 }
 
 Result<std::optional<struct stat>> find_status(int dir, const std::string& path, bool follow_links)

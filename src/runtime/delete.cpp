@@ -15,14 +15,6 @@ namespace coppice::runtime {
 
 namespace {
 
-/// The cgroup above all of ours goes with the last of them. Others are somebody else's.
-void prune_parent(const std::string& directory)
-{
-    constexpr std::string_view kOurs = "/coppice";
-    const std::string parent = directory.substr(0, directory.find_last_of('/'));
-    if (parent.ends_with(kOurs)) ::rmdir(parent.c_str()); // refused while another is in it: right so
-}
-
 Result<> kill_init(const StateRecord& record)
 {
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
@@ -53,9 +45,6 @@ Result<> discard(const StateRoot& root, const StateRecord& record)
     TRY(stop_scope(record));
     TRY(os::remove_cgroup(record.cgroup));
     TRY(remove_resctrl_group(record.resctrl));
-    for (const auto& [controller, path] : record.cgroup.v1)
-        prune_parent(path);
-    prune_parent(record.cgroup.v2);
     return root.remove(record.id);
 }
 

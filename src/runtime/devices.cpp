@@ -49,23 +49,25 @@ Result<> check_is(int fd, const DeviceSpec& device)
     return {};
 }
 
-Result<> make_node(int root, const DeviceSpec& device)
+/// Called with a umask of 0, so that the mode is what the specification says.
+Result<> make_node(int root, const os::Fd& dev, const DeviceSpec& device)
 {
     const auto slash = device.path.find_last_of('/');
-    const auto parent = TRY(os::make_in_root(root, device.path.substr(0, slash + 1), os::PathKind::Directory, false));
     const std::string name = device.path.substr(slash + 1);
     if (name.empty()) return fail(ErrorKind::Invalid, cat("device path ", device.path, " names a directory"));
+    os::Fd other;
+    if (device.path.substr(0, slash) != "/dev")
+        other = TRY(os::make_in_root(root, device.path.substr(0, slash + 1), os::PathKind::Directory, false));
+    const int parent = other.is_open() ? other.get() : dev.get();
     const dev_t number = device.type == 'p' ? 0 : makedev(device.major, device.minor);
-    const bool made = ::mknodat(parent.get(), name.c_str(), type_bits(device.type) | device.mode, number) == 0;
-    if (!made && errno != EEXIST) return fail_os(errno, cat("create device ", device.path));
-    const auto node = TRY(os::open_at(parent.get(), name, O_PATH | O_NOFOLLOW));
-    TRY(check_is(node.get(), device));
-    if (!made) return {}; // the image's own, or even the host's: not ours to change
-    // mknod obeys the umask; what the specification says must hold exactly.
-    if (::fchmodat(os::kCwd, os::path_of(node.get()).c_str(), device.mode, 0) < 0 ||
-        ::fchownat(node.get(), "", device.uid, device.gid, AT_EMPTY_PATH) < 0)
-        return fail_os(errno, cat("set owner and mode of ", device.path));
-    return {};
+    if (::mknodat(parent, name.c_str(), type_bits(device.type) | device.mode, number) == 0) {
+        if (device.uid == 0 && device.gid == 0) return {};
+        if (::fchownat(parent, name.c_str(), device.uid, device.gid, AT_SYMLINK_NOFOLLOW) == 0) return {};
+        return fail_os(errno, cat("set the owner of ", device.path));
+    }
+    if (errno != EEXIST) return fail_os(errno, cat("create device ", device.path));
+    const auto node = TRY(os::open_at(parent, name, O_PATH | O_NOFOLLOW));
+    return check_is(node.get(), device); // the image's own, or even the host's: not ours to change
 }
 
 Result<> attach_node(int root, const DeviceSpec& device, const os::Fd& mount)
@@ -114,12 +116,15 @@ Result<> make_devices(int root, const std::vector<DeviceSpec>& plan, std::vector
     // No link in /dev, or on the way there, is followed: an image's own could lead to the host's files.
     const auto dev = TRY(os::make_in_root(root, "dev", os::PathKind::Directory, false));
     std::size_t next_mount = 0;
+    const mode_t umask = ::umask(0);
+    Result<> made;
     for (const DeviceSpec& device : plan) {
-        if (device.type != 'p' && next_mount < mounts.size())
-            TRY_DOING("device", attach_node(root, device, mounts[next_mount++]));
-        else
-            TRY_DOING("device", make_node(root, device));
+        const bool is_mount = device.type != 'p' && next_mount < mounts.size();
+        made = is_mount ? attach_node(root, device, mounts[next_mount++]) : make_node(root, dev, device);
+        if (!made) break;
     }
+    ::umask(umask);
+    TRY_DOING("device", std::move(made));
     for (const auto& [name, target] : kLinks)
         if (::symlinkat(target, dev.get(), name) < 0 && errno != EEXIST)
             return fail_os(errno, cat("create link /dev/", name));

@@ -56,6 +56,8 @@ Result<> make_directories(const std::string& path, mode_t mode);
 Result<> remove_file(int dir, const std::string& path);
 /// Names in a directory without "." and "..". The order is the file system's.
 Result<std::vector<std::string>> list_directory(int dir, const std::string& path);
+/// Those that are directories; links to directories are not.
+Result<std::vector<std::string>> list_subdirectories(int dir, const std::string& path);
 
 /// fstatat(2); empty when nothing is there.
 Result<std::optional<struct stat>> find_status(int dir, const std::string& path, bool follow_links = true);
