@@ -112,6 +112,19 @@ Result<User> Accounts::find_user(std::string_view text) const
     return user;
 }
 
+std::optional<std::string> Accounts::name_of(uid_t uid) const
+{
+    std::optional<std::string> name;
+    const std::string passwd = read("etc/passwd");
+    each_line(passwd, [&](const auto& line) {
+        const auto listed = parse_integer(line[2], 0, kMaxId);
+        if (!listed || static_cast<uid_t>(*listed) != uid) return false;
+        name = line[0];
+        return true;
+    });
+    return name;
+}
+
 std::string Accounts::home_of(uid_t uid) const
 {
     std::string home = "/";

@@ -20,6 +20,8 @@ public:
     /// from /etc/group for a user that is listed and has no group given. Keeps umask.
     /// Errors: Invalid (empty part, number out of range), NotFound (no such name)
     [[nodiscard]] Result<User> find_user(std::string_view text) const;
+    /// Name of a user id; empty when it is not listed.
+    [[nodiscard]] std::optional<std::string> name_of(uid_t uid) const;
     /// Home directory of a user id; "/" when it is not listed.
     [[nodiscard]] std::string home_of(uid_t uid) const;
 

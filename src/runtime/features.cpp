@@ -110,7 +110,7 @@ std::string features_json(const std::string& version)
         {"linux",
          {{"namespaces", known_namespaces()},
           {"capabilities", known_capabilities()},
-          {"cgroup", {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", false}}},
+          {"cgroup", {{"v1", true}, {"v2", true}, {"systemd", true}, {"systemdUser", true}, {"rdma", true}}},
           {"seccomp", seccomp_features()},
           {"apparmor", {{"enabled", true}}},
           {"selinux", {{"enabled", true}}},

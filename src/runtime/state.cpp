@@ -1,5 +1,6 @@
 #include "coppice/runtime/state.h"
 
+#include "accounts.h"
 #include "coppice/base/id.h"
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
@@ -212,7 +213,7 @@ Result<Status> status_of(const ContainerDirectory& directory, const StateRecord&
     return waits ? Status::Created : Status::Running;
 }
 
-std::string to_state_json(const StateRecord& record, Status status, bool pretty)
+std::string to_state_json(const StateRecord& record, Status status, bool pretty, std::string_view owner)
 {
     nlohmann::ordered_json document{{"ociVersion", record.oci_version},
                                     {"id", record.id},
@@ -221,9 +222,15 @@ std::string to_state_json(const StateRecord& record, Status status, bool pretty)
                                     {"bundle", record.bundle},
                                     {"rootfs", record.root_path},
                                     {"created", record.created},
-                                    {"owner", record.owner == 0 ? "" : cat(record.owner)}};
+                                    {"owner", owner}};
     if (!record.annotations.empty()) document["annotations"] = record.annotations;
     return document.dump(pretty ? 2 : -1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string owner_name(uid_t uid)
+{
+    const auto root = os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY);
+    return root ? Accounts{root->get()}.name_of(uid).value_or(cat(uid)) : cat(uid);
 }
 
 } // namespace coppice::runtime

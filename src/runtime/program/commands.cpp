@@ -141,6 +141,7 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
                                  .apparmor_profile = chosen.apparmor_profile,
                                  .selinux_label = chosen.selinux_label,
                                  .sub_cgroups = chosen.cgroups,
+                                 .ignore_paused = chosen.ignore_paused,
                                  .console = {.socket_path = chosen.console_socket},
                                  .pid_file = chosen.pid_file,
                                  .preserve_fds = chosen.preserve_fds};
@@ -165,33 +166,6 @@ Result<int> print_state(const Options& options, const StateRoot& root)
     const auto record = TRY(directory.read_state());
     const auto status = TRY(runtime::status_of(directory, record));
     std::puts(runtime::to_state_json(record, status, true).c_str());
-    return 0;
-}
-
-Result<int> list_containers(const Options& options, const StateRoot& root)
-{
-    std::string json;
-    std::string table = "ID          PID         STATUS      BUNDLE      CREATED\n";
-    const auto ids = TRY(root.list());
-    for (const std::string& id : ids) {
-        if (options.command.quiet) {
-            std::puts(id.c_str());
-            continue;
-        }
-        const auto directory = root.find(id);
-        const auto record =
-            directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
-        if (!record) continue; // deleted while we looked
-        const auto status = TRY(runtime::status_of(*directory, *record));
-        json += cat(json.empty() ? "" : ",", runtime::to_state_json(*record, status, false));
-        const auto column = [](std::string text) {
-            if (text.size() < 12) text.resize(12, ' ');
-            return text.back() == ' ' ? text : text + ' ';
-        };
-        table += cat(column(id), column(cat(status == runtime::Status::Stopped ? 0 : record->pid)),
-                     column(std::string{runtime::to_word(status)}), column(record->bundle), record->created, '\n');
-    }
-    if (!options.command.quiet) std::fputs((options.command.json ? cat('[', json, "]\n") : table).c_str(), stdout);
     return 0;
 }
 

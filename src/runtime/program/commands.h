@@ -12,6 +12,9 @@ Result<int> run_command(const Options& options);
 /// The id, for commands that take nothing else. Errors: Invalid
 Result<std::string> one_argument(const CommandOptions& options);
 
+// list.cpp
+Result<int> list_containers(const Options& options, const runtime::StateRoot& root);
+
 // update.cpp
 Result<int> update_container(const Options& options, const runtime::StateRoot& root);
 Result<int> pause_container(const Options& options, const runtime::StateRoot& root);

@@ -110,6 +110,10 @@ Error already_there(const std::string& id);
 Result<Status> status_of(const ContainerDirectory& directory, const StateRecord& record);
 
 /// The OCI state document; what hooks read on standard input and `state` prints.
-std::string to_state_json(const StateRecord& record, Status status, bool pretty);
+/// @param owner runc's own addition, filled in by `list` alone
+std::string to_state_json(const StateRecord& record, Status status, bool pretty, std::string_view owner = {});
+
+/// Name of a user of the host, or the number when /etc/passwd does not list it.
+std::string owner_name(uid_t uid);
 
 } // namespace coppice::runtime
