@@ -53,7 +53,7 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
     const auto directory = TRY(root.find(id));
     const auto record = TRY(directory.read_state());
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
-    if (!record.complete || (!init && !all)) return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
+    if (!record.complete || (!init && !all)) return fail(ErrorKind::Conflict, cat("container not running: ", id));
     if (!all) {
         TRY(init->send(signal));
         // A frozen process dies of it on v2; the freezer of v1 has to let it go for that.

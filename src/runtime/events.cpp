@@ -22,7 +22,7 @@ Result<StateRecord> find_running(const StateRoot& root, const std::string& id)
     TRY(need_cgroup(record));
     const auto status = TRY(status_of(directory, record));
     if (status == Status::Stopped || status == Status::Creating)
-        return fail(ErrorKind::Conflict, cat("container ", id, " is not running"));
+        return fail(ErrorKind::Conflict, cat("container not running: ", id));
     return record;
 }
 

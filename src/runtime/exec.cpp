@@ -168,12 +168,11 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     const auto record = TRY(directory.read_state());
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
     const auto status = TRY(status_of(directory, record));
-    const bool frozen_too = status == Status::Paused && request.ignore_paused;
-    if (status == Status::Paused && !frozen_too)
-        return fail(Error{ErrorKind::Conflict, cat("cannot exec in container ", request.id, ": it is paused")}.hint(
+    if (status == Status::Paused && !request.ignore_paused)
+        return fail(Error{ErrorKind::Conflict, cat("cannot exec in a paused container: ", request.id)}.hint(
             cat("coppice-runtime resume ", request.id)));
-    if (!init || (status != Status::Running && status != Status::Created && !frozen_too))
-        return fail(ErrorKind::Conflict, cat("cannot exec in container ", request.id, ": it is ", to_word(status)));
+    if (!init || status == Status::Stopped || status == Status::Creating)
+        return fail(ErrorKind::Conflict, cat("cannot exec in a ", to_word(status), " container: ", request.id));
     const auto config = TRY(directory.read_config());
     const auto spec = TRY(parse_spec(config));
     const auto process = TRY(process_for(request, spec));

@@ -20,7 +20,7 @@ Result<> pause(const StateRoot& root, const std::string& id)
     TRY(need_cgroup(record));
     const auto status = TRY(status_of(directory, record));
     if (status != Status::Running && status != Status::Created)
-        return fail(ErrorKind::Conflict, cat("cannot pause container ", id, ": it is ", to_word(status)));
+        return fail(ErrorKind::Conflict, cat("cannot pause ", id, ": container not running but ", to_word(status)));
     return with_context(os::freeze_cgroup(record.cgroup), cat("pause container ", id));
 }
 
@@ -30,8 +30,7 @@ Result<> resume(const StateRoot& root, const std::string& id)
     const auto record = TRY(directory.read_state());
     const auto status = TRY(status_of(directory, record));
     if (status != Status::Paused)
-        return fail(ErrorKind::Conflict,
-                    cat("cannot resume container ", id, ": it is not paused but ", to_word(status)));
+        return fail(ErrorKind::Conflict, cat("cannot resume ", id, ": container not paused but ", to_word(status)));
     return with_context(os::thaw_cgroup(record.cgroup), cat("resume container ", id));
 }
 

@@ -25,7 +25,11 @@ constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/s
 
 std::unexpected<Error> no_command(const std::string& name, int number)
 {
-    if (number == EACCES || number == EISDIR || number == ENOEXEC || number == EPERM)
+    if (number == EISDIR) // the kernel's own answer, which clients look for, and the reason
+        return fail(Error::os(EACCES, cat("exec: \"", name, "\""))
+                        .as(ErrorKind::CommandNotExecutable)
+                        .hint("it is a directory"));
+    if (number == EACCES || number == ENOEXEC || number == EPERM)
         return fail(Error::os(number, cat("exec: \"", name, "\"")).as(ErrorKind::CommandNotExecutable));
     return fail(Error::os(number, cat("exec: \"", name, "\"")).as(ErrorKind::CommandNotFound));
 }

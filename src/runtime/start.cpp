@@ -18,7 +18,9 @@ std::unexpected<Error> not_startable(const ContainerDirectory& directory, const 
     const auto status = status_of(directory, record);
     if (!status) return fail(status.error());
     if (*status == Status::Running)
-        return fail(ErrorKind::Conflict, cat("cannot start container ", record.id, ": it is running already"));
+        return fail(ErrorKind::Conflict, cat("cannot start an already running container: ", record.id));
+    if (*status == Status::Stopped)
+        return fail(ErrorKind::Conflict, cat("cannot start a container that has stopped: ", record.id));
     return fail(ErrorKind::Conflict, cat("cannot start container ", record.id, ": it is ", to_word(*status)));
 }
 

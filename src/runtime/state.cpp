@@ -26,7 +26,7 @@ std::string temporary_name(const StateRecord& record) { return cat(kUnfinished, 
 
 Error already_there(const std::string& id)
 {
-    return Error{ErrorKind::Conflict, cat("container ", id, " exists already")}.hint(
+    return Error{ErrorKind::Conflict, cat("container with given ID already exists: ", id)}.hint(
         "choose another id or delete that container");
 }
 
@@ -161,8 +161,8 @@ Result<ContainerDirectory> StateRoot::find(const std::string& id) const
     auto fd = os::open_at(fd_.get(), id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!fd) {
         if (fd.error().kind() == ErrorKind::NotFound)
-            return fail(Error{ErrorKind::NotFound, cat("container ", id, " does not exist")}.hint(
-                cat("state root is ", path_)));
+            return fail(
+                Error{ErrorKind::NotFound, cat("container does not exist: ", id)}.hint(cat("state root is ", path_)));
         return fail(std::move(fd).error());
     }
     return ContainerDirectory{id, *std::move(fd)};

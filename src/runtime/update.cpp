@@ -93,7 +93,7 @@ Result<> update(const StateRoot& root, const std::string& id, std::string_view r
     TRY(need_cgroup(record));
     const auto status = TRY(status_of(directory, record));
     if (status == Status::Stopped || status == Status::Creating)
-        return fail(ErrorKind::Conflict, cat("cannot update container ", id, ": it is ", to_word(status)));
+        return fail(ErrorKind::Conflict, cat("cannot update ", id, ": container not running but ", to_word(status)));
     auto merged = TRY(present_resources(directory, record));
     merge_resources(merged, changes);
     const auto all = TRY_DOING("together with the present limits", parse_limits(JsonNode{merged, "resources"}));

@@ -43,7 +43,11 @@ Result<Bundle> load_bundle(const std::string& path, const std::optional<std::str
 {
     Bundle bundle{.path = TRY_DOING("bundle", absolute(path)), .config_text = {}, .spec = {}};
     const std::string file = config.value_or(bundle.path + "/config.json");
-    bundle.config_text = TRY_DOING("bundle", os::read_file(os::kCwd, file, runtime::kConfigMaxBytes));
+    auto text = os::read_file(os::kCwd, file, runtime::kConfigMaxBytes);
+    if (!text && text.error().kind() == ErrorKind::NotFound && !config)
+        return fail(Error{ErrorKind::NotFound, cat("bundle ", bundle.path, ": config.json not found")}.hint(
+            cat("coppice-runtime spec -b ", bundle.path)));
+    bundle.config_text = TRY_DOING("bundle", std::move(text));
     bundle.spec = TRY_DOING(config ? *config : cat("bundle ", bundle.path, ": config.json"),
                             runtime::parse_spec(bundle.config_text));
     return bundle;
@@ -136,6 +140,7 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
                                  .user = chosen.user,
                                  .terminal = chosen.terminal,
                                  .no_new_privileges = chosen.no_new_privileges,
+                                 .ignore_paused = chosen.ignore_paused,
                                  .extra_capabilities = chosen.capabilities,
                                  .additional_gids = chosen.additional_gids,
                                  .apparmor_profile = chosen.apparmor_profile,

@@ -16,15 +16,20 @@ constexpr const char* kProgram = "coppice-runtime";
 
 using coppice::runtime_program::GlobalOptions;
 
+/// Status after an error of our own.
+constexpr int kFailed = 1;
+constexpr int kExecFailed = 255; // as runc's: a program's own 1 is more likely
+
 /// The error goes to standard error and, when there is one, to the log, where podman and containerd look for it.
-int report(const coppice::Error& error, const GlobalOptions& options)
+/// @return the status to end with
+int report(const coppice::Error& error, const GlobalOptions& options, int status = kFailed)
 {
     using namespace coppice;
     log::error("", error.line());
-    if (options.log.empty()) return 1;
+    if (options.log.empty()) return status;
     log::configure(kProgram, STDERR_FILENO, log::Format::Text, log::Level::Info);
     log::error("", error.line());
-    return 1;
+    return status;
 }
 
 /// Lines of the log go to its file, or to standard error without one. An unwritable log is an error of its own.
@@ -67,6 +72,6 @@ int main(int argc, char** argv)
         ::prctl(PR_SET_NAME, kProgram); // a program executed by descriptor is named after the descriptor
     }
     const auto status = runtime_program::run_command(*options);
-    if (!status) return report(status.error(), options->global);
+    if (!status) return report(status.error(), options->global, command == "exec" ? kExecFailed : kFailed);
     return *status;
 }

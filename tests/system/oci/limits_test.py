@@ -223,9 +223,14 @@ class Pause(LimitsCase):
         time.sleep(0.3)
         self.assertEqual(self.ticks(name), before, "nothing runs")
         self.assert_one_line(runtime("pause", name), 1, "paused", program=PROGRAM)
-        self.assert_one_line(runtime("exec", name, "true"), 1, "paused", program=PROGRAM)
+        self.assert_one_line(runtime("exec", name, "true"), 255, "cannot exec in a paused container", program=PROGRAM)
+        waiting = subprocess.Popen([RUNTIME, "--root", world().containers, "exec", "--ignore-paused", name, "echo", "resumed"],
+                                   stdout=subprocess.PIPE, text=True, env=environment(), stdin=subprocess.DEVNULL)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            waiting.wait(0.3)
         self.assert_one_line(runtime("delete", name), 1, "paused", program=PROGRAM)
         self.assert_ok(runtime("resume", name))
+        self.assertEqual(waiting.communicate(timeout=20)[0], "resumed\n")
         self.assertEqual(self.status(name), "running")
         self.assertTrue(wait_until(lambda: self.ticks(name) > before))
         self.assert_one_line(runtime("resume", name), 1, "not paused", program=PROGRAM)

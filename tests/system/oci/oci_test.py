@@ -60,7 +60,7 @@ class LifeCycle(OciCase):
         self.assert_ok(runtime("kill", name, "KILL"))
         self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
         self.assert_ok(runtime("delete", name))
-        self.assert_one_line(runtime("state", name), 1, name, "does not exist", program=PROGRAM)
+        self.assert_one_line(runtime("state", name), 1, name, "container does not exist", program=PROGRAM)
         self.assertTrue(os.path.isdir(bundle), "the bundle is not ours to delete")
 
     def test_program_does_not_run_before_start(self):
@@ -80,23 +80,23 @@ class LifeCycle(OciCase):
     def test_same_id_twice(self):
         name = self.create()
         done = runtime("create", "-b", make_bundle(["true"]), name)
-        self.assert_one_line(done, 1, name, "exists already", program=PROGRAM)
+        self.assert_one_line(done, 1, name, "container with given ID already exists", program=PROGRAM)
         self.assertEqual(self.state(name)["status"], "created")
 
     def test_start_twice(self):
         name = self.started()
-        self.assert_one_line(runtime("start", name), 1, name, "running already", program=PROGRAM)
+        self.assert_one_line(runtime("start", name), 1, name, "cannot start an already running container", program=PROGRAM)
         self.assertEqual(self.state(name)["status"], "running")
 
     def test_start_of_a_stopped_one(self):
         name = self.started(["true"])
         wait_until(lambda: self.state(name)["status"] == "stopped")
-        self.assert_one_line(runtime("start", name), 1, name, "stopped", program=PROGRAM)
+        self.assert_one_line(runtime("start", name), 1, name, "cannot start a container that has stopped", program=PROGRAM)
 
     def test_kill_of_a_stopped_one(self):
         name = self.started(["true"])
         wait_until(lambda: self.state(name)["status"] == "stopped")
-        self.assert_one_line(runtime("kill", name, "TERM"), 1, name, "not running", program=PROGRAM)
+        self.assert_one_line(runtime("kill", name, "TERM"), 1, name, "container not running", program=PROGRAM)
 
     def test_kill_of_a_created_one(self):
         name = self.create()

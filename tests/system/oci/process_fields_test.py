@@ -103,20 +103,27 @@ class Exec(OciCase):
         self.assertEqual(runtime("exec", "-u", "1000", "-g", "7", name, "id", "-G").out.split(), ["1000", "7", "2000"])
         self.assert_one_line(runtime("exec", "-g", "-1", name, "id"), 1, "additional-gids", program=PROGRAM)
         if not os.path.exists("/sys/module/apparmor"):
-            self.assert_one_line(runtime("exec", "--apparmor", "p", name, "id"), 1, "AppArmor", program=PROGRAM)
+            self.assert_one_line(runtime("exec", "--apparmor", "p", name, "id"), 255, "AppArmor", program=PROGRAM)
         if not os.path.exists("/sys/fs/selinux/enforce"):
-            self.assert_one_line(runtime("exec", "--process-label", "l", name, "id"), 1, "SELinux", program=PROGRAM)
+            self.assert_one_line(runtime("exec", "--process-label", "l", name, "id"), 255, "SELinux", program=PROGRAM)
         self.assert_ok(runtime("exec", "--no-subreaper", "--ignore-paused", name, "true"))
 
     def test_sub_cgroup(self):
         name = self.started()
-        point = next(point for point in cgroup_mounts() if os.path.exists(f"{point}/coppice/{name}/cgroup.controllers"))
-        below = f"{point}/coppice/{name}/below"
-        os.mkdir(below)
-        self.addCleanup(runtime, "delete", "--force", name)
-        self.assertIn("/below\n", runtime("exec", "--cgroup", "below", name, "sh", "-c", "grep ^0: /proc/self/cgroup").out)
+        # As with runc, a path without a controller is meant in every hierarchy that the container has joined.
+        joined = [f"{point}{path}" for line in pathlib.Path(f"/proc/{self.state(name)['pid']}/cgroup").read_text().splitlines()
+                  for path in [line.split(":", 2)[2]] if path.endswith("/" + name)
+                  for point in cgroup_mounts() if os.path.isdir(f"{point}{path}")]
+        joined = sorted(set(joined))
+        for directory in joined:
+            os.mkdir(f"{directory}/below")
+        script = "grep -c /below$ /proc/self/cgroup"
+        self.assertEqual(runtime("exec", "--cgroup", "below", name, "sh", "-c", script).out, f"{len(joined)}\n")
+        os.mkdir(f"{joined[0]}/here")
+        if len(joined) > 1:
+            self.assert_one_line(runtime("exec", "--cgroup", "here", name, "true"), 255, "/here", program=PROGRAM)
         for path, word in (("none", "none"), ("../x", "--cgroup"), ("", "--cgroup"), ("nosuch:below", "nosuch")):
-            self.assert_one_line(runtime("exec", "--cgroup", path, name, "true"), 1, word, program=PROGRAM)
+            self.assert_one_line(runtime("exec", "--cgroup", path, name, "true"), 255, word, program=PROGRAM)
 
 
 class Commands(OciCase):

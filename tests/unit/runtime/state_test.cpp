@@ -66,7 +66,7 @@ TEST_F(StateTest, AnIdIsTakenOnce)
     const auto first = value_of(root_.make(full_record("web"), "first"));
     StateRecord other = full_record("web");
     other.nonce = "fedcba9876543210";
-    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "web exists already", root_.make(other, "second")));
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "given ID already exists: web", root_.make(other, "second")));
     EXPECT_EQ(value_of(value_of(root_.find("web")).read_config()), "first");
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator{directory_ / "state"}, {}), 1)
         << "nothing is left of the second";
@@ -104,7 +104,7 @@ TEST_F(StateTest, ALinkIsNoContainer)
 
 TEST_F(StateTest, UnknownIdIsNotFound)
 {
-    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "container nobody does not exist", root_.find("nobody")));
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "container does not exist: nobody", root_.find("nobody")));
     EXPECT_TRUE(succeeds(root_.remove("nobody")));
 }
 

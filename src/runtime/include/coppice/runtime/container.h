@@ -70,6 +70,7 @@ struct ExecRequest {
     std::optional<std::string> cwd, user; ///< user: NAME|UID[:GROUP|GID], names looked up inside
     std::optional<bool> terminal;
     bool no_new_privileges = false;
+    bool ignore_paused = false; ///< in a paused container wait for its resumption
     std::vector<std::string> extra_capabilities;
     std::vector<gid_t> additional_gids{};
     std::optional<std::string> apparmor_profile{}, selinux_label{};
