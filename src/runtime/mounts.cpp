@@ -53,6 +53,20 @@ Result<> check_cover(int target, const std::string& destination)
     return {};
 }
 
+/// What is at /proc when all is mounted is the kernel's, or else the image's own directory (CVE-2019-19921).
+Result<> check_proc(int root)
+{
+    const auto proc = os::open_in_root(root, "proc", O_PATH | O_NOFOLLOW, 0, false);
+    if (!proc) return {}; // nothing there, or a link, on which nothing was mounted
+    struct stat status{};
+    if (::fstat(proc->get(), &status) < 0) return fail_os(errno, "stat /proc");
+    if (TRY(os::file_system_magic(proc->get())) == os::kProcMagic && status.st_ino == 1) return {};
+    const auto plain = os::open_on_mount(root, "proc", O_PATH | O_NOFOLLOW);
+    if (!plain && plain.error().os_errno() == EXDEV)
+        return fail(ErrorKind::Denied, "what is mounted on /proc is not the kernel's own");
+    return {};
+}
+
 Result<> apply_attributes(int mount, const MountOptions& options)
 {
     if (options.set != 0 || options.clear != 0) TRY(os::set_mount_attributes(mount, options.set, options.clear, false));
@@ -261,7 +275,7 @@ Result<> make_mounts(int root, const std::vector<PlannedMount>& plan, const Host
     for (const PlannedMount& planned : plan) {
         TRY_DOING(cat("mount ", planned.spec->destination), make_mount(root, planned, next_host_part, cgroup));
     }
-    return {};
+    return plan.empty() ? Result<>{} : check_proc(root);
 }
 
 Result<> mask_paths(int root, const std::vector<std::string>& paths)

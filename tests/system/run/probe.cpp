@@ -84,6 +84,21 @@ long make_and_open_device(mode_t type, unsigned major, unsigned minor)
     return result;
 }
 
+/// The node is opened by path only, which asks nobody; then that descriptor is opened.
+long open_device_by_path_descriptor(mode_t type, unsigned major, unsigned minor)
+{
+    const char* const path = "/tmp/probe-device";
+    ::unlink(path);
+    if (::mknod(path, type | 0666, makedev(major, minor)) < 0) return -1;
+    const int node = ::open(path, O_PATH | O_CLOEXEC);
+    const long result = open_only(("/proc/self/fd/" + std::to_string(node)).c_str(), O_RDONLY);
+    const int number = errno;
+    ::unlink(path);
+    ::close(node);
+    errno = number;
+    return result;
+}
+
 long open_by_handle()
 {
     struct {
@@ -165,6 +180,7 @@ int attack()
     attempt("syslog", [] { return ::syscall(SYS_syslog, 3, nullptr, 0); });
     attempt("vhangup", [] { return ::syscall(SYS_vhangup); });
     attempt("mknod-disk", [] { return make_and_open_device(S_IFBLK, 254, 0); });
+    attempt("mknod-disk-by-path-descriptor", [] { return open_device_by_path_descriptor(S_IFBLK, 254, 0); });
     attempt("mknod-mem", [] { return make_and_open_device(S_IFCHR, 1, 1); });
     attempt("mknod-kmsg", [] { return make_and_open_device(S_IFCHR, 1, 11); });
     attempt("mknod-loop-control", [] { return make_and_open_device(S_IFCHR, 10, 237); });
@@ -391,12 +407,31 @@ int notify(const char* text)
     return sent < 0 ? 1 : 0;
 }
 
+/// Exchanges two names for ever.
+int flip(const char* first, const char* second)
+{
+    for (;;)
+        if (::renameat2(AT_FDCWD, first, AT_FDCWD, second, RENAME_EXCHANGE) < 0) {
+            std::perror("flip");
+            return 1;
+        }
+}
+
+int show_keyring()
+{
+    std::printf("%ld\n", ::syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0));
+    return 0;
+}
+
 } // namespace
 
 int main(int argc, char** argv)
 {
     const std::string what = argc > 1 ? argv[1] : "";
     const double number = argc > 2 ? std::atof(argv[argc - 1]) : 0;
+    if (what == "flip" && argc == 4) return flip(argv[2], argv[3]);
+    if (what == "keyring") return show_keyring();
+    if (what == "euid") return std::printf("%u\n", ::geteuid()) < 0 ? 1 : 0;
     if (what == "notify") return notify(argv[2]);
     if (what == "attack") return attack();
     if (what == "read") return read_nothing(argc - 2, argv + 2);
