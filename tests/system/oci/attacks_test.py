@@ -179,11 +179,10 @@ class Attacks(OciCase):
         os.symlink(canary, tree + "/proc/sys/net/ipv4/ip_forward")
         self.run_bundle(["true"], without_proc, root=tree)
         self.assertEqual(pathlib.Path(canary).read_text(), "untouched")
-        for name in ("net/../kernel/core_pattern", "net/ipv4/../../kernel/hostname", "net..kernel.core_pattern", "net//../x"):
-            pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
-            done = self.run_bundle(["true"], lambda config, name=name: config["linux"].update(sysctl={name: "evil"}))
-            self.assertNotEqual(done.status, 0, name)
-            self.assertEqual(pathlib.Path("/proc/sys/kernel/core_pattern").read_text(), pattern)
+        for name in ("net/../kernel/core_pattern", "net/ipv4/../../kernel/core_pattern", "net..kernel.core_pattern", "net//../x"):
+            # Should it ever be written: by what is in it already.
+            present = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().rstrip()
+            self.refused(self.run_bundle(["true"], lambda config, name=name: config["linux"].update(sysctl={name: present})), "sysctl")
 
     def test_dev_that_is_a_link_to_the_host(self):
         # CVE-2026-41579 and others: no file of the host is made, opened or changed.
