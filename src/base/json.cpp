@@ -2,6 +2,7 @@
 
 #include "coppice/base/text.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace coppice {
@@ -10,10 +11,15 @@ using nlohmann::json;
 
 namespace {
 
-/// Whether brackets outside of strings are nested deeper than allowed. Right for valid JSON; the parser judges the
-/// rest.
-bool is_too_deep(std::string_view text)
+struct Shape {
+    int depth = 0;           ///< of nested brackets, at most kJsonMaxDepth + 1
+    std::size_t members = 0; ///< of all objects, as they are written
+};
+
+/// What can be said from brackets and colons outside of strings. Right for valid JSON; the parser judges the rest.
+Shape shape_of(std::string_view text)
 {
+    Shape shape;
     int depth = 0;
     bool in_string = false;
     for (std::size_t i = 0; i < text.size(); ++i) {
@@ -24,12 +30,23 @@ bool is_too_deep(std::string_view text)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '[' || c == '{') {
-            if (++depth > kJsonMaxDepth) return true;
+            shape.depth = std::max(shape.depth, ++depth);
+            if (depth > kJsonMaxDepth) break;
         } else if (c == ']' || c == '}') {
             --depth;
+        } else if (c == ':') {
+            ++shape.members;
         }
     }
-    return false;
+    return shape;
+}
+
+std::size_t count_members(const json& value)
+{
+    std::size_t count = value.is_object() ? value.size() : 0;
+    for (const json& inner : value)
+        if (inner.is_structured()) count += count_members(inner);
+    return count;
 }
 
 } // namespace
@@ -40,10 +57,15 @@ Result<json> parse_json(std::string_view text)
     if (const auto nul = text.find('\0'); nul != std::string_view::npos)
         return fail(ErrorKind::Invalid, cat("not valid JSON near byte ", nul + 1));
     // Not by the library's callback: with one, its time is quadratic in the number of siblings.
-    if (is_too_deep(text))
+    const auto shape = shape_of(text);
+    if (shape.depth > kJsonMaxDepth)
         return fail(ErrorKind::Invalid, cat("the JSON document is nested deeper than ", kJsonMaxDepth));
     try { // the one place where the JSON library may throw
-        return json::parse(text);
+        auto document = json::parse(text);
+        // The library keeps the last of two, others the first: whoever looked at the document saw another one.
+        if (document.is_structured() && count_members(document) != shape.members)
+            return fail(ErrorKind::Invalid, "the JSON document has an object with two members of one name");
+        return document;
     } catch (const json::parse_error& error) {
         return fail(ErrorKind::Invalid, cat("not valid JSON near byte ", error.byte));
     } catch (const json::exception&) { // such as a number that fits nowhere: 1e400

@@ -229,7 +229,9 @@ Result<> check_preserved_fds(unsigned count)
 Result<os::Process> create(const StateRoot& root, const Spec& spec, RootSource& root_source,
                            const CreateRequest& request)
 {
-    if (root.find(request.id)) return fail(already_there(request.id)); // said first; `make` is what decides
+    const auto present = root.find(request.id); // said first; `make` is what decides
+    if (present) return fail(already_there(request.id));
+    if (present.error().kind() != ErrorKind::NotFound) return fail(present.error()); // paths are made of the id
     auto prepared = TRY(prepare(spec, request));
     auto guard = TRY(CreationGuard::begin(root, prepared.record));
     auto made = root.make(prepared.record, request.config_text);

@@ -22,6 +22,12 @@ constexpr std::size_t kStateMaxBytes = 4U << 20;
 
 std::string temporary_name(const StateRecord& record) { return cat(kUnfinished, record.id, '.', record.nonce); }
 
+Result<> check_id(const std::string& id)
+{
+    const std::string shown = id.size() > kNameMaxBytes ? cat(id.substr(0, kNameMaxBytes), "...") : id;
+    return with_context(check_name(id), cat("container id '", printable(shown), "'"));
+}
+
 } // namespace
 
 Error already_there(const std::string& id)
@@ -128,7 +134,7 @@ Result<StateRoot> StateRoot::open(const std::string& path)
 
 Result<StateRoot::Made> StateRoot::make(const StateRecord& record, std::string_view config_text) const
 {
-    TRY_DOING(cat("container id '", record.id, "'"), check_name(record.id));
+    TRY(check_id(record.id));
     const std::string doing = cat("create the state of container ", record.id, " in ", path_);
     const std::string temporary = temporary_name(record);
     const auto fill = [&]() -> Result<Made> {
@@ -157,7 +163,7 @@ Result<> StateRoot::remove_unfinished(const StateRecord& record) const
 
 Result<ContainerDirectory> StateRoot::find(const std::string& id) const
 {
-    TRY_DOING(cat("container id '", id, "'"), check_name(id));
+    TRY(check_id(id));
     auto fd = os::open_at(fd_.get(), id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!fd) {
         if (fd.error().kind() == ErrorKind::NotFound)

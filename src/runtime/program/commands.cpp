@@ -43,11 +43,13 @@ Result<Bundle> load_bundle(const std::string& path, const std::optional<std::str
 {
     Bundle bundle{.path = TRY_DOING("bundle", absolute(path)), .config_text = {}, .spec = {}};
     const std::string file = config.value_or(bundle.path + "/config.json");
-    auto text = os::read_file(os::kCwd, file, runtime::kConfigMaxBytes);
-    if (!text && text.error().kind() == ErrorKind::NotFound && !config)
+    // A file that is named may be a pipe to wait for; in a bundle nobody is waited for.
+    const auto opened = os::open_at(os::kCwd, file, O_RDONLY | O_NOCTTY | (config ? 0 : O_NONBLOCK));
+    if (!opened && opened.error().kind() == ErrorKind::NotFound && !config)
         return fail(Error{ErrorKind::NotFound, cat("bundle ", bundle.path, ": config.json not found")}.hint(
             cat("coppice-runtime spec -b ", bundle.path)));
-    bundle.config_text = TRY_DOING("bundle", std::move(text));
+    if (!opened) return fail(Error{opened.error()}.with("bundle"));
+    bundle.config_text = TRY_DOING("bundle", os::read_all(*opened, runtime::kConfigMaxBytes, file));
     bundle.spec = TRY_DOING(config ? *config : cat("bundle ", bundle.path, ": config.json"),
                             runtime::parse_spec(bundle.config_text));
     return bundle;

@@ -201,20 +201,29 @@ class Attacks(OciCase):
             self.assertEqual(os.listdir(canary), [])
             self.assert_nothing_left()
 
-    def test_device_names_that_are_links_to_the_host(self):
+    def test_device_names_that_are_links(self):
+        # To the host, or to a file of the image that would be covered, or get another owner.
         canary = world().path(new_name("canary"))
         pathlib.Path(canary).write_text("untouched")
         os.chmod(canary, 0o600)
-        for name in ("null", "tty", "full"):
+        root = 1_500_000_000
+        for name, target, mapped in ((name, target, mapped) for name in ("null", "tty", "full") for target in (canary, "/etc/greeting")
+                                     for mapped in (False, True)):
             tree = self.evil_tree()
-            os.symlink(canary, f"{tree}/dev/{name}")
-            def change(config):
+            os.symlink(target, f"{tree}/dev/{name}")
+            before = os.stat(tree + "/etc/greeting")
+            def change(config, mapped=mapped):
                 config["root"]["readonly"] = False
                 config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
+                if mapped:
+                    with_user_namespace(config, root)
+                    os.chown(tree + "/dev", root, root)
             done = self.run_bundle(["true"], change, root=tree)
-            self.assertNotEqual(done.status, 0, repr(done))
+            self.assert_one_line(done, 1, "device", program="coppice-runtime")
             self.assertEqual(pathlib.Path(canary).read_text(), "untouched")
             self.assertEqual(os.stat(canary).st_mode & 0o777, 0o600)
+            after = os.stat(tree + "/etc/greeting")
+            self.assertEqual((before.st_mode, before.st_uid, before.st_mtime), (after.st_mode, after.st_uid, after.st_mtime))
 
     def test_console_name_that_is_a_link(self):
         # CVE-2025-52565

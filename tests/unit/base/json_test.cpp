@@ -35,6 +35,15 @@ TEST(JsonTest, NothingHidesBehindANulByte)
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "not valid JSON", parse_json("{}\0"s)));
 }
 
+TEST(JsonTest, NoMemberIsThereTwice)
+{
+    for (const char* const text : {R"({"a":1,"a":2})", R"({"a":1,"\u0061":1})", R"([{"x":{"b":{},"c":":","b":{}}}])"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "two members of one name", parse_json(text))) << text;
+    for (const char* const text :
+         {R"({"a":{"a":{"a":[{"a":1},{"a":1}]}}})", R"({":":":","\":":1})", R"(":")", "5", "[[]]"})
+        EXPECT_TRUE(succeeds(parse_json(text))) << text;
+}
+
 TEST(JsonTest, DepthIsLimited)
 {
     const auto nested = [](int depth) {
