@@ -195,6 +195,59 @@ class Runtime(Sweep):
         self.sweep("coppice-runtime delete --force", lambda name: [RUNTIME, "--root", world().containers, "delete", "--force", name],
                    prepare=prepare, settle=self.settle_deletion)
 
+    def settle_running(self, name):
+        """Whatever a command was about to do with it, the container is its owner's to delete."""
+        status = self.status(name)
+        if status not in ("running", "paused"):
+            return f"the container is {status}"
+        if status == "paused":
+            self.assert_ok(runtime("resume", name))
+        again = runtime("exec", name, "true")
+        done = runtime("delete", "--force", name)
+        return None if (again.status, done.status) == (0, 0) else f"{again} {done}"
+
+    def sweep_running(self, command, *before, stride=7):
+        """A command on a running container; `before` is called on it first."""
+        bundle = make_bundle(["sleep", "1000"], lambda config: config["linux"]["resources"].update(
+            {"memory": {"limit": 64 << 20}, "pids": {"limit": 50}, "cpu": {"quota": 50000, "period": 100000}}))
+
+        def prepare(name):
+            for arguments in (["create", "-b", bundle, name], ["start", name], *([*words, name] for words in before)):
+                self.assert_ok(runtime(*arguments))
+
+        self.sweep(f"coppice-runtime {' '.join(command)}",
+                   lambda name: [RUNTIME, "--root", world().containers, *(name if word == "ID" else word for word in command)],
+                   prepare=prepare, settle=self.settle_running, stride=stride)
+
+    def test_runtime_exec(self):
+        self.sweep_running(["exec", "ID", "true"])
+
+    def test_runtime_exec_detached(self):
+        self.sweep_running(["exec", "-d", "--pid-file", world().path("sweep-pid"), "ID", "sleep", "1000"], stride=11)
+
+    def test_runtime_pause(self):
+        self.sweep_running(["pause", "ID"], stride=3)
+
+    def test_runtime_resume(self):
+        self.sweep_running(["resume", "ID"], ["pause"], stride=3)
+
+    def test_runtime_update(self):
+        self.sweep_running(["update", "--memory", "40m", "--memory-swap", "40m", "--pids-limit", "30", "--cpu-quota", "20000", "ID"], stride=6)
+
+    def test_runtime_kill(self):
+        """Killed before or behind the signal."""
+        bundle = make_bundle(["sleep", "1000"])
+
+        def prepare(name):
+            self.assert_ok(runtime("create", "-b", bundle, name))
+            self.assert_ok(runtime("start", name))
+
+        def settle(name):
+            done = runtime("delete", "--force", name)
+            return None if done.status == 0 else repr(done)
+        self.sweep("coppice-runtime kill --all", lambda name: [RUNTIME, "--root", world().containers, "kill", "--all", name, "KILL"],
+                   prepare=prepare, settle=settle, stride=3)
+
     def test_init_of_a_creation(self):
         """The process inside, killed while it sets itself up: the creator undoes and says one line. It is found by its
         name, since it never executes anything before the start."""

@@ -76,7 +76,6 @@ struct ExecRequest {
     std::optional<std::string> apparmor_profile{}, selinux_label{};
     /// Cgroups below the container's, which must exist: PATH for all hierarchies, or CONTROLLER[,CONTROLLER...]:PATH.
     std::vector<std::string> sub_cgroups{};
-    bool ignore_paused = false; ///< in a paused container wait until it is resumed
     Console console;
     std::optional<std::string> pid_file;
     unsigned preserve_fds = 0;
