@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import base_config  # noqa: E402
-from coppice_test import RUNTIME, execute, main, make_tree, new_name, skip_all, wait_until, world  # noqa: E402
+from coppice_test import LONG, RUNTIME, execute, find_helper, main, make_tree, new_name, skip_all, wait_until, world  # noqa: E402
 from oci_test import PROGRAM, OciCase  # noqa: E402
 
 USER = 64_321  # listed nowhere on the host: the account exists in a mount namespace of the test only
@@ -43,11 +43,11 @@ class Rootless(OciCase):
         for name in ("run", "bundles"):
             os.chown(cls.home / name, USER, USER)
 
-    def as_user(self, *args, root=True, **options):
+    def as_user(self, *args, root=True, words=None, **options):
         """A command of the user; the account files are the host's with one line more."""
         files = " && ".join(f"touch /etc/{name} && mount --bind {self.home}/etc/{name} /etc/{name}"
                             for name in ("passwd", "subuid", "subgid") if os.path.exists(f"/etc/{name}"))
-        words = [self.program, "--root", self.home / "run/state"] if root else [self.program]
+        words = words or ([self.program, "--root", self.home / "run/state"] if root else [self.program])
         return execute(["unshare", "-m", "sh", "-c", f'{files} && exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"', "sh",
                         *words, *args], env={"XDG_RUNTIME_DIR": str(self.home / "run"), "HOME": str(self.home)}, **options)
 
@@ -158,6 +158,29 @@ class Rootless(OciCase):
                 self.assertIn(json.loads(self.as_user("state", name).out)["status"], ("created", "stopped"))
                 self.assert_ok(self.as_user("delete", "--force", name))
             self.assert_nothing_left(f"after {seconds} s")
+
+    def test_creator_killed_at_each_step(self):
+        """By SIGKILL at one system call after the other, until it ends unharmed: what is not complete undoes itself."""
+        killer, report = self.home / "kill_at", self.home / "run/report"
+        shutil.copy(find_helper("kill_at"), killer)
+        number, stride, kills = 1, 3 if LONG else 17, 0
+        while True:
+            name = new_name("k")
+            bundle = self.make(["sleep", "1000"], RANGE)
+            # As `as_user` has it, with the killer around.
+            self.as_user(report, number, self.program, "--root", self.home / "run/state", "create", "-b", bundle, name,
+                         words=[killer, "--report"])
+            words = report.read_text().split()
+            report.unlink()
+            kills += words[0] == "killed"
+            self.assertTrue(wait_until(lambda: "creating" not in self.as_user("list").out, 5), "its guard undoes what it left")
+            self.assert_ok(self.as_user("delete", "--force", name))
+            self.assert_nothing_left(f"killed at call {number} ({' '.join(words)})")
+            if words[0] != "killed":
+                break
+            number += stride
+        self.assertEqual((words[0], words[2]), ("completed", "0"))
+        self.assertGreater(kills, 5)
 
 
 if __name__ == "__main__":
