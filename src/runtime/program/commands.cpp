@@ -148,7 +148,6 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
                                  .apparmor_profile = chosen.apparmor_profile,
                                  .selinux_label = chosen.selinux_label,
                                  .sub_cgroups = chosen.cgroups,
-                                 .ignore_paused = chosen.ignore_paused,
                                  .console = {.socket_path = chosen.console_socket},
                                  .pid_file = chosen.pid_file,
                                  .preserve_fds = chosen.preserve_fds};
