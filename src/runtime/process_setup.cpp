@@ -8,8 +8,10 @@
 #include "coppice/os/file.h"
 #include "coppice/os/process.h"
 
+#include <cctype>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <grp.h>
 #include <string_view>
 #include <sys/prctl.h>
@@ -25,13 +27,15 @@ constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/s
 
 std::unexpected<Error> no_command(const std::string& name, int number)
 {
-    if (number == EISDIR) // the kernel's own answer, which clients look for, and the reason
-        return fail(Error::os(EACCES, cat("exec: \"", name, "\""))
-                        .as(ErrorKind::CommandNotExecutable)
-                        .hint("it is a directory"));
-    if (number == EACCES || number == ENOEXEC || number == EPERM)
-        return fail(Error::os(number, cat("exec: \"", name, "\"")).as(ErrorKind::CommandNotExecutable));
-    return fail(Error::os(number, cat("exec: \"", name, "\"")).as(ErrorKind::CommandNotFound));
+    const bool is_directory = number == EISDIR;
+    const bool there = number == EACCES || is_directory || number == ENOEXEC || number == EPERM;
+    // In lower case as Go writes it: docker looks for "permission denied" (126) and "no such file or directory" (127).
+    // For a directory the kernel says "permission denied", too.
+    std::string why = std::strerror(is_directory ? EACCES : number);
+    why.front() = static_cast<char>(std::tolower(static_cast<unsigned char>(why.front())));
+    Error error{there ? ErrorKind::CommandNotExecutable : ErrorKind::CommandNotFound,
+                cat("exec: \"", name, "\": ", why)};
+    return fail(is_directory ? std::move(error).hint("it is a directory") : std::move(error));
 }
 
 /// 0 when `path` is a file that somebody may execute, else the errno that execve would give.

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <sys/personality.h>
+#include <sys/stat.h>
 
 namespace coppice::runtime {
 
@@ -34,7 +35,9 @@ Result<DeviceSpec> parse_device(const JsonNode& node)
         device.major = static_cast<std::uint32_t>(major);
         device.minor = static_cast<std::uint32_t>(minor);
     }
-    if (const auto mode = TRY(node.find_integer("fileMode", 0, 07777))) device.mode = static_cast<mode_t>(*mode);
+    // Some clients give all of st_mode (podman 4.3), as other runtimes allow: the type is said by `type` alone.
+    if (const auto mode = TRY(node.find_integer("fileMode", 0, S_IFMT | 07777)))
+        device.mode = static_cast<mode_t>(*mode) & 07777U;
     if (const auto uid = TRY(node.find_integer("uid", 0, UINT32_MAX - 1))) device.uid = static_cast<uid_t>(*uid);
     if (const auto gid = TRY(node.find_integer("gid", 0, UINT32_MAX - 1))) device.gid = static_cast<gid_t>(*gid);
     return device;

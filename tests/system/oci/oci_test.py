@@ -554,7 +554,7 @@ class Cgroups(OciCase):
 
     def test_one_more_device(self):
         def change(config):
-            config["linux"]["devices"] = [{"path": "/dev/more", "type": "c", "major": 10, "minor": 237, "fileMode": 0o600, "uid": 0, "gid": 0}]
+            config["linux"]["devices"] = [{"path": "/dev/more", "type": "c", "major": 10, "minor": 237, "fileMode": 0o20600, "uid": 0, "gid": 0}]
             config["linux"]["resources"]["devices"].append({"allow": True, "type": "c", "major": 10, "minor": 237, "access": "r"})
         done = self.run_bundle(["sh", "-c", "stat -c '%t:%T %a' /dev/more; : < /dev/more && echo read; : > /dev/more"], change)
         self.assertEqual(done.out.split(), ["a:ed", "600", "read"], repr(done))

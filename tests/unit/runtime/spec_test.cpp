@@ -234,6 +234,8 @@ TEST(SpecTest, WrongTypesAndRanges)
         {"/linux/devices", json::array({{{"type", "x"}, {"path", "/dev/x"}}})},
         {"/linux/devices", json::array({{{"type", "c"}, {"path", "dev/x"}, {"major", 1}, {"minor", 1}}})},
         {"/linux/devices", json::array({{{"type", "c"}, {"path", "/dev/x"}, {"major", -1}, {"minor", 1}}})},
+        {"/linux/devices",
+         json::array({{{"type", "c"}, {"path", "/dev/x"}, {"major", 1}, {"minor", 1}, {"fileMode", 0200666}}})},
         {"/linux/resources/devices", json::array({{{"allow", true}, {"access", "rx"}}})},
         {"/linux/resources/devices", json::array({{{"allow", true}, {"access", ""}}})},
         {"/linux/resources/devices", json::array({{{"allow", true}, {"type", "p"}}})},
@@ -241,6 +243,15 @@ TEST(SpecTest, WrongTypesAndRanges)
     };
     for (const auto& [pointer, value] : wrong)
         EXPECT_TRUE(refuses(ErrorKind::Invalid, "", with(pointer, value))) << pointer << " " << value.dump();
+}
+
+TEST(SpecTest, DeviceModeMayHoldTheFileType)
+{
+    for (const int mode : {0666, 020666}) { // podman gives all of st_mode
+        const json device{{"type", "c"}, {"path", "/dev/x"}, {"major", 1}, {"minor", 5}, {"fileMode", mode}};
+        const auto spec = value_of(parse_spec(with("/linux/devices", json::array({device}))));
+        EXPECT_EQ(spec.linux_part.devices.at(0).mode, 0666U);
+    }
 }
 
 TEST(SpecTest, NotADocument)
