@@ -83,8 +83,7 @@ class Client:
 
 class DockerLike(Client):
     def run(self, *args, **options):
-        """`run` of the image: options first, then "--", then the command. The worker removes the container after the
-        scenario: with --rm, podman 4.3 may miss the end of a short one, which its clean-up removes, and wait for 20 seconds."""
+        """`run` of the image: options first, then "--", then the command. The worker removes the container after the scenario."""
         split = args.index("--")
         return self.cli("run", *self.defaults(), *args[:split], IMAGE, *args[split + 1:], **options)
 
@@ -108,13 +107,18 @@ class DockerLike(Client):
     def status(self, name):
         return self.inspect(name, ".State.Status")
 
+    def force_removal(self, *names):
+        return self.cli("rm", "-f", *names)
+
     def remove(self, *names):
-        return self.must("rm", "-f", *names)
+        done = self.force_removal(*names)
+        if done.status != 0:
+            raise AssertionError(repr(done))
 
     def remove_all(self):
         names = self.must("ps", "-aq").split()
         if names:
-            self.cli("rm", "-f", *names)
+            self.force_removal(*names)
 
 
 class Podman(DockerLike):
@@ -130,8 +134,9 @@ class Podman(DockerLike):
             f'runtime_supports_json = ["crun", "runc", "coppice-runtime"]\n'
             f'[engine.runtimes]\n"{self.name_of_runtime}" = ["{runtime}"]\n'
             f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{self.path("networks")}"\n')
+        # podman's clean-up refuses a runroot of more than 50 characters, and podman then waits for it for 20 seconds.
         pathlib.Path(self.path("storage.conf")).write_text(
-            f'[storage]\ndriver = "overlay"\ngraphroot = "{self.path("storage")}"\nrunroot = "{self.path("run")}"\n')
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{self.path("storage")}"\nrunroot = "/run/containers"\n')
         pathlib.Path(self.path("policy.json")).write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         os.makedirs(self.path("networks"), exist_ok=True)
         self.must("load", "-q", "-i", self.image)
@@ -144,6 +149,9 @@ class Podman(DockerLike):
 
     def defaults(self):
         return ("--cgroup-parent", f"/{MARK}")
+
+    def force_removal(self, *names):
+        return self.cli("rm", "-f", "-t", "0", *names)  # or it waits 10 seconds for programs that do not heed SIGTERM
 
     def close(self):
         self.remove_all()

@@ -274,10 +274,12 @@ def commands_inside(c, see):
 @scenario("docker")
 def processes(c, see):
     name = c.detached(command=("sh", "-c", "sleep 1000 & sleep 1001 & wait"))
-    wait_until(lambda: c.cli("top", name).out.count("sleep") == 2)
-    top = c.must("top", name)
-    see("top", [line.split()[-2:] for line in lines(top)[1:] if "sleep" in line and "wait" not in line], [["sleep", "1000"], ["sleep", "1001"]])
-    see("number of processes", len(lines(top)) - 1, 3)
+
+    def commands():
+        return sorted(line.split()[-2:] for line in lines(c.must("top", name))[1:])
+    wanted = [["&", "wait"], ["sleep", "1000"], ["sleep", "1001"]]
+    wait_until(lambda: commands() == wanted)
+    see("top", commands(), wanted)
 
 
 @scenario("docker")
@@ -334,7 +336,7 @@ def removal(c, see):
     c.must("run", "--rm", "--name", volatile, *c.defaults(), IMAGE, "sleep", "1")
     see("run --rm", wait_until(lambda: c.cli("inspect", volatile).status != 0), True)
     for what, name in (("running", running), ("paused", paused), ("created", created)):
-        done = c.cli("rm", "-f", name)
+        done = c.force_removal(name)
         see(what, [done.status, c.cli("inspect", name).status != 0], [0, True])
 
 
@@ -467,7 +469,7 @@ def shared_namespaces(c, see):
 @scenario("docker")
 def init_process(c, see):
     done = c.sh("cat /proc/1/comm; sleep 0.1 & exec true", "--init")
-    see("--init", [done.status, re.sub("catatonit|docker-init|tini", "init", done.out.strip())], [0, "init"])
+    see("--init", [done.status, re.sub("catatonit|(docker|podman)-init|tini", "init", done.out.strip())], [0, "init"])
     done = c.sh("exit 4", "--init")
     see("its status", done.status, 4)
 
@@ -543,11 +545,12 @@ def preserved_descriptors(c, see):
     reader, writer = os.pipe()
     os.write(writer, b"by descriptor\n")
     os.close(writer)
-    os.dup2(reader, 3, inheritable=True)
+    if reader != 3:
+        os.dup2(reader, 3)
+        os.close(reader)
     try:
         done = c.sh("cat <&3; ls /proc/self/fd | wc -l", "--preserve-fds", "1", pass_fds=(3,))
     finally:
-        os.close(reader)
         os.close(3)
     see("the third", [done.status, lines(done.out)], [0, ["by descriptor", "5"]])
 
@@ -556,13 +559,15 @@ def preserved_descriptors(c, see):
 def lost_monitor(c, see):
     name = c.detached()
     see("exists", c.cli("container", "exists", name).status, 0)
-    pid = c.pid(name)
+    pid, container = c.pid(name), c.inspect(name, ".ID")
     monitor = int(c.inspect(name, ".State.ConmonPid"))
     os.kill(monitor, signal.SIGKILL)
     wait_until(lambda: not os.path.exists(f"/proc/{monitor}"))
     see("still there", [c.cli("container", "exists", name).status, os.path.exists(f"/proc/{pid}")], [0, True])
-    see("removed", [c.cli("rm", "-f", name).status, c.cli("container", "exists", name).status], [0, 1])
+    see("removed", [c.force_removal(name).status, c.cli("container", "exists", name).status], [0, 1])
     see("its process", wait_until(lambda: read_proc(pid, "stat").rpartition(b") ")[2][:1] in (b"", b"Z", b"X")), True)
+    # podman 4.3 forgets to tell the runtime then.
+    see("what podman leaves", subprocess.run([c.runtime, "delete", "--force", container], check=False).returncode, 0)
 
 
 @scenario("docker", clients=("podman",))
@@ -576,7 +581,7 @@ def prepared(c, see):
     other = c.name()
     c.must("create", "--name", other, *c.defaults(), IMAGE, "true")
     c.must("init", other)
-    see("rm -f", c.cli("rm", "-f", other).status, 0)
+    see("rm -f", c.force_removal(other).status, 0)
 
 
 @scenario("docker", clients=("podman",))
@@ -662,7 +667,7 @@ def ctr_run(c, see):
     directory = pathlib.Path(c.path("volume"))
     directory.mkdir(exist_ok=True)
     (directory / "file").write_text("host\n")
-    done = c.sh("cat /v/file; touch /v/x 2>&1; touch /x 2>&1; echo $A; id -u; pwd; ls /sys/class/net; cat", "--mount",
+    done = c.sh("cat /v/file; touch /v/x 2>&1; touch /x 2>&1; echo $A; id -u; pwd; ls /sys/class/net; head -n 1", "--mount",
                 f"type=bind,src={directory},dst=/v,options=rbind:ro", "--read-only", "--env", "A=b", "--cwd", "/home/user", stdin="in\n")
     see("options", lines(done.out), ["host", "touch: /v/x: Read-only file system", "touch: /x: Read-only file system", "b", "0", "/home/user", "lo", "in"])
     see("host's network", c.run("--net-host", "--", "readlink", "/proc/self/ns/net").out.strip() == os.readlink("/proc/self/ns/net"), True)
