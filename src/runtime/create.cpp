@@ -176,6 +176,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
     const LinuxSpec& linux_part = spec.linux_part;
     if (request.notify_directory) TRY(os::make_directory(made.directory.fd().get(), kNotifyDirectory, 0755));
     const auto cgroup = TRY(prepared.placement.make(linux_part, prepared.record));
+    prepared.rootfs.cgroup.own = prepared.record.cgroup; // fewer than planned where the user has no right to them
     auto join_files = TRY(os::open_join_files(prepared.record.cgroup));
     os::Fd listener;
     if (!request.start) listener = TRY(os::listen_in(made.directory.fd().get(), kStartSocket));

@@ -178,8 +178,7 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     const auto process = TRY(process_for(request, spec));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
-    const bool host_stays_open = ::geteuid() == 0;
-    if (!host_stays_open) // its owner has the rights that are needed inside its user namespace only: a way of no return
+    if (::geteuid() != 0) // its owner has the rights that are needed inside its user namespace only: a way of no return
         TRY_DOING("enter the container",
                   os::become_root_of(TRY(os::open_namespace_of(record.pid, *os::find_namespace_kind("user")))));
     auto console_socket = TRY_DOING("terminal", open_console_socket(request.console, process.terminal));
@@ -198,7 +197,8 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     }
     auto cloned = os::clone_process({.cgroup = cgroup.get()});
     const bool is_child = cloned && cloned->pid == 0;
-    if ((flags & CLONE_NEWPID) && !is_child && host_stays_open) TRY(os::enter_namespace(own_pid_ns, CLONE_NEWPID));
+    // For what a long-lived caller starts later. In a user namespace (rootless podman) there is no right to go back.
+    if ((flags & CLONE_NEWPID) && !is_child && os::is_host_root()) TRY(os::enter_namespace(own_pid_ns, CLONE_NEWPID));
     auto forked = TRY(std::move(cloned));
     if (is_child) {
         {

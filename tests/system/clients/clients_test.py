@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real clients drive coppice-runtime, and runc beside it: what they see must be the same.
 
-usage: clients_test.py CLIENT... [SCENARIO]...      clients: podman, buildah, containerd, docker
+usage: clients_test.py CLIENT... [SCENARIO]...      clients: podman, rootless (podman of a user), buildah, containerd, docker
 
 Each client plays the scenarios of scenarios.py twice at once: with runc and with coppice-runtime (worker.py). A value
 is good if it is what runc gives. Where runc does not give what was expected, ours must be as expected or as runc's;

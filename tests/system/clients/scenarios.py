@@ -21,7 +21,7 @@ import fcntl
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from coppice_test import MARK, PATIENCE, environment, read_proc, wait_until  # noqa: E402
-from clients import LIMITS, Lacks  # noqa: E402
+from clients import LIMITS, SUBORDINATE, USER, Lacks  # noqa: E402
 from image import IMAGE  # noqa: E402
 
 SCENARIOS = []
@@ -616,6 +616,58 @@ def pods(c, see):
         see("member", c.cli("run", "--rm", "--pod", pod, *c.defaults()[:0], IMAGE, "hostname").out.strip(), pod)
     finally:
         c.must("pod", "rm", "-f", pod)
+
+
+# --- podman of an ordinary user
+
+
+@scenario("rootless")
+def rootless_run(c, see):
+    see("statuses", [c.run("--", "true").status, c.sh("exit 3").status, c.run("--", "no-such-command").status,
+                     c.run("--", "/bin/not-executable").status], [0, 3, 127, 126])
+    done = c.sh("id -u; cat /proc/self/uid_map; stat -c %u /etc/greeting; cat; ls /sys/class/net", "-i", stdin="in\n")
+    see("as root inside", [line.split() for line in lines(done.out)],
+        [["0"], ["0", str(USER), "1"], ["1", str(SUBORDINATE), "65536"], ["0"], ["in"], ["lo"]])
+    see("another user", c.run("--user", "user", "--", "id", "-u").out, "1000\n")
+    terminal = Terminal(c, "run", "-it", *c.defaults(), IMAGE, "sh", "-c", "tty; sleep 1; stty size; exit 7")
+    see("terminal", [terminal.close(), lines(terminal.seen)], [7, ["/dev/pts/0", "31 97"]])
+
+
+@scenario("rootless")
+def rootless_life(c, see):
+    name = c.detached(command=("sh", "-c", "trap 'echo term; exit 5' TERM; echo up; while :; do sleep 0.1; done"))
+    see("running", c.status(name), "running")
+    see("logs", wait_until(lambda: "up" in c.cli("logs", name).out), True)
+    done = c.cli("exec", "-i", "--user", "1000", "--env", "A=c", name, "sh", "-c", "cat; echo $A; id -u; exit 9", stdin="in\n")
+    see("exec", [done.status, lines(done.out)], [9, ["in", "c", "1000"]])
+    c.must("stop", name)
+    see("stopped in its own way", [c.status(name), int(c.inspect(name, ".State.ExitCode"))], ["exited", 5])
+    c.must("start", name)
+    see("started again", c.status(name), "running")
+    see("rm -f", [c.force_removal(name).status, c.cli("container", "exists", name).status], [0, 1])
+
+
+@scenario("rootless")
+def rootless_volumes(c, see):
+    directory = pathlib.Path(c.path("volume"))
+    directory.mkdir(exist_ok=True)
+    os.chown(directory, USER, USER)
+    done = c.sh("touch /v/new /named/new && stat -c %u /v/new; touch /ro/x 2>&1", "-v", f"{directory}:/v", "-v", f"{c.name('v')}:/named", "-v", f"{directory}:/ro:ro")
+    see("inside", lines(done.out), ["0", "touch: /ro/x: Read-only file system"])
+    see("owner on the host", (directory / "new").stat().st_uid, USER)
+    done = c.sh("id -u; touch /v/kept && stat -c %u /v/kept /etc/greeting", "--userns", "keep-id", "-v", f"{directory}:/v")
+    see("--userns=keep-id", [done.status, lines(done.out)], [0, [str(USER), str(USER), "0"]])
+    see("its owner on the host", (directory / "kept").stat().st_uid, USER)
+
+
+@scenario("rootless")
+def rootless_build(c, see):
+    context = pathlib.Path(c.path("context"))
+    context.mkdir(exist_ok=True)
+    (context / "Containerfile").write_text(f"FROM {IMAGE}\nRUN echo built > /built && id -u > /uid\nCMD cat /built /uid\n")
+    done = c.cli("build", "-q", "--isolation", "oci", "--runtime", c.runtime, "--network", "none", "-t", "built", str(context))
+    see("build", [done.status, [line for line in lines(done.err) if "rror" in line]], [0, []])
+    see("what it made", lines(c.cli("run", *c.defaults(), "built").out), ["built", "0"])
 
 
 # --- buildah

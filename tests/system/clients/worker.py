@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from coppice_test import MARK, cgroup_mounts, our_processes, wait_until  # noqa: E402
 from namespaces import MS_BIND, MS_REC, MS_SHARED, NEWNET, inside, mount  # noqa: E402
-from clients import CLIENTS, Lacks  # noqa: E402
+from clients import CLIENTS, SUBORDINATE, USER, Lacks  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 
 
@@ -26,9 +26,13 @@ def prepare(directory):
     mount("none", "/", flags=MS_REC | MS_SHARED)  # as systemd has it, but among ourselves
     mount("tmpfs", "/run", "tmpfs", data="mode=755")
     mount("tmpfs", "/dev/shm", "tmpfs", data="mode=1777")  # podman's locks
-    for file in ("subuid", "subgid"):  # --userns=auto takes ranges of the user "containers"
+    # --userns=auto takes ranges of the user "containers"; the other is the ordinary user.
+    ranges = f"containers:1200000000:1048576\ncop:{SUBORDINATE}:65536\n"
+    accounts = {"passwd": pathlib.Path("/etc/passwd").read_text() + f"cop:x:{USER}:{USER}::{directory}:/bin/sh\n",
+                "group": pathlib.Path("/etc/group").read_text() + f"cop:x:{USER}:\n", "subuid": ranges, "subgid": ranges}
+    for file, text in accounts.items():
         path = directory / file
-        path.write_text("containers:1200000000:1048576\n")
+        path.write_text(text)
         if not os.path.exists(f"/etc/{file}"):
             raise OSError(f"/etc/{file} is missing: install uidmap")
         mount(str(path), f"/etc/{file}", flags=MS_BIND)
@@ -112,7 +116,7 @@ def work(client_name, runtime, image, directory, wanted):
 
 
 def state_entries(runtime):
-    for directory in ("/run/runc", "/run/coppice-runtime"):
+    for directory in ("/run/runc", "/run/coppice-runtime", "/run/user/runc", "/run/user/coppice-runtime"):
         if os.path.basename(runtime) in directory and os.path.isdir(directory):
             return [name for name in os.listdir(directory) if not name.startswith(".")]
     return []

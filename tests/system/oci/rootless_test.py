@@ -133,6 +133,16 @@ class Rootless(OciCase):
         self.assert_one_line(done, 1, "cgroup", "delegated", program=PROGRAM)
         self.assert_nothing_left()
 
+    def test_cgroups_that_it_could_not_join_are_not_shown(self):
+        """As podman has it on v1 hosts: no cgroup namespace."""
+        def change(config):
+            config["linux"]["namespaces"] = [ns for ns in config["linux"]["namespaces"] if ns["type"] != "cgroup"]
+            config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] != "/sys/fs/cgroup"]
+            config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
+        done = self.assert_ok(self.run_as_user(["ls", "/sys/fs/cgroup"], change=change))
+        if os.path.isdir("/sys/fs/cgroup/memory"):
+            self.assertEqual(done.out, "")
+
     def test_without_a_user_namespace(self):
         def change(config):
             config["linux"]["namespaces"].pop()
