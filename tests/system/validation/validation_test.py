@@ -105,7 +105,8 @@ def main():
     left = cgroups() - before
     for path in sorted(left, reverse=True):
         print(f"left on the host: cgroup {path}")
-        os.rmdir(path)
+        for directory, _, _ in os.walk(path, topdown=False):
+            os.rmdir(directory)
     sys.exit(status or (1 if left and not OTHER else 0))
 
 
