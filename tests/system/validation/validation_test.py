@@ -113,7 +113,9 @@ def main():
 def cgroups():
     """Those that the programs ask for: below the default parent or by the names that they use."""
     names = re.compile(r"^(runtime-tools|testdir|cgroupstest|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]+)$")
-    return {os.path.join(point, name) for point in cgroup_mounts() for name in os.listdir(point) if names.match(name)}
+    own = {line.split(":", 2)[2] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines()}  # relative ones are below it
+    bases = {os.path.join(point, path.lstrip("/")) for point in cgroup_mounts() for path in ("/", *own)}
+    return {os.path.join(base, name) for base in bases if os.path.isdir(base) for name in os.listdir(base) if names.match(name)}
 
 
 def judge(programs, suite, directory, runtime):
