@@ -108,7 +108,7 @@ const std::vector<Command>& commands()
         run_options.insert(run_options.end(), {{"detach", no_argument, nullptr, 'd'},
                                                {"keep", no_argument, nullptr, OptKeep},
                                                {"no-subreaper", no_argument, nullptr, OptNoSubreaper}});
-        static const std::string run_help =
+        static const std::string kRunHelp =
             cat(kCreateHelp, "  -d, --detach              do not wait\n"
                              "      --keep                do not delete it at the end\n"
                              "      --no-subreaper        accepted for runc's callers: it never is one\n");
@@ -130,7 +130,7 @@ const std::vector<Command>& commands()
              {{"force", no_argument, nullptr, 'f'}, help},
              "  -f, --force               kill it first; take whatever is left away\n"},
             {"run", "ID", "create and start a container, wait for its end, delete it", "+b:dh", run_options,
-             run_help.c_str()},
+             kRunHelp.c_str()},
             {"exec",
              "ID COMMAND [ARG...]",
              "run one more program in a running container",
