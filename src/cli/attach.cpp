@@ -3,7 +3,6 @@
 #include "coppice/os/file.h"
 #include "coppice/os/terminal.h"
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -143,23 +142,6 @@ Result<> check_terminal_wish(bool terminal, bool interactive)
         return fail(Error{ErrorKind::Invalid, "-it: standard input is not a terminal"}.hint(
             "leave -t out to feed input from a file or pipe"));
     return {};
-}
-
-Result<os::SignalFd> forwarded_signals()
-{
-    // All but those about ourselves: our children, our faults, job control at our terminal, libc's own.
-    constexpr std::array kOurOwn{SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGURG,  SIGSEGV, SIGBUS, SIGFPE,
-                                 SIGILL,  SIGABRT, SIGTRAP, SIGSYS,  SIGTSTP, SIGTTIN, SIGTTOU};
-    std::vector<int> signals;
-    for (int signal = 1; signal <= SIGRTMAX; ++signal) {
-        if (std::find(kOurOwn.begin(), kOurOwn.end(), signal) != kOurOwn.end()) continue;
-        if (signal > SIGSYS && signal < SIGRTMIN) continue;
-        struct sigaction now{};
-        // What we were started to ignore (nohup) is nothing to hand on.
-        if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN) continue;
-        signals.push_back(signal);
-    }
-    return os::SignalFd::make(signals);
 }
 
 } // namespace coppice::cli

@@ -28,7 +28,4 @@ inline constexpr int kHungUpStatus = 129;
 /// -t with -i needs a terminal to read from. Errors: Invalid
 Result<> check_terminal_wish(bool terminal, bool interactive);
 
-/// The signals that an attached command hands on to what it is attached to.
-Result<os::SignalFd> forwarded_signals();
-
 } // namespace coppice::cli

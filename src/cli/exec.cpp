@@ -60,7 +60,7 @@ Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
         if (!options.terminal && ::dup2(null.get(), STDIN_FILENO) < 0) return fail_os(errno, "close standard input");
     }
     // Before the program starts, so that no signal for it ends us instead.
-    const auto signals = TRY(forwarded_signals());
+    const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
     auto child = TRY_DOING(cat("exec in ", options.name), runtime::exec(TRY(store.runtime_root()), request));
     console.second.reset();
     os::Fd terminal;

@@ -112,7 +112,7 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
     const auto config = TRY(config_of(options));
     const auto store = TRY(instance::InstanceStore::open(global.root));
     // Before anything starts, so that no signal is lost between its start and our readiness to hand signals on.
-    const auto signals = TRY(forwarded_signals());
+    const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
     if (!options.interactive && !options.terminal) TRY(close_input());
     auto running =
         TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));

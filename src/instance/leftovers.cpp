@@ -99,27 +99,19 @@ void find_cgroups(const std::set<std::string>& known_paths, std::vector<Finding>
     if (!layout) return;
     std::set<std::string> parents;
     if (!layout->v2_mount().empty()) parents.insert(layout->v2_directory("/coppice"));
-    for (const char* const controller : {"memory", "cpu", "pids", "cpuset", "devices"})
-        if (const auto directory = layout->v1_directory(controller, "/coppice"); !directory.empty())
-            parents.insert(directory);
+    for (const auto& hierarchy : layout->v1_hierarchies())
+        parents.insert(layout->v1_directory(hierarchy.options.front(), "/coppice"));
     for (const std::string& parent : parents) {
-        const auto names = os::list_directory(os::kCwd, parent);
+        const auto names = os::list_subdirectories(os::kCwd, parent);
         if (!names) continue;
-        bool any_child = false;
         for (const std::string& name : *names) {
             const std::string path = cat(parent, '/', name);
-            const auto status = os::find_status(os::kCwd, path, false);
-            if (!status || !*status || !S_ISDIR((*status)->st_mode)) continue;
-            any_child = true;
             if (known_paths.contains(path)) continue;
             const os::CgroupPaths paths{.v2 = path, .v1 = {}};
             const auto pids = os::processes_in(paths);
             if (!pids || !pids->empty()) continue; // another root's, and alive
             findings.push_back({{"cgroup of nobody", path}, [paths] { return os::remove_cgroup(paths); }});
         }
-        if (!any_child)
-            findings.push_back(
-                {{"empty cgroup", parent}, [parent] { return os::remove_cgroup({.v2 = parent, .v1 = {}}); }});
     }
 }
 

@@ -48,37 +48,76 @@ std::string parent_of(const std::string& path)
     return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
 }
 
+/// Goes through a tree of cgroups from the bottom up, by descriptors: whoever may make cgroups in it can make them so
+/// deep that no path reaches the last one.
+/// @param visit gets each directory, open, while its descendants have been visited
+/// @param leave gets the parent of a directory, open, and the directory's name, afterwards
+template <typename Visit, typename Leave> Result<> walk(const std::string& directory, Visit visit, Leave leave)
+{
+    struct Level {
+        std::string name;               ///< of this directory in the one above
+        std::vector<std::string> below; ///< names still to be visited
+    };
+    auto here = open_at(kCwd, directory, O_RDONLY | O_DIRECTORY);
+    if (!here) return here.error().os_errno() == ENOENT ? Result<>{} : fail(here.error());
+    const auto names_in = [](const Fd& fd) {
+        auto names = list_subdirectories(fd.get(), ".");
+        return names ? *std::move(names) : std::vector<std::string>{}; // gone meanwhile
+    };
+    std::vector<Level> way{{.name = {}, .below = names_in(*here)}};
+    for (;;) {
+        Level& level = way.back();
+        if (!level.below.empty()) {
+            std::string name = std::move(level.below.back());
+            level.below.pop_back();
+            auto child = open_at(here->get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+            if (!child) continue; // gone meanwhile
+            here = std::move(child);
+            way.push_back({.name = std::move(name), .below = names_in(*here)});
+            continue;
+        }
+        TRY(visit(*here));
+        if (way.size() == 1) return {};
+        auto above = open_at(here->get(), "..", O_RDONLY | O_DIRECTORY);
+        if (!above) return fail(above.error());
+        here = std::move(above);
+        TRY(leave(*here, level.name));
+        way.pop_back();
+    }
+}
+
 Result<> collect_processes(const std::string& directory, std::vector<pid_t>& pids)
 {
-    const auto text = read_file(kCwd, directory + "/cgroup.procs");
-    if (!text) {
-        const int number = text.error().os_errno();
-        if (number == ENOENT || number == ENODEV) return {}; // removed meanwhile
-        if (number != EOPNOTSUPP) return fail(text.error()); // a threaded cgroup: its root lists the processes
-    } else {
+    const auto collect = [&pids](const Fd& cgroup) -> Result<> {
+        const auto text = read_file(cgroup.get(), "cgroup.procs");
+        if (!text) {
+            const int number = text.error().os_errno();
+            // Removed meanwhile, or a threaded cgroup: its root lists the processes.
+            return number == ENOENT || number == ENODEV || number == EOPNOTSUPP ? Result<>{} : fail(text.error());
+        }
         for (const auto line : split(*text, '\n'))
             if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
+        return {};
+    };
+    return walk(directory, collect, [](const Fd&, const std::string&) -> Result<> { return {}; });
+}
+
+/// A process that has just ended may still count for a moment.
+Result<> remove_directory(int parent, const std::string& name)
+{
+    for (int waited = 0;; waited += 2) {
+        if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
+        if (errno != EBUSY || waited > kPatienceMs) return fail_os(errno, cat("remove cgroup ", name));
+        sleep_ms(2);
     }
-    const auto names = list_subdirectories(kCwd, directory);
-    if (!names) return {};
-    for (const std::string& name : *names)
-        TRY(collect_processes(cat(directory, '/', name), pids));
-    return {};
 }
 
 Result<> remove_directories(const std::string& directory)
 {
     if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return {};
-    const auto names = list_subdirectories(kCwd, directory);
-    if (names)
-        for (const std::string& name : *names)
-            TRY(remove_directories(cat(directory, '/', name)));
-    // A process that has just ended may still count for a moment.
-    for (int waited = 0;; waited += 2) {
-        if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return {};
-        if (errno != EBUSY || waited > kPatienceMs) return fail_os(errno, cat("remove cgroup ", directory));
-        sleep_ms(2);
-    }
+    const auto remove = [](const Fd& parent, const std::string& name) { return remove_directory(parent.get(), name); };
+    TRY(walk(directory, [](const Fd&) -> Result<> { return {}; }, remove));
+    return remove_directory(kCwd, directory);
 }
 
 } // namespace

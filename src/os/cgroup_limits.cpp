@@ -118,28 +118,39 @@ Result<> check_memory_use(const CgroupPaths& paths, const CgroupLimits& limits)
                     .hint("memory.checkBeforeUpdate asks for this check"));
 }
 
+std::set<pid_t> processes_listed_in(const std::string& directory)
+{
+    std::set<pid_t> pids;
+    const auto list = read_file(kCwd, directory + "/cgroup.procs");
+    for (const auto line : split(list ? *list : std::string{}, '\n'))
+        if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.insert(static_cast<pid_t>(*pid));
+    return pids;
+}
+
 /// Has every process of the cgroup in a v1 hierarchy, also those that are born meanwhile. Most times they are there.
 Result<> join_hierarchy(const CgroupPaths& paths, const std::string& controller, const std::string& directory)
 {
-    std::set<pid_t> there;
-    const auto list = read_file(kCwd, directory + "/cgroup.procs");
-    for (const auto line : split(list ? *list : std::string{}, '\n'))
-        if (const auto pid = parse_integer(line, 1, INT32_MAX)) there.insert(static_cast<pid_t>(*pid));
-    for (bool prepared = false;;) {
+    constexpr int kRounds = 1000; // a container that forks faster than it can be moved is not waited for
+    for (int round = 0; round < kRounds; ++round) {
+        // In this order: children of those that are there are born there, so whoever is missing now was never there.
         auto missing = TRY(processes_in(paths));
+        const auto there = processes_listed_in(directory);
         std::erase_if(missing, [&there](pid_t pid) { return there.contains(pid); });
-        if (missing.empty()) return {}; // children of those that were moved are born there
-        if (!prepared) {
+        if (missing.empty()) return {};
+        if (round == 0) {
             TRY(make_path(directory));
             if (controller == "cpuset") TRY(prepare_cpuset(directory));
-            prepared = true;
         }
+        bool moved_some = false;
         for (const pid_t pid : missing) {
-            there.insert(pid);
             const auto moved = write_control(kCwd, directory + "/cgroup.procs", cat(pid));
             if (!moved && moved.error().os_errno() != ESRCH) return fail(moved.error());
+            moved_some = moved_some || moved.has_value();
         }
+        if (!moved_some) return {}; // all of them have ended
     }
+    return fail(Error{ErrorKind::Unavailable, cat("processes are born faster than they can join ", directory)}.hint(
+        "pause the container first"));
 }
 
 } // namespace

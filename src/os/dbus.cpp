@@ -107,14 +107,6 @@ struct VariantWriter {
     }
 };
 
-timespec deadline_from_now()
-{
-    timespec deadline{};
-    ::clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += kPatienceSeconds;
-    return deadline;
-}
-
 Result<> wait_for(const Fd& socket, short events, const timespec& deadline)
 {
     for (;;) {
@@ -546,9 +538,16 @@ Result<> Connection::add_match(const std::string& rule)
     return {};
 }
 
-Result<Message> Connection::wait_for_signal(std::string_view member)
+timespec deadline_from_now()
 {
-    const auto deadline = deadline_from_now();
+    timespec deadline{};
+    ::clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += kPatienceSeconds;
+    return deadline;
+}
+
+Result<Message> Connection::wait_for_signal(std::string_view member, const timespec& deadline)
+{
     for (;;) {
         auto message = TRY_DOING(member, receive(deadline));
         if (message.type == MessageType::Signal && message.member == member) return message;

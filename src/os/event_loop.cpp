@@ -1,5 +1,6 @@
 #include "coppice/os/event_loop.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -67,6 +68,22 @@ Result<SignalFd> SignalFd::make(const std::vector<int>& signals)
     Fd fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
     if (!fd.is_open()) return fail_os(errno, "create a signal descriptor");
     return SignalFd{std::move(fd)};
+}
+
+std::vector<int> forwardable_signals()
+{
+    constexpr std::array kOurOwn{SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGURG,  SIGSEGV, SIGBUS, SIGFPE,
+                                 SIGILL,  SIGABRT, SIGTRAP, SIGSYS,  SIGTSTP, SIGTTIN, SIGTTOU};
+    std::vector<int> signals;
+    for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+        if (std::find(kOurOwn.begin(), kOurOwn.end(), signal) != kOurOwn.end()) continue;
+        if (signal > SIGSYS && signal < SIGRTMIN) continue;
+        struct sigaction now{};
+        // What we were started to ignore (nohup) is nothing to hand on.
+        if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN) continue;
+        signals.push_back(signal);
+    }
+    return signals;
 }
 
 int SignalFd::next() const

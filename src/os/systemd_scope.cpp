@@ -347,8 +347,9 @@ Result<> Systemd::follow_jobs()
 Result<> Systemd::wait_for_job(const dbus::Message& reply, const std::string& unit)
 {
     const auto job = TRY(dbus::Reader{reply.body}.text());
+    const auto deadline = dbus::deadline_from_now(); // other jobs' signals do not put it off
     for (;;) {
-        const auto signal = TRY(bus_.wait_for_signal("JobRemoved"));
+        const auto signal = TRY(bus_.wait_for_signal("JobRemoved", deadline));
         // Anybody on the bus can send us a signal of that name: only systemd's own counts.
         if (signal.sender != reply.sender || signal.signature != "uoss") continue;
         dbus::Reader body{signal.body};

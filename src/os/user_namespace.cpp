@@ -34,6 +34,12 @@ bool is_host_root()
     return ::stat("/proc/self/ns/user", &status) == 0 && status.st_ino == kInitialUserNamespace;
 }
 
+bool are_groups_fixed()
+{
+    const auto word = read_file(kCwd, "/proc/self/setgroups", 16);
+    return word && word->starts_with("deny");
+}
+
 Result<> become_root_of_new_namespaces(const UserMapping& mapping)
 {
     // Maps beyond one's own id are written from outside, so somebody has to stay there: a child, until it has done it.

@@ -11,7 +11,9 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <grp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,6 +61,10 @@ Result<os::ForkResult> clone_inside(const std::vector<NamespaceToJoin>& namespac
     if (helper.pid == 0) {
         const Channel channel{std::move(theirs)};
         Result<> entered;
+        // Before entering: what is inside may be hostile and must not look into this copy of the creator, nor into
+        // init.
+        if (::prctl(PR_SET_DUMPABLE, 0) < 0) entered = fail_os(errno, "make the process undumpable");
+        ::setgroups(0, nullptr); // inside it may be forbidden; an ordinary user may not even here
         for (auto ns = namespaces.begin(); entered && ns != namespaces.end(); ++ns) // the user namespace is the first
             entered = with_context(os::enter_namespace(ns->fd, ns->flag), "linux.namespaces");
         auto forked = entered ? os::clone_process(options) : Result<os::ForkResult>{std::unexpect, entered.error()};

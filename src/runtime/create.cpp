@@ -14,6 +14,7 @@
 #include "hooks.h"
 #include "init.h"
 #include "placement.h"
+#include "process_setup.h"
 #include "resctrl.h"
 #include "start.h"
 #include "syscall_filter.h"
@@ -101,15 +102,6 @@ Result<> send_mounts(const Channel& channel, const Preparation& prepared, RootSo
     return channel.say(Word::Mounts);
 }
 
-Result<> set_oom_score(const ProcessSpec& process, pid_t pid, bool host_root)
-{
-    if (!process.oom_score_adj) return {};
-    auto wrote = os::write_control(os::kCwd, cat("/proc/", pid, "/oom_score_adj"), cat(*process.oom_score_adj));
-    // Only the host's root may lower it, and clients ask for their own default without knowing whether they may.
-    if (!wrote && !host_root && wrote.error().kind() == ErrorKind::Denied) return {};
-    return with_context(std::move(wrote), "process.oomScoreAdj");
-}
-
 /// The error of an init that ended without a word, with what the kernel knows of it.
 Error died_silently(os::Process& init, const os::CgroupPaths& cgroup, const Error& error)
 {
@@ -138,7 +130,7 @@ Result<> complete(const StateRoot& root, const Spec& spec, Preparation& prepared
         if (sent.error().os_errno() == EPIPE) TRY(channel.listen(word)); // the init said why before it went
         return sent;
     }
-    TRY(set_oom_score(*spec.process, pid, prepared.host_root));
+    TRY(set_oom_score(*spec.process, cat(pid), prepared.host_root));
     if (const auto& rdt = spec.linux_part.intel_rdt) TRY(join_resctrl(*rdt, prepared.record.id, pid));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));

@@ -26,6 +26,36 @@ Result<> kill_init(const StateRecord& record)
     return {};
 }
 
+/// Takes a container away. Whoever must die is killed before the first error is told.
+Result<> undo(const StateRoot& root, const StateRecord& record)
+{
+    log::debug("delete", "removing container", {{"container", record.id}, {"cgroup", record.cgroup.v2}});
+    auto killed = os::kill_cgroup(record.cgroup);
+    if (record.pid > 0) TRY(kill_init(record));
+    TRY(std::move(killed));
+    TRY(stop_scope(record));
+    TRY(os::remove_cgroup(record.cgroup));
+    TRY(remove_resctrl_group(record.resctrl));
+    return root.remove(record.id);
+}
+
+/// A container whose state cannot be read: its configuration still says in which cgroup it is.
+Result<> remove_unreadable(const StateRoot& root, const ContainerDirectory& directory)
+{
+    const auto config = directory.read_config();
+    const auto spec = config ? parse_spec(*config) : Result<Spec>{std::unexpect, config.error()};
+    if (!spec) return root.remove(directory.id()); // nothing tells of a process or a cgroup
+    const std::string& path = spec->linux_part.cgroups_path;
+    if (path.find(':') != std::string::npos)
+        return fail(Error{ErrorKind::Corrupt, cat("the state of container ", directory.id(), " cannot be read")}.hint(
+            cat("end its systemd scope ", path, " and remove its directory in ", root.path())));
+    StateRecord record;
+    record.id = directory.id();
+    record.cgroup = TRY(os::plan_cgroup(TRY(os::CgroupLayout::detect()),
+                                        path.empty() ? cat("coppice/", directory.id()) : path, {}, true));
+    return undo(root, record);
+}
+
 } // namespace
 
 Result<> discard(const StateRoot& root, const StateRecord& record)
@@ -38,14 +68,8 @@ Result<> discard(const StateRoot& root, const StateRecord& record)
     }
     const auto current = directory->read_state();
     if (!current && current.error().kind() != ErrorKind::NotFound) return fail(current.error());
-    if (current && current->nonce != record.nonce) return {}; // the id was taken: that is another container
-    log::debug("delete", "removing container", {{"container", record.id}, {"cgroup", record.cgroup.v2}});
-    TRY(os::kill_cgroup(record.cgroup));
-    if (record.pid > 0) TRY(kill_init(record));
-    TRY(stop_scope(record));
-    TRY(os::remove_cgroup(record.cgroup));
-    TRY(remove_resctrl_group(record.resctrl));
-    return root.remove(record.id);
+    if (current && current->nonce != record.nonce) return {};           // the id was taken: that is another container
+    return undo(root, current && current->pid > 0 ? *current : record); // the later one knows more
 }
 
 Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all)
@@ -60,6 +84,10 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
         if (signal == SIGKILL && record.cgroup.v2.empty() && TRY(os::is_frozen(record.cgroup)))
             return os::thaw_cgroup(record.cgroup);
         return {};
+    }
+    if (record.cgroup == os::CgroupPaths{}) { // nothing tells who belongs to it
+        if (!init) return fail(ErrorKind::Conflict, cat("container not running: ", id));
+        return init->send(signal);
     }
     if (signal == SIGKILL) return os::kill_cgroup(record.cgroup);
     for (const pid_t pid : TRY(os::processes_in(record.cgroup)))
@@ -79,7 +107,7 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force)
     const auto record = directory->read_state();
     if (!record) {
         if (!force) return fail(record.error());
-        return root.remove(id); // unreadable: nothing tells of a process or a cgroup
+        return remove_unreadable(root, *directory);
     }
     const auto status = TRY(status_of(*directory, *record));
     if (status == Status::Creating)

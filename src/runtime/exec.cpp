@@ -64,10 +64,10 @@ Result<ProcessSpec> process_for(const ExecRequest& request, const Spec& spec)
 /// @param root open when it is not the root of a mount namespace, which comes with that
 Result<> join(const os::ProcessRef& init, std::uint64_t flags, const os::Fd& root)
 {
+    if ((flags & CLONE_NEWUSER) != 0) ::setgroups(0, nullptr); // inside it may be forbidden
     if (flags != 0) TRY_DOING("enter the container", os::enter_namespaces_of(init.pidfd(), flags));
     if (root.is_open()) TRY_DOING("enter the container", os::change_root_of_process(root.get()));
     if ((flags & CLONE_NEWUSER) == 0) return {};
-    if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
     if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
         return fail_os(errno, "become root of the user namespace");
     return {};
@@ -79,13 +79,12 @@ int run_inside(const os::ProcessRef& init, std::uint64_t flags, const LinuxSpec&
                const Channel& channel, os::Fd console_socket)
 {
     const auto run = [&]() -> Result<> {
-        // Before entering: what is inside may be hostile and must not look into this copy of the caller.
-        if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");
         std::vector<int> keep{channel.socket().get(), console_socket.get(), init.pidfd().get()};
         for (const os::Fd& file : cgroup_join_files)
             keep.push_back(file.get());
         TRY(os::close_all_but(3 + request.preserve_fds, std::move(keep)));
         TRY(os::join_by(cgroup_join_files));
+        TRY(set_oom_score(process, "self", os::is_host_root()));
         TRY(set_affinity(process.exec_affinity_final, "final"));
         auto labels = TRY(ExecLabels::open(process));
         os::Fd init_root;
@@ -178,6 +177,8 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     const auto process = TRY(process_for(request, spec));
     SeccompFilter filter;
     if (spec.linux_part.seccomp) filter = TRY(compile_seccomp(*spec.linux_part.seccomp, root.fd().get()));
+    // From the first entry on, what is inside may be hostile and must not look into this process, nor into its child.
+    if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");
     if (::geteuid() != 0) // its owner has the rights that are needed inside its user namespace only: a way of no return
         TRY_DOING("enter the container",
                   os::become_root_of(TRY(os::open_namespace_of(record.pid, *os::find_namespace_kind("user")))));
@@ -195,6 +196,9 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
         const auto pid_ns = TRY(os::open_namespace_of(record.pid, *os::find_namespace_kind("pid")));
         TRY(os::enter_namespace(pid_ns, CLONE_NEWPID));
     }
+    // What was looked up by number belongs to the container only if the number was still its own at the end.
+    if (TRY(init->wait_gone(0)))
+        return fail(ErrorKind::Conflict, cat("cannot exec in a stopped container: ", request.id));
     auto cloned = os::clone_process({.cgroup = cgroup.get()});
     const bool is_child = cloned && cloned->pid == 0;
     // For what a long-lived caller starts later. In a user namespace (rootless podman) there is no right to go back.

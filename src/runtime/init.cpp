@@ -158,9 +158,9 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
     PartsFromCreator parts_from_creator{context.channel};
     auto parts = take_parts(context, TRY(receive_mounts(context.channel)), parts_from_creator);
     auto labels = TRY(ExecLabels::open(*spec.process));
+    TRY(enter_time_namespace(linux_part)); // while this process owns its own files in procfs
     TRY(become_namespace_root(linux_part));
     TRY(os::die_with_parent(SIGKILL)); // the change of ids made the kernel forget it
-    TRY(enter_time_namespace(linux_part));
     // From here on other processes of the container, when there are any, may not look into this one, which still has
     // the creator's memory and descriptors.
     if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_os(errno, "make the process undumpable");

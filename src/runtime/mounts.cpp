@@ -57,7 +57,11 @@ Result<> check_cover(int target, const std::string& destination)
 Result<> check_proc(int root)
 {
     const auto proc = os::open_in_root(root, "proc", O_PATH | O_NOFOLLOW, 0, false);
-    if (!proc) return {}; // nothing there, or a link, on which nothing was mounted
+    if (!proc) { // nothing there, or a link, on which nothing was mounted
+        const int number = proc.error().os_errno();
+        if (number == ENOENT || number == ENOTDIR || number == ELOOP) return {};
+        return fail(proc.error());
+    }
     struct stat status{};
     if (::fstat(proc->get(), &status) < 0) return fail_os(errno, "stat /proc");
     if (TRY(os::file_system_magic(proc->get())) == os::kProcMagic && status.st_ino == 1) return {};

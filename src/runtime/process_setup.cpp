@@ -7,6 +7,7 @@
 #include "coppice/os/fd.h"
 #include "coppice/os/file.h"
 #include "coppice/os/process.h"
+#include "coppice/os/user_namespace.h"
 
 #include <cctype>
 #include <cerrno>
@@ -107,8 +108,10 @@ Result<> set_limits(const std::vector<Rlimit>& limits)
 Result<> become_user(const User& user)
 {
     if (::setgroups(user.additional_gids.size(), user.additional_gids.data()) < 0) {
-        // A user namespace of an unprivileged user forbids the call; it has then no groups to drop either.
-        if (errno != EPERM || !user.additional_gids.empty()) return fail_os(errno, "set the supplementary groups");
+        // A user namespace with only its maker's own group forbids the call: the maker's groups stay then.
+        const int number = errno;
+        const bool fixed = number == EPERM && user.additional_gids.empty() && os::are_groups_fixed();
+        if (!fixed) return fail_os(number, "set the supplementary groups");
     }
     if (::setresgid(user.gid, user.gid, user.gid) < 0) return fail_os(errno, cat("become group ", user.gid));
     if (::setresuid(user.uid, user.uid, user.uid) < 0) {
@@ -121,6 +124,15 @@ Result<> become_user(const User& user)
 }
 
 } // namespace
+
+Result<> set_oom_score(const ProcessSpec& process, const std::string& pid, bool host_root)
+{
+    if (!process.oom_score_adj) return {};
+    auto wrote = os::write_control(os::kCwd, cat("/proc/", pid, "/oom_score_adj"), cat(*process.oom_score_adj));
+    // Clients ask for their own default without knowing whether they may.
+    if (!wrote && !host_root && wrote.error().kind() == ErrorKind::Denied) return {};
+    return with_context(std::move(wrote), "process.oomScoreAdj");
+}
 
 Result<PreparedProgram> prepare_program(const ProcessSpec& process)
 {

@@ -21,6 +21,11 @@ struct PreparedProgram {
     ExecLabels labels;
 };
 
+/// Sets `process.oomScoreAdj` of a process, seen from outside the container.
+/// @param pid number, or "self"
+/// @param host_root see os::is_host_root; others may not lower it, and then it stays as it is
+Result<> set_oom_score(const ProcessSpec& process, const std::string& pid, bool host_root);
+
 /// Inside the container: finds the command along its PATH, looks user names up, completes the environment (HOME), and
 /// enters the working directory (made when missing). Errors: CommandNotFound, CommandNotExecutable, NotFound, Denied
 Result<PreparedProgram> prepare_program(const ProcessSpec& process);

@@ -21,6 +21,8 @@ namespace coppice::runtime {
 
 namespace {
 
+constexpr std::string_view kCachePrefix = ".seccomp-"; // no container can have a name with this first byte
+
 constexpr std::size_t kMaxInstructions = 4096; // BPF_MAXINSNS
 constexpr unsigned kDefaultErrno = EPERM;      // what the specification says where no number is given
 
@@ -135,12 +137,27 @@ Result<> add_rule(const Context& context, const SeccompRule& rule, std::uint32_t
     comparisons.reserve(rule.args.size());
     for (const SeccompArg& arg : rule.args)
         comparisons.push_back(TRY(comparison_of(arg)));
+    // libseccomp takes one condition for an argument. Several of them are alternatives, as every runtime has it.
+    std::vector<std::vector<scmp_arg_cmp>> alternatives{comparisons};
+    std::uint64_t arguments = 0;
+    bool twice = false;
+    for (const scmp_arg_cmp& comparison : comparisons) {
+        twice = twice || (arguments & (1ULL << comparison.arg)) != 0;
+        arguments |= 1ULL << comparison.arg;
+    }
+    if (twice) {
+        alternatives.clear();
+        for (const scmp_arg_cmp& comparison : comparisons)
+            alternatives.push_back({comparison});
+    }
     for (const std::string& name : rule.names) {
         const int number = ::seccomp_syscall_resolve_name(name.c_str());
         if (number == __NR_SCMP_ERROR) continue;
-        const int failed = ::seccomp_rule_add_array(context.get(), action, number,
-                                                    static_cast<unsigned>(comparisons.size()), comparisons.data());
-        if (failed != 0) return fail_os(-failed, cat("linux.seccomp: rule for ", name));
+        for (const auto& together : alternatives) {
+            const int failed = ::seccomp_rule_add_array(context.get(), action, number,
+                                                        static_cast<unsigned>(together.size()), together.data());
+            if (failed != 0) return fail_os(-failed, cat("linux.seccomp: rule for ", name));
+        }
     }
     return {};
 }
@@ -196,14 +213,30 @@ std::uint64_t hash_of(std::string_view text)
     return hash;
 }
 
+/// A file without a name until it is complete: whoever is killed leaves none.
+Result<> keep(int cache, const std::string& name, const std::string& content)
+{
+    constexpr std::size_t kMost = 64; // generated profiles must not fill the directory
+    auto files = TRY(os::list_directory(cache, "."));
+    std::erase_if(files, [](const std::string& file) { return !file.starts_with(kCachePrefix); });
+    if (files.size() >= kMost)
+        for (const std::string& file : files)
+            TRY(os::remove_file(cache, file));
+    const auto file = TRY(os::open_at(cache, ".", O_TMPFILE | O_WRONLY, 0600));
+    TRY(os::write_all(file.get(), content, name));
+    TRY(os::remove_file(cache, name)); // one of another description
+    if (::linkat(os::kCwd, os::path_of(file.get()).c_str(), cache, name.c_str(), AT_SYMLINK_FOLLOW) < 0)
+        return fail_os(errno, cat("keep ", name));
+    return {};
+}
+
 } // namespace
 
 Result<SeccompFilter> compile_seccomp(const SeccompSpec& spec, int cache)
 {
     SeccompFilter filter{.program = {}, .flags = TRY(flags_of(spec))};
     const std::string description = describe(spec);
-    const std::string name =
-        cat(".seccomp-", hash_of(description)); // no container can have a name with this first byte
+    const std::string name = cat(kCachePrefix, hash_of(description));
     const auto cached = os::read_file(cache, name, 1U << 20);
     if (cached && cached->starts_with(description)) {
         filter.program = cached->substr(description.size());
@@ -211,7 +244,7 @@ Result<SeccompFilter> compile_seccomp(const SeccompSpec& spec, int cache)
     }
     filter.program = TRY(compile(spec));
     // A cache that cannot be written costs time, not safety: the filter itself is in hand.
-    [[maybe_unused]] const auto kept = os::replace_file(cache, name, description + filter.program);
+    [[maybe_unused]] const auto kept = keep(cache, name, description + filter.program);
     return filter;
 }
 

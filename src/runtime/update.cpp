@@ -1,4 +1,5 @@
 #include "coppice/base/json.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/lock.h"
@@ -95,6 +96,7 @@ Result<> update(const StateRoot& root, const std::string& id, std::string_view r
     if (status == Status::Stopped || status == Status::Creating)
         return fail(ErrorKind::Conflict, cat("cannot update ", id, ": container not running but ", to_word(status)));
     auto merged = TRY(present_resources(directory, record));
+    const auto before = merged;
     merge_resources(merged, changes);
     const auto all = TRY_DOING("together with the present limits", parse_limits(JsonNode{merged, "resources"}));
     // Remembered before it is made: whatever comes, a deletion takes it away.
@@ -105,7 +107,12 @@ Result<> update(const StateRoot& root, const std::string& id, std::string_view r
     }
     // systemd first: it may write the files of other limits again.
     TRY_DOING(cat("update container ", id), set_scope_properties(record, limits, all));
-    TRY_DOING(cat("update container ", id), os::update_limits(record.cgroup, limits, all));
+    if (auto updated = os::update_limits(record.cgroup, limits, all); !updated) {
+        const auto present = parse_limits(JsonNode{before, "resources"});
+        if (const auto back = present ? set_scope_properties(record, *present, *present) : Result<>{}; !back)
+            log::warn("update", cat("systemd keeps the new limits: ", back.error().line()));
+        return fail(std::move(updated).error().with(cat("update container ", id)));
+    }
     record.resources = merged.dump(-1, ' ', false, json::error_handler_t::replace);
     return directory.write_state(record);
 }

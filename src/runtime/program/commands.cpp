@@ -77,11 +77,6 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
     return runtime::create(root, bundle.spec, root_source, request);
 }
 
-Result<os::SignalFd> forwarded_signals()
-{
-    return os::SignalFd::make({SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH});
-}
-
 /// Waits for a child and hands on every signal that is meant for it.
 /// @param notify hands "ready" on meanwhile
 Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals,
@@ -105,7 +100,7 @@ Result<int> run_container(const Options& options, const StateRoot& root)
 {
     const auto id = TRY(one_argument(options.command));
     // Before anything starts: a signal that comes meanwhile is handed on, too, instead of ending us alone.
-    const auto signals = TRY(forwarded_signals());
+    const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
     const bool notify = !caller_notify_socket().empty(); // its proxy has to be there first
     auto init = TRY(create_container(options, root, id, !notify));
     std::optional<NotifyProxy> proxy;
@@ -156,7 +151,7 @@ Result<int> exec_in_container(const Options& options, const StateRoot& root)
         request.process = TRY_DOING(*chosen.process_file, runtime::parse_process(text));
     }
     if (!request.args.empty() && request.args.front() == "--") request.args.erase(request.args.begin());
-    const auto signals = TRY(forwarded_signals());
+    const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
     auto child = TRY(runtime::exec(root, request));
     if (chosen.detach) {
         (void)child.detach();

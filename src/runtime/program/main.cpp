@@ -51,27 +51,30 @@ int main(int argc, char** argv)
 {
     using namespace coppice;
     log::configure(kProgram, STDERR_FILENO, log::Format::Text, log::Level::Info);
-    auto options = runtime_program::parse_options(argc, argv);
-    if (!options) return report(options.error(), {});
-    if (options->help) {
-        std::fputs(runtime_program::help_text(options->command.command).c_str(), stdout);
+    runtime_program::Options options;
+    if (const auto parsed = runtime_program::parse_options(argc, argv, options); !parsed) {
+        const auto log_file = open_log(options.global);
+        return report(parsed.error(), log_file ? options.global : GlobalOptions{});
+    }
+    if (options.help) {
+        std::fputs(runtime_program::help_text(options.command.command).c_str(), stdout);
         return 0;
     }
-    if (options->version) {
+    if (options.version) {
         std::printf("coppice-runtime version %s\nspec: %s\nlibseccomp: %s\n", COPPICE_VERSION,
                     coppice::runtime::kSpecVersion, coppice::runtime::libseccomp_version().c_str());
         return 0;
     }
-    const auto log_file = open_log(options->global);
+    const auto log_file = open_log(options.global);
     if (!log_file) return report(log_file.error(), {});
-    const std::string& command = options->command.command;
+    const std::string& command = options.command.command;
     // Only these put a process of ours where a container can reach it; the others need not pay for it.
     if (command == "create" || command == "run" || command == "exec") {
         if (const auto safe = os::protect_own_executable(argv, environ); !safe)
-            return report(safe.error(), options->global);
+            return report(safe.error(), options.global);
         ::prctl(PR_SET_NAME, kProgram); // a program executed by descriptor is named after the descriptor
     }
-    const auto status = runtime_program::run_command(*options);
-    if (!status) return report(status.error(), options->global, command == "exec" ? kExecFailed : kFailed);
+    const auto status = runtime_program::run_command(options);
+    if (!status) return report(status.error(), options.global, command == "exec" ? kExecFailed : kFailed);
     return *status;
 }

@@ -341,12 +341,11 @@ Result<> parse_global(int argc, char** argv, Options& options)
 
 } // namespace
 
-Result<Options> parse_options(int argc, char** argv)
+Result<> parse_options(int argc, char** argv, Options& options)
 {
-    Options options;
     ::opterr = 0;
     TRY(parse_global(argc, argv, options));
-    if (options.help || options.version) return options;
+    if (options.help || options.version) return {};
     if (::optind >= argc) return fail(Error{ErrorKind::Invalid, "no command given"}.hint("see coppice-runtime --help"));
     const Command* const command = find_command(argv[::optind]);
     if (command == nullptr)
@@ -368,7 +367,7 @@ Result<Options> parse_options(int argc, char** argv)
         TRY(apply_option(found, ::optarg, *command, options));
     }
     options.command.arguments.assign(rest + ::optind, rest + count);
-    return options;
+    return {};
 }
 
 std::string help_text(const std::string& name)

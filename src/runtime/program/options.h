@@ -47,8 +47,9 @@ struct Options {
     bool help = false, version = false;
 };
 
-/// Errors: Invalid, with the command whose --help tells more.
-Result<Options> parse_options(int argc, char** argv);
+/// Fills `options`; what stands before an error is there after it, so that the error can go to the log that was asked
+/// for. Errors: Invalid, with the command whose --help tells more.
+Result<> parse_options(int argc, char** argv, Options& options);
 
 /// Help of the program, or of one command.
 std::string help_text(const std::string& command);

@@ -3,6 +3,7 @@
 #include "coppice/os/fd.h"
 
 #include <cstdint>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -98,6 +99,9 @@ Result<std::optional<std::size_t>> message_length(std::string_view bytes);
 /// Parses one whole message. Errors: Corrupt
 Result<Message> decode(std::string_view bytes);
 
+/// How long an answer is waited for, as a point in CLOCK_MONOTONIC.
+timespec deadline_from_now();
+
 /// A connection to a bus, or to a peer that answers without one. Every wait ends after kPatienceSeconds.
 class Connection {
 public:
@@ -112,8 +116,8 @@ public:
     Result<Message> call(Message message);
     /// Has the bus hand on signals that match. Nothing to do without a bus.
     Result<> add_match(const std::string& rule);
-    /// The next signal `member`.
-    Result<Message> wait_for_signal(std::string_view member);
+    /// The next signal `member`. Errors: Unavailable (none by then)
+    Result<Message> wait_for_signal(std::string_view member, const timespec& deadline);
 
 private:
     Connection(Fd socket, bool has_bus) : socket_{std::move(socket)}, has_bus_{has_bus} {}

@@ -47,6 +47,10 @@ private:
     Fd fd_;
 };
 
+/// The signals that a command which stands for another process hands on to it: all that it was not started to ignore,
+/// but for those about itself (its children, its faults, job control at its terminal, libc's own).
+std::vector<int> forwardable_signals();
+
 /// Unblocks every signal and resets every disposition to its default, for a process that will run foreign code.
 void reset_signals();
 

@@ -12,6 +12,9 @@ namespace coppice::os {
 /// makes no device nodes, loads no device filters, and has the cgroups that were handed to it, if any.
 bool is_host_root();
 
+/// Whether this user namespace forbids setgroups(2): /proc/self/setgroups says "deny".
+bool are_groups_fixed();
+
 /// Makes this process root of a new user namespace and of a new mount namespace in it, from which nothing mounted gets
 /// out. Ranges beyond the caller's own id are mapped by newuidmap(1) and newgidmap(1), as /etc/subuid and /etc/subgid
 /// allow. Blocks for some milliseconds. Errors: Denied (ids that are not ours), NotFound (newuidmap is not installed)
