@@ -15,12 +15,13 @@ namespace coppice::runtime {
 
 namespace {
 
+constexpr int kPatienceMs = 10'000;
+
 Result<> kill_init(const StateRecord& record)
 {
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
     if (!init) return {};
     if (auto sent = init->send(SIGKILL); !sent && sent.error().os_errno() != ESRCH) return sent;
-    constexpr int kPatienceMs = 10'000;
     if (!TRY(init->wait_gone(kPatienceMs)))
         return fail(ErrorKind::Conflict, cat("process ", record.pid, " of container ", record.id, " does not die"));
     return {};
@@ -118,7 +119,12 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force)
             Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: ", to_word(status))}
                 .hint("stop it first or use --force"));
     // One at a time, or the second would take a new container of this id for the old one.
-    const auto lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
+    auto lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
+    // By force means that it is gone afterwards: another deletion, or the guard of a killed creation, is waited for.
+    for (int waited = 0; force && lock && !*lock && waited < kPatienceMs; waited += 5) {
+        ::usleep(5000);
+        lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
+    }
     if (!lock && lock.error().kind() == ErrorKind::NotFound) return {}; // another delete was faster
     if (!lock) return fail(lock.error());
     if (!*lock)

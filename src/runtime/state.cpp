@@ -28,30 +28,9 @@ Result<> check_id(const std::string& id)
     return with_context(check_name(id), cat("container id '", printable(shown), "'"));
 }
 
-} // namespace
-
-Error already_there(const std::string& id)
+Result<StateRecord> parse_record(std::string_view text)
 {
-    return Error{ErrorKind::Conflict, cat("container with given ID already exists: ", id)}.hint(
-        "choose another id or delete that container");
-}
-
-std::string_view to_word(Status status)
-{
-    switch (status) {
-    case Status::Creating: return "creating";
-    case Status::Created: return "created";
-    case Status::Running: return "running";
-    case Status::Paused: return "paused";
-    case Status::Stopped: return "stopped";
-    }
-    return "stopped";
-}
-
-Result<StateRecord> ContainerDirectory::read_state() const
-{
-    const auto text = TRY_DOING(cat("container ", id_), os::read_file(fd_.get(), "state.json", kStateMaxBytes));
-    const auto document = TRY_DOING(cat("state of container ", id_), parse_json(text));
+    const auto document = TRY(parse_json(text));
     const JsonNode node{document};
     StateRecord record;
     record.id = TRY(TRY(node.get("id")).text());
@@ -78,6 +57,32 @@ Result<StateRecord> ContainerDirectory::read_state() const
         return {};
     }));
     return record;
+}
+
+} // namespace
+
+Error already_there(const std::string& id)
+{
+    return Error{ErrorKind::Conflict, cat("container with given ID already exists: ", id)}.hint(
+        "choose another id or delete that container");
+}
+
+std::string_view to_word(Status status)
+{
+    switch (status) {
+    case Status::Creating: return "creating";
+    case Status::Created: return "created";
+    case Status::Running: return "running";
+    case Status::Paused: return "paused";
+    case Status::Stopped: return "stopped";
+    }
+    return "stopped";
+}
+
+Result<StateRecord> ContainerDirectory::read_state() const
+{
+    const auto text = TRY_DOING(cat("container ", id_), os::read_file(fd_.get(), "state.json", kStateMaxBytes));
+    return with_context(parse_record(text), cat("the state of container ", id_, " cannot be read"));
 }
 
 Result<> ContainerDirectory::write_state(const StateRecord& record) const

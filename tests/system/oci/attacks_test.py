@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import make_bundle, with_user_namespace  # noqa: E402
 from coppice_test import (LONG, MARK, RUNTIME, environment, execute, find_helper, main, make_tree, mounts, new_name,  # noqa: E402
-                          our_processes, runtime, sha256_file, wait_until, world)
+                          our_cgroups, our_processes, runtime, sha256_file, wait_until, world)
 from oci_test import OciCase  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../run"))
@@ -294,6 +294,22 @@ class Attacks(OciCase):
             self.refused(runtime("create", "-b", make_bundle(["true"], change_path), new_name("c")), "namespace")
 
 
+    def test_cgroups_deeper_than_any_path(self):
+        """What a container makes in its own cgroups does not keep it from being deleted."""
+        name = self.started()
+        directory = next(path for path in our_cgroups() if name in path)
+        maker = os.fork()
+        if maker == 0:
+            os.chdir(directory)
+            for _ in range(70):
+                os.mkdir("d" * 100)
+                os.chdir("d" * 100)
+            os._exit(0)
+        self.assertEqual(os.waitpid(maker, 0)[1], 0)
+        self.assert_ok(runtime("delete", "--force", name))
+        self.assert_nothing_left()
+
+
 class Races(OciCase):
     """An attacker changes a volume while another container that has it, too, is made. A bounded number of rounds."""
 
@@ -570,7 +586,7 @@ class Entering(OciCase):
             runtime("exec", name, "true")
         output, _ = spy.communicate(timeout=20)
         self.assertNotIn("LOOKED", output)
-        self.assertIn("refused", output)
+        self.assertRegex(output, r"refused [1-9]", "nobody was met on the way in")
 
     def test_who_enters_cannot_be_looked_into(self):
         self.spied(None)
@@ -581,6 +597,28 @@ class Entering(OciCase):
             with_user_namespace(config)
             with_capabilities(config, ALL_CAPABILITIES)
         self.spied(change)
+
+    def test_an_init_that_joins_cannot_be_looked_into(self):
+        """A second container in the user and pid namespaces of the first, as in a pod."""
+        def change(config):
+            with_user_namespace(config)
+            with_capabilities(config, ALL_CAPABILITIES)
+
+        def joining(config):
+            namespaces = [space for space in config["linux"]["namespaces"] if space["type"] != "pid"]
+            config["linux"]["namespaces"] = namespaces + [{"type": kind, "path": f"/proc/{pid}/ns/{kind}"} for kind in ("user", "pid")]
+        name = self.started(change=change)
+        pid = self.state(name)["pid"]
+        spy = subprocess.Popen([RUNTIME, "--root", world().containers, "exec", name, "probe", "spy", "3"], stdout=subprocess.PIPE,
+                               text=True, env=environment(), stdin=subprocess.DEVNULL)
+        spy.stdout.readline()
+        bundle = make_bundle(["true"], joining)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            self.assert_ok(runtime("run", "-b", bundle, new_name("c")))
+        output, _ = spy.communicate(timeout=20)
+        self.assertNotIn("LOOKED", output)
+        self.assertRegex(output, r"refused [1-9]", "nobody was met on the way in")
 
 
 if __name__ == "__main__":

@@ -280,6 +280,26 @@ class Order(BadInput):
         self.checked(program, world().path("runc-root"))
 
 
+class Remains(BadInput):
+    def test_state_that_cannot_be_read(self):
+        name = self.started()
+        pid = self.state(name)["pid"]
+        state = pathlib.Path(world().containers, name, "state.json")
+        for damage in ("{}", "no state"):
+            state.write_text(damage)
+            self.assert_one_line(runtime("delete", name), 1, "state", program=PROGRAM)
+            self.assertTrue(os.path.isdir(f"/proc/{pid}"))
+        self.assert_ok(runtime("delete", "--force", name))
+        self.assert_nothing_left()
+
+    def test_errors_of_the_command_line_are_logged(self):
+        log = world().path(new_name("log"))
+        self.assertEqual(runtime("--log", log, "--log-format", "json", "create", "--nonsense", "x").status, 1)
+        line = json.loads(pathlib.Path(log).read_text())
+        self.assertEqual(line["level"], "error")
+        self.assertIn("--nonsense", line["msg"])
+
+
 class FullDisk(BadInput):
     """The state directory's file system has no room: refused in one line, everything undone."""
 

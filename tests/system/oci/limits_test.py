@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from coppice_test import RUNTIME, environment, is_cgroup_v2_only, main, new_name, runtime, wait_until, world  # noqa: E402
+from bundle import make_bundle  # noqa: E402
 from oci_test import PROGRAM, OciCase  # noqa: E402
 
 MIB = 1 << 20
@@ -165,6 +166,12 @@ class Update(LimitsCase):
         done = self.assert_ok(runtime("exec", name, "grep", "Cpus_allowed_list", "/proc/self/status"))
         self.assertEqual(done.out.split(), ["Cpus_allowed_list:", "0"])
 
+    def test_of_a_container_that_keeps_forking(self):
+        name = self.started(["sh", "-c", "while :; do /bin/true; done"])
+        self.assert_ok(self.update(name, "--memory", "64m", "--cpuset-cpus", "0"))
+        self.assert_ok(self.update(name, "--memory", "65m", "--pids-limit", "50"))
+        self.assertEqual(self.memory(name), str(65 << 20))
+
     def test_all_or_nothing(self):
         name = self.started(change=resources(memory={"limit": 64 * MIB, "swap": 128 * MIB}, pids={"limit": 50}))
         before = self.record(name)
@@ -205,6 +212,18 @@ class Update(LimitsCase):
         self.assert_ok(runtime("pause", name))
         self.update(name, "--pids-limit", "8", "--cpuset-cpus", "0")
         self.assertEqual((self.pids_limit(name), self.status(name)), ("8", "paused"))
+
+
+class WithoutCgroup(OciCase):
+    def test_every_process_by_the_init(self):
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        self.assert_ok(runtime("--cgroup-manager=disabled", "create", "-b", make_bundle(["sleep", "1000"]), name))
+        self.assert_ok(runtime("start", name))
+        pid = self.state(name)["pid"]
+        self.assert_ok(runtime("kill", "--all", name, "KILL"))
+        self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"), pid)
+        self.assert_one_line(runtime("kill", "--all", name, "KILL"), 1, "not running", program="coppice-runtime")
 
 
 class Pause(LimitsCase):

@@ -231,6 +231,14 @@ class Process(OciCase):
         self.assertIn("not supported", done.err)
         self.assertTrue(done.out.endswith("159\n"), repr(done))
 
+    def test_seccomp_conditions_on_one_argument_are_alternatives(self):
+        def change(config):
+            modes = [{"index": 1, "value": mode, "op": "SCMP_CMP_EQ"} for mode in (0o600, 0o700)]
+            config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [
+                {"names": ["chmod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95, "args": modes}]}
+        done = self.run_bundle(["sh", "-c", "cd /dev/shm; touch f; for mode in 600 640 700; do chmod $mode f && echo $mode; done; true"], change)
+        self.assertEqual(done.out.split(), ["640"], repr(done))
+
     def test_preserved_descriptors(self):
         read, write = os.pipe()
         self.addCleanup(os.close, read)

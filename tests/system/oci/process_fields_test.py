@@ -97,6 +97,10 @@ class Labels(FieldCase):
 
 
 class Exec(OciCase):
+    def test_oom_score(self):
+        name = self.started(change=lambda config: config["process"].update(oomScoreAdj=321))
+        self.assertEqual(self.assert_ok(runtime("exec", name, "cat", "/proc/self/oom_score_adj")).out, "321\n")
+
     def test_groups_and_labels(self):
         name = self.started()
         self.assertEqual(runtime("exec", "-g", "7", "--additional-gids", "8,9", name, "id", "-G").out.split(), ["0", "7", "8", "9"])
