@@ -167,6 +167,7 @@ bool LinuxSpec::has_new_namespace(std::uint64_t flag) const
 std::vector<std::string> known_hooks()
 {
     std::vector<std::string> names;
+    names.reserve(kHookPoints.size());
     for (const HookPoint& point : kHookPoints)
         names.emplace_back(point.name);
     return names;
