@@ -21,6 +21,7 @@ class Unavailable(Exception):
 
 
 Contender = collections.namedtuple("Contender", "name steps hide_unified", defaults=(False,))
+Rated = collections.namedtuple("Rated", "per_second slowest_us")
 Measured = collections.namedtuple("Measured", "totals steps resident_kib")
 
 
@@ -91,11 +92,13 @@ class Driver:
         return collected
 
     def rates(self, contenders, count, jobs, repetitions):
-        """Runs per second of wall-clock time with `jobs` at once: one list per contender."""
+        """Runs per second of wall-clock time with `jobs` at once, and what 99 of 100 runs did not exceed, for each repetition."""
         collected = {}
         for _ in range(repetitions):
-            for name, runs, wall_us in self._run(contenders, "-n", count, "-j", jobs):
-                collected.setdefault(name, []).append(int(runs) * 1e6 / int(wall_us))
+            for name, runs, wall_us, slowest_us in self._run(contenders, "-n", count, "-j", jobs):
+                entry = collected.setdefault(name, Rated([], []))
+                entry.per_second.append(int(runs) * 1e6 / int(wall_us))
+                entry.slowest_us.append(int(slowest_us))
         return collected
 
 
@@ -132,11 +135,11 @@ def table_of_times(measured, reference, step_names=()):
 
 
 def table_of_rates(rates, reference):
-    base = median(rates[reference]) if reference in rates else None
-    rows = [[name, f"{median(values) / base:.2f}" if base else "-", f"{median(values):.0f}",
-             f"{min(values):.0f}-{max(values):.0f}"]
-            for name, values in sorted(rates.items(), key=lambda item: -median(item[1]))]
-    table(["", f"{reference} = 1", "per second", "lowest-highest"], rows)
+    base = median(rates[reference].per_second) if reference in rates else None
+    rows = [[name, f"{median(entry.per_second) / base:.2f}" if base else "-", f"{median(entry.per_second):.0f}",
+             f"{min(entry.per_second):.0f}-{max(entry.per_second):.0f}", f"{median(entry.slowest_us) / 1000:.1f}"]
+            for name, entry in sorted(rates.items(), key=lambda item: -median(item[1].per_second))]
+    table(["", f"{reference} = 1", "per second", "lowest-highest", "p99 ms"], rows)
 
 
 def version_of(*command):
