@@ -97,45 +97,56 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
     return {};
 }
 
-Result<> remove(const StateRoot& root, const std::string& id, bool force)
+namespace {
+
+/// @return what somebody else is doing with the container at this moment; nullptr when it is gone
+Result<const char*> try_to_remove(const StateRoot& root, const std::string& id, bool force)
 {
     if (force) TRY(root.remove_unfinished_of(id));
     const auto directory = root.find(id);
     if (!directory) {
-        if (force && directory.error().kind() == ErrorKind::NotFound) return {};
+        if (force && directory.error().kind() == ErrorKind::NotFound) return nullptr;
         return fail(directory.error());
     }
     const auto record = directory->read_state();
     if (!record) {
         if (!force) return fail(record.error());
-        return remove_unreadable(root, *directory);
+        TRY(remove_unreadable(root, *directory));
+        return nullptr;
     }
     const auto status = TRY(status_of(*directory, *record));
-    if (status == Status::Creating)
-        return fail(
-            Error{ErrorKind::Conflict, cat("container ", id, " is being created")}.hint("wait for it to finish"));
+    if (status == Status::Creating) return "created";
     if ((status == Status::Running || status == Status::Paused) && !force)
         return fail(
             Error{ErrorKind::Conflict, cat("cannot delete container ", id, " that is not stopped: ", to_word(status))}
                 .hint("stop it first or use --force"));
     // One at a time, or the second would take a new container of this id for the old one.
-    auto lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
-    // By force means that it is gone afterwards: another deletion, or the guard of a killed creation, is waited for.
-    for (int waited = 0; force && lock && !*lock && waited < kPatienceMs; waited += 5) {
-        ::usleep(5000);
-        lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
-    }
-    if (!lock && lock.error().kind() == ErrorKind::NotFound) return {}; // another delete was faster
+    const auto lock = os::FileLock::try_take(directory->fd().get(), kLockFile);
+    if (!lock && lock.error().kind() == ErrorKind::NotFound) return nullptr; // another delete was faster
     if (!lock) return fail(lock.error());
-    if (!*lock)
-        return fail(
-            Error{ErrorKind::Conflict, cat("container ", id, " is being deleted")}.hint("wait for it to finish"));
+    if (!*lock) return "deleted";
     const auto config = directory->read_config();
     TRY(discard(root, *record));
-    if (!config || config->find("\"poststop\"") == std::string::npos) return {};
+    if (!config || config->find("\"poststop\"") == std::string::npos) return nullptr;
     const auto spec = TRY(parse_spec(*config));
     run_late_hooks(spec.hooks.poststop, "poststop", to_state_json(*record, Status::Stopped, false));
-    return {};
+    return nullptr;
+}
+
+} // namespace
+
+Result<> remove(const StateRoot& root, const std::string& id, bool force)
+{
+    // By force means that it is gone afterwards: another deletion, or the guard of a killed creation, is waited for.
+    constexpr int kPauseMs = 5;
+    for (int waited = 0;; waited += kPauseMs) {
+        const char* const being = TRY(try_to_remove(root, id, force));
+        if (being == nullptr) return {};
+        if (!force || waited > kPatienceMs)
+            return fail(
+                Error{ErrorKind::Conflict, cat("container ", id, " is being ", being)}.hint("wait for it to finish"));
+        ::usleep(kPauseMs * 1000);
+    }
 }
 
 } // namespace coppice::runtime
