@@ -48,11 +48,16 @@ std::vector<std::string> v1_directories(const CgroupPaths& paths);
 /// v1 counts CPU shares from 2 to 262144, v2 weights from 1 to 10000. Source: runtime-spec's recommended conversion
 std::uint64_t weight_of_shares(std::uint64_t shares);
 
+// cgroup_common.cpp
+void add_cpuset(std::vector<LimitWrite>& writes, const CgroupLimits& limits);
+/// @param ending last part of the files' names: "max", or "limit_in_bytes" on v1
+void add_huge_pages(std::vector<LimitWrite>& writes, const CgroupLimits& limits, std::string_view ending);
+void add_rdma(std::vector<LimitWrite>& writes, const CgroupLimits& limits);
+
 // cgroup_v1.cpp
 std::vector<std::string> v1_controllers_for(const CgroupLimits& limits);
 /// @param swap_first the new limit of memory and swap must be set before that of memory
 std::vector<LimitWrite> v1_writes(const CgroupLimits& limits, bool swap_first);
-void add_rdma(std::vector<LimitWrite>& writes, const CgroupLimits& limits); // the same file on v2
 /// A new v1 cpuset takes no process until both of its lists are filled.
 Result<> prepare_cpuset(const std::string& directory);
 

@@ -118,22 +118,6 @@ void add_io(std::vector<LimitWrite>& writes, const IoLimits& io)
     devices("blkio.throttle.write_iops_device", io.write_iops, "blockIO throttleWriteIOPSDevice", kThrottling);
 }
 
-void add_huge_pages(std::vector<LimitWrite>& writes, const CgroupLimits& limits)
-{
-    for (const auto& [size, bytes] : limits.huge_pages) {
-        writes.push_back({.controller = "hugetlb",
-                          .file = cat("hugetlb.", size, ".limit_in_bytes"),
-                          .value = cat(bytes),
-                          .what = cat("huge pages of ", size),
-                          .kernel_need = "CONFIG_CGROUP_HUGETLB and this page size"});
-        writes.push_back({.controller = "hugetlb", // reservations count since Linux 5.7
-                          .file = cat("hugetlb.", size, ".rsvd.limit_in_bytes"),
-                          .value = cat(bytes),
-                          .what = cat("reserved huge pages of ", size),
-                          .skip_if_missing = true});
-    }
-}
-
 void add_network(std::vector<LimitWrite>& writes, const CgroupLimits& limits)
 {
     if (limits.net_class_id)
@@ -178,19 +162,14 @@ std::vector<LimitWrite> v1_writes(const CgroupLimits& limits, bool swap_first)
     std::vector<LimitWrite> writes;
     add_memory(writes, limits, swap_first);
     add_cpu(writes, limits);
-    if (limits.cpuset_cpus)
-        writes.push_back(
-            {.controller = "cpuset", .file = "cpuset.cpus", .value = *limits.cpuset_cpus, .what = "CPU set"});
-    if (limits.cpuset_mems)
-        writes.push_back(
-            {.controller = "cpuset", .file = "cpuset.mems", .value = *limits.cpuset_mems, .what = "memory node set"});
+    add_cpuset(writes, limits);
     if (limits.pids)
         writes.push_back({.controller = "pids",
                           .file = "pids.max",
                           .value = *limits.pids < 0 ? "max" : cat(*limits.pids),
                           .what = "processes"});
     add_io(writes, limits.io);
-    add_huge_pages(writes, limits);
+    add_huge_pages(writes, limits, "limit_in_bytes");
     add_network(writes, limits);
     add_rdma(writes, limits);
     return writes;

@@ -150,22 +150,6 @@ void add_io(std::vector<LimitWrite>& writes, const IoLimits& io)
     throttle(io.write_iops, "wiops", "blockIO throttleWriteIOPSDevice");
 }
 
-void add_huge_pages(std::vector<LimitWrite>& writes, const CgroupLimits& limits)
-{
-    for (const auto& [size, bytes] : limits.huge_pages) {
-        writes.push_back({.controller = "hugetlb",
-                          .file = cat("hugetlb.", size, ".max"),
-                          .value = cat(bytes),
-                          .what = cat("huge pages of ", size),
-                          .kernel_need = "CONFIG_CGROUP_HUGETLB and this page size"});
-        writes.push_back({.controller = "hugetlb", // reservations count since Linux 5.7
-                          .file = cat("hugetlb.", size, ".rsvd.max"),
-                          .value = cat(bytes),
-                          .what = cat("reserved huge pages of ", size),
-                          .skip_if_missing = true});
-    }
-}
-
 Result<> add_unified(std::vector<LimitWrite>& writes, const CgroupLimits& limits)
 {
     for (const auto& [file, value] : limits.unified) {
@@ -185,22 +169,6 @@ Result<> add_unified(std::vector<LimitWrite>& writes, const CgroupLimits& limits
 }
 
 } // namespace
-
-void add_rdma(std::vector<LimitWrite>& writes, const CgroupLimits& limits)
-{
-    for (const auto& [device, limit] : limits.rdma) {
-        std::string value = device;
-        if (limit.handles) value += cat(" hca_handle=", *limit.handles);
-        if (limit.objects) value += cat(" hca_object=", *limit.objects);
-        writes.push_back({.controller = "rdma",
-                          .file = "rdma.max",
-                          .value = value,
-                          .what = "RDMA objects",
-                          .content = Content::Line,
-                          .key = device,
-                          .unset = device + " hca_handle=max hca_object=max"});
-    }
-}
 
 Result<std::vector<std::string>> v2_controllers_for(const CgroupLimits& limits)
 {
@@ -261,17 +229,12 @@ Result<std::vector<LimitWrite>> v2_writes(const CgroupLimits& limits, const Cgro
     std::vector<LimitWrite> writes;
     TRY(add_memory(writes, limits, all));
     add_cpu(writes, limits, all);
-    if (limits.cpuset_cpus)
-        writes.push_back(
-            {.controller = "cpuset", .file = "cpuset.cpus", .value = *limits.cpuset_cpus, .what = "CPU set"});
-    if (limits.cpuset_mems)
-        writes.push_back(
-            {.controller = "cpuset", .file = "cpuset.mems", .value = *limits.cpuset_mems, .what = "memory node set"});
+    add_cpuset(writes, limits);
     if (limits.pids)
         writes.push_back(
             {.controller = "pids", .file = "pids.max", .value = number_or_max(*limits.pids), .what = "processes"});
     add_io(writes, limits.io);
-    add_huge_pages(writes, limits);
+    add_huge_pages(writes, limits, "max");
     add_rdma(writes, limits);
     TRY(add_unified(writes, limits));
     return writes;
