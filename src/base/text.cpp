@@ -18,4 +18,29 @@ std::string printable(std::string_view text)
     return line;
 }
 
+std::string_view next_part(std::string_view& text, char separator)
+{
+    const auto end = text.find(separator);
+    const auto part = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    return part;
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator)
+{
+    std::vector<std::string_view> parts;
+    for (;;) {
+        const bool last = text.find(separator) == std::string_view::npos;
+        parts.push_back(next_part(text, separator));
+        if (last) return parts;
+    }
+}
+
+std::vector<std::string_view> words_of(std::string_view text)
+{
+    auto words = split(text, ' ');
+    std::erase(words, std::string_view{});
+    return words;
+}
+
 } // namespace coppice

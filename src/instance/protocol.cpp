@@ -10,15 +10,6 @@ namespace {
 
 constexpr std::size_t kMessageMaxBytes = 192U << 10; // what a socket takes as one message by default
 
-/// The text up to the first line end, which it takes off with it.
-std::string_view take_line(std::string_view& text)
-{
-    const auto end = text.find('\n');
-    const auto line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    return line;
-}
-
 } // namespace
 
 std::string to_text(const Launch& launch)
@@ -29,8 +20,8 @@ std::string to_text(const Launch& launch)
 Result<Launch> parse_launch(std::string_view text)
 {
     Launch launch;
-    launch.detached = take_line(text) == "detached";
-    launch.store_root = take_line(text);
+    launch.detached = next_part(text, '\n') == "detached";
+    launch.store_root = next_part(text, '\n');
     launch.config = TRY(parse_instance_config(text));
     return launch;
 }
@@ -39,7 +30,7 @@ std::string to_text(const Ended& ended) { return cat(ended.status, '\n', ended.n
 
 Result<Ended> parse_ended(std::string_view text)
 {
-    const auto status = TRY(parse_integer(take_line(text), 0, 255));
+    const auto status = TRY(parse_integer(next_part(text, '\n'), 0, 255));
     return Ended{.status = static_cast<int>(status), .note = std::string{text}};
 }
 

@@ -4,6 +4,8 @@
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
 #include "coppice/os/file.h"
+#include "coppice/os/syscalls.h"
+#include "mountinfo.h"
 
 #include <algorithm>
 #include <array>
@@ -17,22 +19,6 @@ namespace coppice::os {
 using namespace cgroup_files;
 
 namespace {
-
-/// mountinfo writes space, tab, newline and backslash as \ooo. Source: proc_pid_mountinfo(5)
-std::string unescape(std::string_view text)
-{
-    std::string plain;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool octal = text[i] == '\\' && i + 3 < text.size() && text[i + 1] >= '0' && text[i + 1] <= '3';
-        if (octal) {
-            plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-            i += 3;
-        } else {
-            plain += text[i];
-        }
-    }
-    return plain;
-}
 
 /// Hierarchies of v1 where podman, containerd and docker look for statistics, limits and kills for want of memory.
 constexpr std::array kReadByClients{"memory", "cpu", "cpuacct", "pids", "blkio"};
@@ -95,8 +81,8 @@ Result<> collect_processes(const std::string& directory, std::vector<pid_t>& pid
             // Removed meanwhile, or a threaded cgroup: its root lists the processes.
             return number == ENOENT || number == ENODEV || number == EOPNOTSUPP ? Result<>{} : fail(text.error());
         }
-        for (const auto line : split(*text, '\n'))
-            if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
+        const auto listed = parse_pids(*text);
+        pids.insert(pids.end(), listed.begin(), listed.end());
         return {};
     };
     return walk(directory, collect, [](const Fd&, const std::string&) -> Result<> { return {}; });
@@ -124,15 +110,12 @@ Result<> remove_directories(const std::string& directory)
 
 namespace cgroup_files {
 
-std::vector<std::string_view> split(std::string_view text, char separator)
+std::vector<pid_t> parse_pids(std::string_view text)
 {
-    std::vector<std::string_view> parts;
-    for (;;) {
-        const auto end = text.find(separator);
-        parts.push_back(text.substr(0, end));
-        if (end == std::string_view::npos) return parts;
-        text.remove_prefix(end + 1);
-    }
+    std::vector<pid_t> pids;
+    for (const auto line : split(text, '\n')) // 0 stands for a process of another pid namespace
+        if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
+    return pids;
 }
 
 void sleep_ms(long milliseconds)
@@ -205,18 +188,14 @@ Result<CgroupLayout> CgroupLayout::detect()
 Result<CgroupLayout> CgroupLayout::parse(std::string_view mountinfo, std::string_view own_cgroups)
 {
     CgroupLayout layout;
-    for (const auto line : split(mountinfo, '\n')) {
-        const auto dash = line.find(" - ");
-        if (dash == std::string_view::npos) continue;
-        const auto before = split(line.substr(0, dash), ' ');
-        const auto after = split(line.substr(dash + 3), ' ');
-        if (before.size() < 5 || after.size() < 3) continue;
-        // Field 4 is the directory of the hierarchy that is mounted: only a whole hierarchy is of use.
-        if (before[3] != "/") continue;
-        const std::string mount = unescape(before[4]);
-        if (after[0] == "cgroup2" && layout.v2_mount_.empty()) layout.v2_mount_ = mount;
-        if (after[0] == "cgroup")
-            for (const auto option : split(after[2], ',')) // super options: the controllers' names among others
+    for (const MountLine& line : parse_mountinfo(mountinfo)) {
+        const bool is_v1 = line.type == "cgroup";
+        if (!is_v1 && line.type != "cgroup2") continue;
+        if (line.root != "/") continue; // only a whole hierarchy is of use
+        const std::string mount = unescape_mount(line.point);
+        if (!is_v1 && layout.v2_mount_.empty()) layout.v2_mount_ = mount;
+        if (is_v1)
+            for (const auto option : split(line.options, ',')) // the controllers' names among others
                 if (option != "rw" && option != "ro" && option != "xattr" && option != "clone_children" &&
                     option != "noprefix" && !option.starts_with("release_agent="))
                     layout.v1_.try_emplace(std::string{option}, V1{mount, "/"});

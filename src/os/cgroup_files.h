@@ -39,7 +39,8 @@ Result<std::optional<std::uint64_t>> read_number(const std::string& path);
 Result<> make_path(const std::string& directory);
 /// The number behind `key ` in a flat-keyed file such as memory.events.
 std::optional<std::uint64_t> keyed_number(const std::string& path, std::string_view key);
-std::vector<std::string_view> split(std::string_view text, char separator);
+/// The content of cgroup.procs.
+std::vector<pid_t> parse_pids(std::string_view text);
 /// The one directory by which processes are counted and killed.
 std::string tracking_directory(const CgroupPaths& paths);
 /// Every directory once.

@@ -118,15 +118,6 @@ Result<> check_memory_use(const CgroupPaths& paths, const CgroupLimits& limits)
                     .hint("memory.checkBeforeUpdate asks for this check"));
 }
 
-std::set<pid_t> processes_listed_in(const std::string& directory)
-{
-    std::set<pid_t> pids;
-    const auto list = read_file(kCwd, directory + "/cgroup.procs");
-    for (const auto line : split(list ? *list : std::string{}, '\n'))
-        if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.insert(static_cast<pid_t>(*pid));
-    return pids;
-}
-
 /// Has every process of the cgroup in a v1 hierarchy, also those that are born meanwhile. Most times they are there.
 Result<> join_hierarchy(const CgroupPaths& paths, const std::string& controller, const std::string& directory)
 {
@@ -134,7 +125,9 @@ Result<> join_hierarchy(const CgroupPaths& paths, const std::string& controller,
     for (int round = 0; round < kRounds; ++round) {
         // In this order: children of those that are there are born there, so whoever is missing now was never there.
         auto missing = TRY(processes_in(paths));
-        const auto there = processes_listed_in(directory);
+        const auto list = read_file(kCwd, directory + "/cgroup.procs");
+        const auto listed = list ? parse_pids(*list) : std::vector<pid_t>{}; // the directory may not be there yet
+        const std::set<pid_t> there{listed.begin(), listed.end()};
         std::erase_if(missing, [&there](pid_t pid) { return there.contains(pid); });
         if (missing.empty()) return {};
         if (round == 0) {

@@ -49,13 +49,6 @@ Result<std::uint64_t> number_in(const std::string& path, std::uint64_t otherwise
     return to_number(line, path);
 }
 
-std::vector<std::string_view> words_of(std::string_view line)
-{
-    auto words = split(line, ' ');
-    std::erase(words, std::string_view{});
-    return words;
-}
-
 /// "name number" lines.
 Result<std::map<std::string, std::uint64_t>> counts_in(const std::string& path)
 {

@@ -187,15 +187,6 @@ std::string unescape(std::string_view text)
     return plain;
 }
 
-/// The next part of `list` up to `separator`, which is taken off it.
-std::string_view next_part(std::string_view& list, char separator)
-{
-    const auto end = list.find(separator);
-    const auto part = list.substr(0, end);
-    list.remove_prefix(end == std::string_view::npos ? list.size() : end + 1);
-    return part;
-}
-
 /// The socket's path in "unix:path=/x,guid=..."; empty for any other kind of address.
 std::string socket_of(std::string_view address)
 {

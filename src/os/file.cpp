@@ -31,10 +31,8 @@ std::vector<std::string> split_path(std::string_view path)
 {
     std::vector<std::string> parts;
     while (!path.empty()) {
-        const auto slash = path.find('/');
-        const auto part = path.substr(0, slash);
+        const auto part = next_part(path, '/');
         if (!part.empty() && part != ".") parts.emplace_back(part);
-        path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
     }
     return parts;
 }

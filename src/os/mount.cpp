@@ -3,6 +3,7 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/syscalls.h"
+#include "mountinfo.h"
 
 #include <algorithm>
 #include <array>
@@ -49,25 +50,14 @@ Result<> set_parameters(const Fd& fs, const FsParameters& parameters, const std:
     return {};
 }
 
-/// The mount points of whole procfs and sysfs mounts. Source: proc_pid_mountinfo(5)
+/// The mount points of whole procfs and sysfs mounts.
 Result<std::vector<std::string>> kernel_mount_points()
 {
     const auto table = TRY(read_file(kCwd, "/proc/self/mountinfo"));
     std::vector<std::string> points;
-    std::string_view rest{table};
-    while (!rest.empty()) {
-        const auto line = rest.substr(0, rest.find('\n'));
-        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-        std::vector<std::string_view> fields;
-        for (std::string_view left = line; !left.empty();) {
-            fields.push_back(left.substr(0, left.find(' ')));
-            left.remove_prefix(std::min(fields.back().size() + 1, left.size()));
-        }
-        const auto separator = std::find(fields.begin(), fields.end(), "-");
-        if (fields.size() < 5 || fields.end() - separator < 2) continue;
-        const std::string_view type = separator[1];
-        if (fields[3] == "/" && (type == "proc" || type == "sysfs")) points.emplace_back(fields[4]);
-    }
+    for (const MountLine& mount : parse_mountinfo(table))
+        if (mount.root == "/" && (mount.type == "proc" || mount.type == "sysfs"))
+            points.push_back(unescape_mount(mount.point));
     return points;
 }
 
@@ -165,7 +155,8 @@ Result<> change_root_of_process(int new_root)
 Result<> detach_kernel_mounts()
 {
     for (const std::string& point : TRY(kernel_mount_points())) {
-        if (::umount2(point.c_str(), MNT_DETACH) == 0 || errno == ENOENT) continue; // gone with one above it
+        if (::umount2(point.c_str(), MNT_DETACH) == 0 || errno == ENOENT)
+            continue; // gone with one above it, or it is below the new root
         // Of another user namespace: locked, so it can be covered at most.
         if (errno != EINVAL && errno != EPERM) return fail_os(errno, cat("unmount ", point));
         const auto cover = TRY(new_file_system("tmpfs", {{"size", "0k"}}, mount_attr::kReadOnly));

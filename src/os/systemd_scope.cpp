@@ -28,15 +28,6 @@ constexpr const char* kService = "org.freedesktop.systemd1";
 constexpr const char* kPath = "/org/freedesktop/systemd1";
 constexpr const char* kManager = "org.freedesktop.systemd1.Manager";
 
-/// Takes the next part up to `separator` off `text`.
-std::string_view next_part(std::string_view& text, char separator)
-{
-    const auto end = text.find(separator);
-    const auto part = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    return part;
-}
-
 std::string_view trimmed(std::string_view text)
 {
     constexpr std::string_view kBlank = " \t\n";

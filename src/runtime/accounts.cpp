@@ -17,11 +17,8 @@ constexpr std::int64_t kMaxId = UINT32_MAX - 1;
 std::array<std::string_view, 7> fields_of(std::string_view line)
 {
     std::array<std::string_view, 7> fields;
-    for (auto& field : fields) {
-        const auto colon = line.find(':');
-        field = line.substr(0, colon);
-        line.remove_prefix(colon == std::string_view::npos ? line.size() : colon + 1);
-    }
+    for (auto& field : fields)
+        field = next_part(line, ':');
     return fields;
 }
 
@@ -29,9 +26,7 @@ std::array<std::string_view, 7> fields_of(std::string_view line)
 template <typename Visit> void each_line(std::string_view text, Visit visit)
 {
     while (!text.empty()) {
-        const auto end = text.find('\n');
-        const auto line = text.substr(0, end);
-        text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+        const auto line = next_part(text, '\n');
         if (!line.empty() && line.front() != '#' && visit(fields_of(line))) return;
     }
 }
@@ -40,11 +35,8 @@ bool is_number(std::string_view text) { return text.find_first_not_of("012345678
 
 bool lists(std::string_view members, std::string_view name)
 {
-    while (!members.empty()) {
-        const auto comma = members.find(',');
-        if (members.substr(0, comma) == name) return true;
-        members.remove_prefix(comma == std::string_view::npos ? members.size() : comma + 1);
-    }
+    while (!members.empty())
+        if (next_part(members, ',') == name) return true;
     return false;
 }
 

@@ -132,8 +132,7 @@ Result<os::CgroupPaths> cgroup_of(const StateRecord& record, const std::vector<s
             continue;
         }
         for (std::string_view rest{choice.data(), colon}; !rest.empty();) {
-            const auto controller = rest.substr(0, rest.find(','));
-            rest.remove_prefix(std::min(controller.size() + 1, rest.size()));
+            const auto controller = next_part(rest, ',');
             const auto found = paths.v1.find(std::string{controller});
             if (found == paths.v1.end()) return refuse(cat("the container has no cgroup of controller ", controller));
             found->second += cat('/', path);

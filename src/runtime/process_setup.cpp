@@ -54,19 +54,14 @@ Result<std::string> find_command(const std::string& name, const std::vector<std:
         const int number = why_not_executable(name);
         return number == 0 ? Result<std::string>{name} : no_command(name, number);
     }
-    std::string_view path = find_variable(env, "PATH").value_or(kDefaultPath);
     int seen = 0;
-    for (;;) {
-        const auto colon = path.find(':');
-        const auto directory = path.substr(0, colon);
+    for (const auto directory : split(find_variable(env, "PATH").value_or(kDefaultPath), ':')) {
         if (directory.starts_with('/')) { // a relative entry would depend on the working directory
             std::string candidate = cat(directory, '/', name);
             const int number = why_not_executable(candidate);
             if (number == 0) return candidate;
             if (number == EACCES) seen = number;
         }
-        if (colon == std::string_view::npos) break;
-        path.remove_prefix(colon + 1);
     }
     if (seen != 0) return no_command(name, seen);
     return fail(ErrorKind::CommandNotFound, cat("exec: \"", name, "\": executable file not found in $PATH"));

@@ -77,9 +77,7 @@ Result<CpuMask> parse_cpus(const JsonNode& parent, std::string_view key)
     const auto list = TRY(parent.text_or(key, ""));
     std::string_view rest{list};
     while (!rest.empty()) {
-        const auto comma = rest.find(',');
-        const auto range = rest.substr(0, comma);
-        rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
+        const auto range = next_part(rest, ',');
         const auto dash = range.find('-');
         const auto first = parse_integer(range.substr(0, dash), 0, kMostCpus);
         const auto last = dash == std::string_view::npos ? first : parse_integer(range.substr(dash + 1), 0, kMostCpus);

@@ -216,13 +216,11 @@ const Command* find_command(std::string_view name)
 /// "5" or "5,6"
 Result<> add_groups(std::string_view text, std::vector<gid_t>& groups)
 {
-    for (;;) {
-        const auto comma = text.find(',');
-        const auto gid = TRY_DOING("--additional-gids", parse_integer(text.substr(0, comma), 0, UINT32_MAX - 1));
+    for (const auto word : split(text, ',')) {
+        const auto gid = TRY_DOING("--additional-gids", parse_integer(word, 0, UINT32_MAX - 1));
         groups.push_back(static_cast<gid_t>(gid));
-        if (comma == std::string_view::npos) return {};
-        text.remove_prefix(comma + 1);
     }
+    return {};
 }
 
 Result<> apply_option(int found, const char* value, const Command& command, Options& options)

@@ -22,20 +22,6 @@ bool print_line(const std::string& line)
     return std::printf("%s\n", line.c_str()) >= 0 && std::fflush(stdout) == 0; // false: nobody reads any more
 }
 
-std::vector<std::string_view> words_of(std::string_view line)
-{
-    std::vector<std::string_view> words;
-    while (!line.empty()) {
-        const auto begin = line.find_first_not_of(' ');
-        if (begin == std::string_view::npos) break;
-        line.remove_prefix(begin);
-        const auto end = std::min(line.find(' '), line.size());
-        words.push_back(line.substr(0, end));
-        line.remove_prefix(end);
-    }
-    return words;
-}
-
 /// Output of the host's ps(1), whose errors go to our own standard error.
 Result<std::string> output_of_ps(const std::vector<std::string>& options)
 {
@@ -67,7 +53,7 @@ Result<std::string> output_of_ps(const std::vector<std::string>& options)
 /// The heading and the lines of those processes.
 Result<std::string> lines_of(std::string_view output, const std::vector<pid_t>& pids)
 {
-    const auto heading = output.substr(0, output.find('\n'));
+    const auto heading = next_part(output, '\n');
     const auto titles = words_of(heading);
     const auto column = std::find(titles.begin(), titles.end(), "PID");
     if (column == titles.end())
@@ -75,10 +61,8 @@ Result<std::string> lines_of(std::string_view output, const std::vector<pid_t>& 
             Error{ErrorKind::Invalid, "the output of ps has no column PID"}.hint("choose ps options that print one"));
     const auto index = static_cast<std::size_t>(column - titles.begin());
     std::string lines = cat(heading, '\n');
-    output.remove_prefix(std::min(heading.size() + 1, output.size()));
     while (!output.empty()) {
-        const auto line = output.substr(0, output.find('\n'));
-        output.remove_prefix(std::min(line.size() + 1, output.size()));
+        const auto line = next_part(output, '\n');
         const auto words = words_of(line);
         const auto pid = words.size() > index ? parse_integer(words[index], 1, INT32_MAX)
                                               : Result<std::int64_t>{std::unexpect, ErrorKind::Invalid, "short line"};

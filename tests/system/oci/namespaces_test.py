@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import with_user_namespace  # noqa: E402
-from coppice_test import environment, main, mounts, runtime, wait_until  # noqa: E402
+from coppice_test import environment, main, mounts, new_name, our_processes, runtime, wait_until, world  # noqa: E402
 from oci_test import OciCase  # noqa: E402
 
 
@@ -133,3 +133,22 @@ class WithoutPivot(NamespaceCase):
 
 if __name__ == "__main__":
     main()
+    def test_host_file_systems_that_show_the_kernel_are_gone(self):
+        """The host's tree is still there below; with its /proc the masks could be undone."""
+        odd = world().path(new_name("a b\tc"))
+        os.mkdir(odd)
+        subprocess.run(["mount", "-t", "proc", "proc", odd], check=True)
+        self.addCleanup(subprocess.run, ["umount", odd], check=False)
+        word = new_name("hook")
+        # What the hook leaves behind keeps the host's root as its own, in the container's mount namespace.
+        script = f"exec -a {word} sleep 1000 >/dev/null 2>&1 &"
+        name = self.started(change=lambda config: config.update(hooks={"createContainer": [
+            {"path": "/bin/bash", "args": ["bash", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]}), options=["--no-pivot"])
+        left = [pid for pid, line in our_processes().items() if line.startswith(word)]
+        self.assertEqual(len(left), 1)
+        self.assertEqual(inode(left[0], "mnt"), inode(self.state(name)["pid"], "mnt"))
+        shown = {line.split()[2] for line in pathlib.Path(f"/proc/{left[0]}/mountinfo").read_text().splitlines()}
+        hosts = {line.split()[2] for line in mounts() if line.partition(" - ")[2].split()[0] in ("proc", "sysfs")}
+        self.assertGreater(len(shown), 5)
+        self.assertEqual(shown & hosts, set())
+

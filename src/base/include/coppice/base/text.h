@@ -3,6 +3,7 @@
 #include <concepts>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace coppice {
 
@@ -27,5 +28,12 @@ template <typename... Parts> std::string cat(const Parts&... parts)
 
 /// Control characters as \n, \t or ?: what users and images named stays on its line and commands no terminal.
 std::string printable(std::string_view text);
+
+/// Takes the part up to the first `separator`, or all, off `text`, and the separator with it.
+std::string_view next_part(std::string_view& text, char separator);
+/// All parts, empty ones too: one more than there are separators.
+std::vector<std::string_view> split(std::string_view text, char separator);
+/// What stands between blanks.
+std::vector<std::string_view> words_of(std::string_view text);
 
 } // namespace coppice

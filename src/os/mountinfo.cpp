@@ -1,0 +1,45 @@
+#include "mountinfo.h"
+
+#include "coppice/base/text.h"
+
+namespace coppice::os {
+
+std::vector<MountLine> parse_mountinfo(std::string_view table)
+{
+    std::vector<MountLine> mounts;
+    while (!table.empty()) {
+        auto line = next_part(table, '\n');
+        // A number of optional fields, ended by a dash, divides the two halves.
+        const auto dash = line.find(" - ");
+        if (dash == std::string_view::npos) continue;
+        auto after = line.substr(dash + 3);
+        line = line.substr(0, dash);
+        for (int skipped = 0; skipped < 3; ++skipped) // id, parent, device
+            next_part(line, ' ');
+        MountLine mount;
+        mount.root = next_part(line, ' ');
+        mount.point = next_part(line, ' ');
+        mount.type = next_part(after, ' ');
+        next_part(after, ' '); // source
+        mount.options = next_part(after, ' ');
+        if (!mount.point.empty() && !mount.options.empty()) mounts.push_back(mount);
+    }
+    return mounts;
+}
+
+std::string unescape_mount(std::string_view path)
+{
+    std::string plain;
+    for (std::size_t i = 0; i < path.size(); ++i) {
+        const bool octal = path[i] == '\\' && i + 3 < path.size() && path[i + 1] >= '0' && path[i + 1] <= '3';
+        if (octal) {
+            plain += static_cast<char>((path[i + 1] - '0') * 64 + (path[i + 2] - '0') * 8 + (path[i + 3] - '0'));
+            i += 3;
+        } else {
+            plain += path[i];
+        }
+    }
+    return plain;
+}
+
+} // namespace coppice::os
