@@ -350,6 +350,29 @@ Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths)
     return pids;
 }
 
+Result<> signal_processes(const CgroupPaths& paths, int signal)
+{
+    constexpr std::size_t kAtOnce = 256; // descriptors that are open at a time
+    const auto pids = TRY(processes_in(paths));
+    for (std::size_t first = 0; first < pids.size(); first += kAtOnce) {
+        std::map<pid_t, Fd> held;
+        for (std::size_t i = first; i < std::min(first + kAtOnce, pids.size()); ++i) {
+            Fd process{sys::pidfd_open(pids[i])};
+            if (process.is_open())
+                held.emplace(pids[i], std::move(process));
+            else if (errno != ESRCH)
+                return fail_os(errno, cat("open process ", pids[i]));
+        }
+        // The number of one that has ended may be somebody else's by now. What is still listed was meant: either it is
+        // what we hold, or that has ended and gets nothing.
+        for (const pid_t pid : TRY(processes_in(paths)))
+            if (const auto found = held.find(pid);
+                found != held.end() && sys::pidfd_send_signal(found->second.get(), signal) < 0 && errno != ESRCH)
+                return fail_os(errno, cat("send signal ", signal, " to process ", pid));
+    }
+    return {};
+}
+
 Result<> kill_cgroup(const CgroupPaths& paths)
 {
     const std::string directory = tracking_directory(paths);
@@ -365,9 +388,7 @@ Result<> kill_cgroup(const CgroupPaths& paths)
         if (waited > kPatienceMs)
             return fail(ErrorKind::Conflict,
                         cat("processes in cgroup ", directory, " do not die (first pid ", pids.front(), ')'));
-        if (!at_once)
-            for (const pid_t pid : pids)
-                ::kill(pid, SIGKILL);
+        if (!at_once) TRY(signal_processes(paths, SIGKILL));
         // What the freezer of v1 holds does not even die.
         if (paths.v2.empty() && TRY(is_frozen(paths))) TRY(thaw_cgroup(paths));
         sleep_ms(1);

@@ -86,15 +86,12 @@ Result<> kill(const StateRoot& root, const std::string& id, int signal, bool all
             return os::thaw_cgroup(record.cgroup);
         return {};
     }
-    if (record.cgroup == os::CgroupPaths{}) { // nothing tells who belongs to it
+    if (record.cgroup.empty()) { // nothing tells who belongs to it
         if (!init) return fail(ErrorKind::Conflict, cat("container not running: ", id));
         return init->send(signal);
     }
     if (signal == SIGKILL) return os::kill_cgroup(record.cgroup);
-    for (const pid_t pid : TRY(os::processes_in(record.cgroup)))
-        if (::kill(pid, signal) < 0 && errno != ESRCH)
-            return fail_os(errno, cat("send signal ", signal, " to process ", pid));
-    return {};
+    return os::signal_processes(record.cgroup, signal);
 }
 
 namespace {

@@ -104,6 +104,8 @@ Result<bool> is_frozen(const CgroupPaths& paths);
 
 /// Pids in the cgroup and below.
 Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths);
+/// Sends a signal to every process that is in it now, and to no other.
+Result<> signal_processes(const CgroupPaths& paths, int signal);
 /// Kills every process in it, also ones that fork meanwhile, frozen ones too. Absence is fine. Blocks until none is
 /// left (at most 10 s).
 Result<> kill_cgroup(const CgroupPaths& paths);
