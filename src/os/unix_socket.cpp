@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -75,9 +76,12 @@ Result<Fd> listen_in(int dir, const std::string& name)
     return socket;
 }
 
-Result<Fd> connect_in(int dir, const std::string& name, bool wait)
+Result<Fd> connect_in(int dir, const std::string& name, int wait_ms)
 {
-    auto socket = TRY(new_socket(SOCK_SEQPACKET | (wait ? 0 : SOCK_NONBLOCK)));
+    auto socket = TRY(new_socket(SOCK_SEQPACKET | (wait_ms > 0 ? 0 : SOCK_NONBLOCK)));
+    const timeval time{.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000L};
+    if (wait_ms > 0 && ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) < 0)
+        return fail_os(errno, "set a time limit");
     TRY(connect_to(socket, path_in(dir, name), name));
     return socket;
 }
@@ -167,6 +171,14 @@ Result<Message> receive_message(const Fd& socket, std::size_t most)
     if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return fail(ErrorKind::Invalid, "a message was too long");
     received.bytes.resize(static_cast<std::size_t>(got));
     return received;
+}
+
+Result<bool> wait_for_message(const Fd& socket, int milliseconds)
+{
+    pollfd waiting{.fd = socket.get(), .events = POLLIN, .revents = 0};
+    const int ready = retry_eintr([&] { return ::poll(&waiting, 1, milliseconds); });
+    if (ready < 0) return fail_os(errno, "wait for a message");
+    return ready > 0;
 }
 
 } // namespace coppice::os

@@ -196,11 +196,14 @@ Result<std::pair<PreparedProgram, SeccompFilter>> set_up(InitContext& context)
     return std::pair{std::move(program), decode_filter(finish.bytes)};
 }
 
-/// Waits until somebody connects and says so. A connection that says nothing only wanted to know whether we wait.
+/// Waits until somebody connects and says so. A connection that says nothing only wanted to know whether we wait;
+/// whoever keeps it open in silence (being stopped by a signal) must not keep others from starting us.
 Result<os::Fd> wait_for_start(const os::Fd& listener)
 {
+    constexpr int kPatienceMs = 1000;
     for (;;) {
         auto connection = TRY(os::accept_from(listener));
+        if (!TRY(os::wait_for_message(connection, kPatienceMs))) continue;
         const auto message = os::receive_message(connection, 16);
         if (message && message->bytes == "start" && os::send_message(connection, "taken")) return connection;
     }

@@ -7,11 +7,14 @@
 #include "hooks.h"
 #include "listener.h"
 
+#include <cerrno>
 #include <csignal>
 
 namespace coppice::runtime {
 
 namespace {
+
+constexpr int kPatienceMs = 10'000;
 
 std::unexpected<Error> not_startable(const ContainerDirectory& directory, const StateRecord& record)
 {
@@ -51,9 +54,15 @@ Result<> start(const StateRoot& root, const std::string& id)
     const auto record = TRY(directory.read_state());
     if (!record.complete) return not_startable(directory, record);
     if (TRY(os::is_frozen(record.cgroup))) return not_startable(directory, record); // it would never answer
-    auto connection = os::connect_in(directory.fd().get(), kStartSocket);
-    if (!connection) return not_startable(directory, record);
+    const auto deaf = [&id] {
+        return fail(
+            Error{ErrorKind::Unavailable, cat("cannot start container ", id, ": its init does not answer")}.hint(
+                "it may be stopped by a signal"));
+    };
+    auto connection = os::connect_in(directory.fd().get(), kStartSocket, kPatienceMs);
+    if (!connection) return connection.error().os_errno() == EAGAIN ? deaf() : not_startable(directory, record);
     if (!os::send_message(*connection, "start")) return not_startable(directory, record);
+    if (!TRY(os::wait_for_message(*connection, kPatienceMs))) return deaf();
     const auto taken = os::receive_message(*connection);
     if (!taken || taken->bytes != "taken") return not_startable(directory, record); // another start was faster
     const Channel init{std::move(*connection)};

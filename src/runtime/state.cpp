@@ -219,7 +219,7 @@ Result<Status> status_of(const ContainerDirectory& directory, const StateRecord&
     if (!process) return Status::Stopped;
     if (TRY(os::is_frozen(record.cgroup))) return Status::Paused;
     // It waits for its start as long as it listens. A start that was killed may have left the name behind.
-    const auto listening = os::connect_in(directory.fd().get(), kStartSocket, false);
+    const auto listening = os::connect_in(directory.fd().get(), kStartSocket, 0);
     const bool waits = listening || listening.error().os_errno() == EAGAIN; // a full queue has somebody at its end
     return waits ? Status::Created : Status::Running;
 }

@@ -288,16 +288,16 @@ TEST(SocketTest, NamesInADirectoryOfAnyDepth)
     const std::string deep = std::string(100, 'a') + "/" + std::string(100, 'b');
     directory.make_directory(deep);
     const auto dir = value_of(open_at(directory.fd(), deep, O_RDONLY | O_DIRECTORY));
-    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "start.sock", connect_in(dir.get(), "start.sock")));
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "start.sock", connect_in(dir.get(), "start.sock", 100)));
     {
         const auto listener = value_of(listen_in(dir.get(), "start.sock"));
-        const auto client = value_of(connect_in(dir.get(), "start.sock"));
+        const auto client = value_of(connect_in(dir.get(), "start.sock", 100));
         const auto server = value_of(accept_from(listener));
         ASSERT_TRUE(succeeds(send_message(client, "hello")));
         EXPECT_EQ(value_of(receive_message(server)).bytes, "hello");
         EXPECT_FALSE(listen_in(dir.get(), "start.sock")) << "the name is taken";
     }
-    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "start.sock", connect_in(dir.get(), "start.sock")))
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "start.sock", connect_in(dir.get(), "start.sock", 100)))
         << "nobody listens any more";
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "longer than", connect_stream("/" + deep)));
 }
@@ -308,7 +308,7 @@ TEST(SocketTest, AFullQueueIsSaidWhenNobodyWantsToWait)
     const auto listener = value_of(listen_in(directory.fd(), "s"));
     std::vector<Fd> waiting;
     for (int i = 0; i < 100; ++i) {
-        auto client = connect_in(directory.fd(), "s", false);
+        auto client = connect_in(directory.fd(), "s", 0);
         if (!client) {
             EXPECT_EQ(client.error().os_errno(), EAGAIN);
             break;
@@ -316,6 +316,18 @@ TEST(SocketTest, AFullQueueIsSaidWhenNobodyWantsToWait)
         waiting.push_back(*std::move(client));
     }
     EXPECT_LT(waiting.size(), 100U);
+    EXPECT_EQ(connect_in(directory.fd(), "s", 20).error().os_errno(), EAGAIN) << "nobody waits for ever";
+}
+
+TEST(SocketTest, AMessageIsWaitedForOnlySoLong)
+{
+    auto [ours, theirs] = value_of(socket_pair());
+    EXPECT_FALSE(value_of(wait_for_message(theirs, 20)));
+    ASSERT_TRUE(succeeds(send_message(ours, "x")));
+    EXPECT_TRUE(value_of(wait_for_message(theirs, 20)));
+    EXPECT_EQ(value_of(receive_message(theirs)).bytes, "x");
+    ours.reset();
+    EXPECT_TRUE(value_of(wait_for_message(theirs, 20))) << "the end counts";
 }
 
 } // namespace

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,21 @@ class LifeCycle(OciCase):
         name = self.started(["true"])
         wait_until(lambda: self.state(name)["status"] == "stopped")
         self.assert_one_line(runtime("start", name), 1, name, "cannot start a container that has stopped", program=PROGRAM)
+
+    def test_start_of_an_init_that_does_not_answer(self):
+        name = self.create()
+        os.kill(self.state(name)["pid"], signal.SIGSTOP)
+        self.assert_one_line(runtime("start", name, timeout=30), 1, name, "does not answer", program=PROGRAM)
+        os.kill(self.state(name)["pid"], signal.SIGCONT)
+        self.assert_ok(runtime("start", name))
+
+    def test_somebody_who_connects_and_says_nothing(self):
+        name = self.create()
+        silent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(silent.close)
+        silent.connect(f"{world().containers}/{name}/start.sock")
+        self.assert_ok(runtime("start", name, timeout=30))
+        self.assertEqual(self.state(name)["status"], "running")
 
     def test_kill_of_a_stopped_one(self):
         name = self.started(["true"])

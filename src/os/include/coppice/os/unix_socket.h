@@ -21,8 +21,8 @@ Result<std::pair<Fd, Fd>> socket_pair();
 /// A listening socket named `name` in the directory `dir` (0600 by the directory's own mode).
 Result<Fd> listen_in(int dir, const std::string& name);
 /// Errors: NotFound (no such name), Conflict (nobody listens there any more)
-/// @param wait for room in the listener's queue; without, a full one is an error with EAGAIN
-Result<Fd> connect_in(int dir, const std::string& name, bool wait = true);
+/// @param wait_ms for room in the listener's queue; a queue that stays full is an error with EAGAIN
+Result<Fd> connect_in(int dir, const std::string& name, int wait_ms);
 /// A stream connection to a path that a caller gave, as the OCI console socket.
 Result<Fd> connect_stream(const std::string& path);
 /// A socket for single datagrams, receiving at a name in `dir`, or sending to a path (one that begins with '@' is in
@@ -35,5 +35,7 @@ Result<Fd> accept_from(const Fd& listener);
 Result<> send_message(const Fd& socket, std::string_view bytes, const std::vector<int>& fds = {});
 /// Next message; `is_end()` when the peer has gone. At most `most` bytes. Blocks.
 Result<Message> receive_message(const Fd& socket, std::size_t most = 64U << 10);
+/// Waits for a message or the end of the peer; false when the time ran out.
+Result<bool> wait_for_message(const Fd& socket, int milliseconds);
 
 } // namespace coppice::os
