@@ -59,6 +59,7 @@ Result<Preparation> prepare(const Spec& spec, const CreateRequest& request)
     record.owner = ::geteuid();
     record.annotations = spec.annotations;
     record.nonce = random_hex(16);
+    record.new_keyring = request.new_keyring;
     if (const auto& rdt = spec.linux_part.intel_rdt) record.resctrl = own_resctrl_group(*rdt, request.id);
     const bool host_root = os::is_host_root();
     auto placement = TRY(Placement::plan(spec, request, layout, host_root, record));

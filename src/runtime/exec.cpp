@@ -76,7 +76,7 @@ Result<> join(const os::ProcessRef& init, std::uint64_t flags, const os::Fd& roo
 /// The body of the new process: enters the container and executes. Silence on the channel is success.
 int run_inside(const os::ProcessRef& init, std::uint64_t flags, const LinuxSpec& spec, const ProcessSpec& process,
                const SeccompFilter& filter, const ExecRequest& request, const std::vector<os::Fd>& cgroup_join_files,
-               const Channel& channel, os::Fd console_socket)
+               bool new_keyring, const Channel& channel, os::Fd console_socket)
 {
     const auto run = [&]() -> Result<> {
         std::vector<int> keep{channel.socket().get(), console_socket.get(), init.pidfd().get()};
@@ -93,7 +93,7 @@ int run_inside(const os::ProcessRef& init, std::uint64_t flags, const LinuxSpec&
         TRY(join(init, flags, init_root));
         init_root.reset();
         ::setsid();
-        TRY(new_session_keyring());
+        if (new_keyring) TRY(new_session_keyring());
         if (process.terminal) {
             const auto root = TRY(os::open_at(os::kCwd, "/", O_PATH | O_DIRECTORY));
             const auto pty = TRY_DOING("terminal", os::open_pty(root.get(), "dev/pts/ptmx"));
@@ -209,7 +209,7 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
         }
         const Channel channel{std::move(theirs)};
         ::_exit(run_inside(*init, flags & ~static_cast<std::uint64_t>(CLONE_NEWPID), spec.linux_part, process, filter,
-                           request, join_files, channel, std::move(console_socket)));
+                           request, join_files, record.new_keyring, channel, std::move(console_socket)));
     }
     os::Process child{forked.pid, std::move(forked.pidfd)};
     theirs.reset();

@@ -43,6 +43,7 @@ Result<StateRecord> parse_record(std::string_view text)
     record.owner = static_cast<uid_t>(TRY(node.find_integer("owner", 0, UINT32_MAX)).value_or(0));
     record.complete = TRY(node.boolean_or("complete", false));
     record.nonce = TRY(node.text_or("nonce", ""));
+    record.new_keyring = TRY(node.boolean_or("newKeyring", true));
     record.resources = TRY(node.text_or("resources", ""));
     record.cgroup.v2 = TRY(node.text_or("cgroup", ""));
     record.resctrl = TRY(node.text_or("resctrl", ""));
@@ -98,6 +99,7 @@ Result<> ContainerDirectory::write_state(const StateRecord& record) const
                             {"complete", record.complete},
                             {"nonce", record.nonce},
                             {"resources", record.resources},
+                            {"newKeyring", record.new_keyring},
                             {"cgroup", record.cgroup.v2},
                             {"cgroupV1", record.cgroup.v1},
                             {"resctrl", record.resctrl},

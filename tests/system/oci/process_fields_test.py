@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import make_bundle  # noqa: E402
-from coppice_test import cgroup_mounts, main, new_name, runtime, world  # noqa: E402
+from coppice_test import cgroup_mounts, execute, find_helper, main, new_name, runtime, world  # noqa: E402
 from oci_test import PROGRAM, OciCase  # noqa: E402
 
 
@@ -100,6 +100,12 @@ class Exec(OciCase):
     def test_oom_score(self):
         name = self.started(change=lambda config: config["process"].update(oomScoreAdj=321))
         self.assertEqual(self.assert_ok(runtime("exec", name, "cat", "/proc/self/oom_score_adj")).out, "321\n")
+
+    def test_keyring_is_the_container_s_choice(self):
+        def keyring(name): return self.assert_ok(runtime("exec", name, "probe", "keyring")).out
+        own = self.assert_ok(execute([find_helper("probe"), "keyring"])).out
+        self.assertNotEqual(keyring(self.started()), own)
+        self.assertEqual(keyring(self.started(options=["--no-new-keyring"])), own)
 
     def test_groups_and_labels(self):
         name = self.started()

@@ -36,9 +36,10 @@ struct StateRecord {
     std::optional<ScopeRecord> scope; ///< with the systemd cgroup driver
     std::string resctrl;              ///< directory below /sys/fs/resctrl that goes with the container; empty: none
     std::map<std::string, std::string> annotations;
-    bool complete = false; ///< false while the creation runs, and for ever when it was killed
-    std::string nonce;     ///< tells this container from every other that has or had the same id
-    std::string resources; ///< OCI `resources` as updates changed them, JSON; empty: those of config.json
+    bool complete = false;   ///< false while the creation runs, and for ever when it was killed
+    std::string nonce;       ///< tells this container from every other that has or had the same id
+    bool new_keyring = true; ///< its programs have a session keyring of their own
+    std::string resources;   ///< OCI `resources` as updates changed them, JSON; empty: those of config.json
 };
 
 /// The directory of one container below the state root. Names in it: state.json, config.json (a copy, so that later
