@@ -61,22 +61,26 @@ Result<> watch_events(const StateRoot& root, const std::string& id, int interval
     const auto record = TRY(find_running(root, id));
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
     if (!init) return {}; // it has just ended
-    auto memory = TRY(os::OomWatch::open(record.cgroup));
+    auto memory = os::OomWatch::open(record.cgroup);
+    if (!memory && memory.error().kind() != ErrorKind::Unsupported) return fail(memory.error());
     const auto timer = TRY(make_timer(interval_ms));
     for (;;) {
         std::array<pollfd, 3> waiting{{{.fd = init->pidfd().get(), .events = POLLIN, .revents = 0},
-                                       {.fd = memory.fd().get(), .events = POLLIN, .revents = 0},
+                                       {.fd = memory ? memory->fd().get() : -1, .events = POLLIN, .revents = 0},
                                        {.fd = timer.get(), .events = POLLIN, .revents = 0}}};
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for events");
         const bool ended = waiting[0].revents != 0;
-        if (waiting[1].revents != 0 || ended) // a lack of memory may be what ended it
-            for (auto times = TRY(memory.happened()); times > 0; --times)
+        if (memory && (waiting[1].revents != 0 || ended)) // a lack of memory may be what ended it
+            for (auto times = TRY(memory->happened()); times > 0; --times)
                 if (!tell(event_line("oom", id, nullptr))) return {};
         if (ended) return {};
         std::uint64_t ticks = 0;
         if (waiting[2].revents == 0 || ::read(timer.get(), &ticks, sizeof ticks) < 0) continue;
-        if (!tell(TRY(stats_line(record)))) return {};
+        const auto line = stats_line(record);
+        if (!line) // its end may have come in between, and with it that of its cgroup
+            return TRY(init->wait_gone(0)) ? Result<>{} : fail(line.error());
+        if (!tell(*line)) return {};
     }
 }
 

@@ -342,6 +342,27 @@ class Events(LimitsCase):
         process.stdout.read()
         self.assertEqual(process.wait(10), 0)
 
+    def test_end_between_two_statistics(self):
+        for _ in range(10):
+            name = self.started()
+            process = self.watch("--interval", "1ms", name)
+            process.stdout.readline()
+            self.assert_ok(runtime("delete", "--force", name))
+            process.stdout.read()
+            self.assertEqual(process.wait(10), 0)
+
+    def test_where_memory_is_not_counted(self):
+        if V2:
+            self.skipTest("cgroup v2 counts it, or nobody has the file")
+        name = self.started()
+        state = pathlib.Path(world().containers, name, "state.json")
+        record = json.loads(state.read_text())
+        without = {**record, "cgroupV1": {kind: path for kind, path in record["cgroupV1"].items() if kind != "memory"}}
+        state.write_text(json.dumps(without))
+        process = self.watch("--interval", "20ms", name)
+        self.assertEqual(json.loads(process.stdout.readline())["type"], "stats")
+        state.write_text(json.dumps(record))
+
     def test_a_lack_of_memory(self):
         script = "sleep 0.7; dd if=/dev/zero of=/dev/null bs=200M count=1; echo; sleep 0.2"
         name = self.started(["sh", "-c", script], resources(memory={"limit": 32 * MIB, "swap": 32 * MIB}))

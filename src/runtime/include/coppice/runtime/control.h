@@ -27,7 +27,8 @@ Result<std::vector<pid_t>> processes(const StateRoot& root, const std::string& i
 /// A container's statistics now: one line of JSON in the form that `runc events` gave its clients.
 Result<std::string> stats_event(const StateRoot& root, const std::string& id);
 
-/// Calls `tell` with such a line every `interval_ms`, and with another at once when the container runs out of memory.
+/// Calls `tell` with such a line every `interval_ms`, and with another at once when the container runs out of memory
+/// (where the kernel counts its memory).
 /// Ends with the container, or when `tell` returns false. Errors: Conflict (not running)
 Result<> watch_events(const StateRoot& root, const std::string& id, int interval_ms,
                       const std::function<bool(const std::string& line)>& tell);
