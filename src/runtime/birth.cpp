@@ -6,6 +6,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/namespace.h"
 #include "coppice/os/syscalls.h"
+#include "sysctl.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -33,7 +34,10 @@ Result<bool> is_own(const os::NamespaceKind& kind, const os::Fd& ns)
 /// A namespace given by path may be the host's own: then nothing of it may be changed.
 Result<> refuse_changing_host(const os::NamespaceKind& kind, const os::Fd& ns, const LinuxSpec& spec, bool names_given)
 {
-    const bool would_change = (kind.flag == CLONE_NEWUTS && names_given) || !spec.sysctl.empty();
+    const bool would_change = (kind.flag == CLONE_NEWUTS && names_given) ||
+                              std::any_of(spec.sysctl.begin(), spec.sysctl.end(), [&kind](const auto& parameter) {
+                                  return namespace_of_sysctl(parameter.first) == kind.flag;
+                              });
     if (!would_change) return {};
     if (TRY(is_own(kind, ns)))
         return fail(ErrorKind::Invalid, cat("linux.namespaces: the ", kind.oci_name,

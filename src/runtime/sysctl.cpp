@@ -25,22 +25,24 @@ std::string to_path(const std::string& name)
     return path;
 }
 
-bool is_of(std::string_view path, std::string_view prefix) { return path.starts_with(prefix); }
-
 } // namespace
+
+std::uint64_t namespace_of_sysctl(const std::string& name)
+{
+    const std::string path = to_path(name);
+    std::string dotted = path;
+    std::replace(dotted.begin(), dotted.end(), '/', '.');
+    if (std::find(kIpcParameters.begin(), kIpcParameters.end(), dotted) != kIpcParameters.end()) return CLONE_NEWIPC;
+    if (path.starts_with("fs/mqueue/")) return CLONE_NEWIPC;
+    if (path.starts_with("net/")) return CLONE_NEWNET;
+    return dotted == "kernel.domainname" ? CLONE_NEWUTS : 0;
+}
 
 Result<> check_sysctls(const LinuxSpec& spec)
 {
     for (const auto& [name, value] : spec.sysctl) {
-        const std::string path = to_path(name);
-        std::string dotted = path;
-        std::replace(dotted.begin(), dotted.end(), '/', '.');
-        const bool ipc = std::find(kIpcParameters.begin(), kIpcParameters.end(), dotted) != kIpcParameters.end() ||
-                         is_of(path, "fs/mqueue/");
-        const bool own = (ipc && spec.find_namespace(CLONE_NEWIPC) != nullptr) ||
-                         (is_of(path, "net/") && spec.find_namespace(CLONE_NEWNET) != nullptr) ||
-                         (dotted == "kernel.domainname" && spec.find_namespace(CLONE_NEWUTS) != nullptr);
-        if (!own)
+        const auto kind = namespace_of_sysctl(name);
+        if (kind == 0 || spec.find_namespace(kind) == nullptr)
             return fail(ErrorKind::Invalid,
                         cat("linux.sysctl: '", name,
                             "' does not belong to a namespace of this container; it would change the host"));

@@ -110,6 +110,16 @@ class ByPath(NamespaceCase):
     def test_own_user_namespace_is_refused(self):
         self.refused(self.run_bundle(["true"], lambda config: join(config, "user", "/proc/self/ns/user")), "own user namespace")
 
+    def test_callers_own_with_parameters_of_another(self):
+        def change(name):
+            def change(config):
+                join(config, "ipc", "/proc/self/ns/ipc")
+                config["linux"]["sysctl"] = {name: "1"}
+            return change
+        done = self.run_bundle(["cat", "/proc/sys/net/ipv4/ip_forward"], change("net.ipv4.ip_forward"))
+        self.assertEqual(done.out, "1\n", repr(done))
+        self.refused(self.run_bundle(["true"], change("kernel.shm_rmid_forced")), "ipc", "caller's own")
+
     def test_time_and_cgroup_namespaces(self):
         holder = self.holder("--time", "--boottime", "1000000", "--cgroup")
 
@@ -130,9 +140,6 @@ class WithoutPivot(NamespaceCase):
         self.assertIn("from the image", done.out)
         self.assertNotIn("/sys/kernel", done.out)
 
-
-if __name__ == "__main__":
-    main()
     def test_host_file_systems_that_show_the_kernel_are_gone(self):
         """The host's tree is still there below; with its /proc the masks could be undone."""
         odd = world().path(new_name("a b\tc"))
@@ -152,3 +159,6 @@ if __name__ == "__main__":
         self.assertGreater(len(shown), 5)
         self.assertEqual(shown & hosts, set())
 
+
+if __name__ == "__main__":
+    main()
