@@ -78,21 +78,32 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
 }
 
 /// Waits for a child and hands on every signal that is meant for it.
-/// @param notify hands "ready" on meanwhile
-Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals,
-                            const std::optional<NotifyProxy>& notify = {})
+/// @param notify hands "ready" on meanwhile, once
+Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals, std::optional<NotifyProxy> notify = {})
 {
-    std::array<pollfd, 3> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
-                                   {.fd = signals.fd().get(), .events = POLLIN, .revents = 0},
-                                   {.fd = notify ? notify->fd().get() : -1, .events = POLLIN, .revents = 0}}};
+    os::Fd barrier; // open until the caller has read that the container is ready
     for (;;) {
+        const int told_by = barrier.is_open() ? barrier.get() : notify ? notify->fd().get() : -1;
+        std::array<pollfd, 3> waiting{{{.fd = child.pidfd().get(), .events = POLLIN, .revents = 0},
+                                       {.fd = signals.fd().get(), .events = POLLIN, .revents = 0},
+                                       {.fd = told_by, .events = POLLIN, .revents = 0}}};
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for the container");
         while (const int signal = signals.next()) [[maybe_unused]]
             const auto sent = child.send(signal); // it may have ended just now
-        if (waiting[2].revents != 0)              // we are the main process as long as we wait
-            if (const auto told = notify->forward(::getpid()); !told) log::warn("notify", told.error().line());
-        if (waiting[0].revents != 0) return TRY(child.wait()).code;
+        if (waiting[2].revents != 0 && barrier.is_open()) {
+            barrier.reset();
+        } else if (waiting[2].revents != 0) {
+            auto told = notify->forward(::getpid()); // we are the main process as long as we wait
+            if (!told) log::warn("notify", told.error().line());
+            if (told && !*told) continue; // the container's own matter
+            if (told) barrier = *std::move(*told);
+            notify.reset(); // nobody listens to the container any more
+        }
+        if (waiting[0].revents == 0) continue;
+        const auto ended = TRY(child.wait());
+        if (barrier.is_open()) wait_for_caller(barrier);
+        return ended.code;
     }
 }
 
@@ -118,7 +129,7 @@ Result<int> run_container(const Options& options, const StateRoot& root)
         (void)init.detach();
         return 0;
     }
-    const int status = TRY(wait_forwarding(init, signals, proxy));
+    const int status = TRY(wait_forwarding(init, signals, std::move(proxy)));
     if (!options.command.keep) TRY(runtime::remove(root, id, true));
     return status;
 }

@@ -21,20 +21,15 @@ namespace {
 constexpr const char* kSocket = "notify/notify.sock"; // in the container's state
 constexpr const char* kInside = "/run/notify";
 
-/// Waits until the caller has read what it was sent: it then closes its copy of the pipe. Source: sd_notify_barrier(3)
-Result<> wait_for_caller(const os::Fd& caller)
+/// The caller closes its copy of the pipe when it has read everything before. Source: sd_notify_barrier(3)
+Result<os::Fd> send_barrier(const os::Fd& caller)
 {
     std::array<int, 2> ends{-1, -1};
     if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
-    const os::Fd reading{ends[0]};
-    os::Fd writing{ends[1]};
+    os::Fd reading{ends[0]};
+    const os::Fd writing{ends[1]};
     TRY(os::send_message(caller, "BARRIER=1", {writing.get()}));
-    writing.reset();
-    constexpr int kPatienceMs = 30'000;
-    pollfd waiting{.fd = reading.get(), .events = POLLIN, .revents = 0};
-    if (os::retry_eintr([&] { return ::poll(&waiting, 1, kPatienceMs); }) == 0)
-        log::warn("notify", "nobody acknowledged that the container is ready");
-    return {};
+    return reading;
 }
 
 } // namespace
@@ -68,21 +63,21 @@ Result<std::optional<NotifyProxy>> NotifyProxy::listen(const runtime::StateRoot&
     return std::optional{NotifyProxy{std::move(socket), caller}};
 }
 
-Result<bool> NotifyProxy::forward(pid_t pid) const
+Result<std::optional<os::Fd>> NotifyProxy::forward(pid_t pid) const
 {
-    const auto message = TRY(os::receive_message(socket_, 4096));
+    constexpr std::size_t kMostBytes = 4096;
+    const auto message = os::receive_message(socket_, kMostBytes);
+    // Too long to be meant for us: the container does not decide whether we go on.
+    if (!message && message.error().kind() == ErrorKind::Invalid) return std::optional<os::Fd>{};
+    if (!message) return fail(message.error());
     std::string ready;
-    for (std::string_view rest{message.bytes}; !rest.empty();) {
-        const auto line = rest.substr(0, rest.find('\n'));
-        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    for (const auto line : split(message->bytes, '\n'))
         if (line.starts_with("READY=")) ready = line;
-    }
-    if (ready.empty()) return false; // status words and descriptors are the container's own matter
+    if (ready.empty()) return std::optional<os::Fd>{}; // status words and descriptors are the container's own matter
     const auto caller = TRY_DOING("NOTIFY_SOCKET", os::connect_datagrams(caller_));
     TRY(os::send_message(caller, ready + '\n'));
     TRY(os::send_message(caller, cat("MAINPID=", pid, '\n')));
-    TRY(wait_for_caller(caller));
-    return true;
+    return std::optional{TRY(send_barrier(caller))};
 }
 
 Result<> NotifyProxy::forward_until_ready(const os::Fd& process, pid_t pid) const
@@ -92,9 +87,22 @@ Result<> NotifyProxy::forward_until_ready(const os::Fd& process, pid_t pid) cons
     for (;;) {
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for the container to be ready");
-        if (waiting[0].revents != 0 && TRY(forward(pid))) return {};
-        if (waiting[0].revents == 0 && waiting[1].revents != 0) return {}; // it has ended without having been ready
+        if (waiting[0].revents != 0) {
+            const auto barrier = TRY(forward(pid));
+            if (!barrier) continue;
+            wait_for_caller(*barrier);
+            return {};
+        }
+        if (waiting[1].revents != 0) return {}; // it has ended without having been ready
     }
+}
+
+void wait_for_caller(const os::Fd& barrier)
+{
+    constexpr int kPatienceMs = 30'000;
+    pollfd waiting{.fd = barrier.get(), .events = POLLIN, .revents = 0};
+    if (os::retry_eintr([&] { return ::poll(&waiting, 1, kPatienceMs); }) == 0)
+        log::warn("notify", "nobody acknowledged that the container is ready");
 }
 
 } // namespace coppice::runtime_program

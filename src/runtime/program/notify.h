@@ -26,10 +26,10 @@ public:
     static Result<std::optional<NotifyProxy>> listen(const runtime::StateRoot& root, const std::string& id);
 
     [[nodiscard]] const os::Fd& fd() const { return socket_; }
-    /// Takes what has come; once it is READY=1, hands it on with MAINPID=`pid` and returns true. Does not block for the
-    /// container, but up to 30 s for the caller to have read it.
-    Result<bool> forward(pid_t pid) const;
-    /// Blocks until that, or until `process` has ended.
+    /// Takes what has come; once it is READY=1, hands it on with MAINPID=`pid`. Does not block.
+    /// @return then what `wait_for_caller` waits for
+    Result<std::optional<os::Fd>> forward(pid_t pid) const;
+    /// Blocks until that is done and the caller has read it, or until `process` has ended.
     Result<> forward_until_ready(const os::Fd& process, pid_t pid) const;
 
 private:
@@ -37,5 +37,9 @@ private:
     os::Fd socket_;
     std::string caller_;
 };
+
+/// Blocks until the caller has read what it was sent, at most 30 s. We must live until then, or it could not tell whose
+/// word it was. @param barrier readable as soon as it has
+void wait_for_caller(const os::Fd& barrier);
 
 } // namespace coppice::runtime_program

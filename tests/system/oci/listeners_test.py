@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from fcntl import ioctl
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import make_bundle  # noqa: E402
-from coppice_test import main, new_name, runtime, wait_until, world  # noqa: E402
+from coppice_test import RUNTIME, environment, main, new_name, runtime, wait_until, world  # noqa: E402
 from oci_test import PROGRAM, OciCase  # noqa: E402
 
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV and _SEND
@@ -108,16 +109,56 @@ class Notify(OciCase):
         self.addCleanup(receiver.close)
         return path, receiver
 
-    def received(self, receiver):
+    def received(self, receiver, acknowledge=os.close):
         words = []
         while True:
             text, rights, _, _ = receiver.recvmsg(4096, socket.CMSG_SPACE(4))
             words.append(text.decode().strip())
             for _, _, data in rights:
                 for fd in array.array("i", data[:4]):
-                    os.close(fd)  # that is the acknowledgement
+                    acknowledge(fd)  # by closing it
             if words[-1] == "BARRIER=1":
                 return words
+
+    def run_in_foreground(self, script, path):
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        bundle = make_bundle(["sh", "-c", script], lambda c: c["mounts"].append(
+            {"destination": "/run", "type": "tmpfs", "source": "tmpfs"}))
+        process = subprocess.Popen([RUNTIME, "--root", world().containers, "run", "-b", bundle, name], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment({"NOTIFY_SOCKET": path}))
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return name, process
+
+    def test_what_is_too_long_is_not_for_us(self):
+        path, receiver = self.listener()
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        script = "probe notify $(head -c 9000 /dev/zero | tr '\\0' x); probe notify READY=1; sleep 1000"
+        self.assert_ok(runtime("create", "-b", make_bundle(["sh", "-c", script], lambda c: c["mounts"].append(
+            {"destination": "/run", "type": "tmpfs", "source": "tmpfs"})), name, env={"NOTIFY_SOCKET": path}))
+        words = []
+        thread = threading.Thread(target=lambda: words.extend(self.received(receiver)), daemon=True)
+        thread.start()
+        done = self.assert_ok(runtime("start", name, env={"NOTIFY_SOCKET": path}))
+        self.assertEqual(done.err, "")
+        thread.join(20)
+        self.assertEqual(words[0], "READY=1")
+
+    def test_signals_are_handed_on_while_the_caller_is_silent(self):
+        path, receiver = self.listener()
+        kept = []
+        _, process = self.run_in_foreground("trap 'echo got; exit 7' TERM; probe notify READY=1; probe notify READY=1; while :; do sleep 0.05; done",
+                                            path)
+        words = self.received(receiver, kept.append)
+        self.assertEqual(words, ["READY=1", f"MAINPID={process.pid}", "BARRIER=1"])
+        process.terminate()
+        self.assertEqual(process.stdout.readline(), "got\n")
+        for fd in kept:
+            os.close(fd)
+        _, said = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 7, said)
 
     def test_ready_is_handed_on(self):
         path, receiver = self.listener()
