@@ -215,7 +215,7 @@ Result<> check_preserved_fds(unsigned count)
     for (unsigned fd = 3; fd < 3 + count; ++fd) {
         const int flags = ::fcntl(static_cast<int>(fd), F_GETFD);
         if (flags < 0 || (flags & FD_CLOEXEC) != 0)
-            return fail(ErrorKind::Invalid, cat("--preserve-fds ", count, ": descriptor ", fd, " is not open"));
+            return fail(ErrorKind::Invalid, cat("--preserve-fds or LISTEN_FDS: descriptor ", fd, " is not open"));
     }
     return {};
 }

@@ -1,7 +1,9 @@
 #include "commands.h"
 
+#include "coppice/base/environment.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/base/units.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
@@ -16,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <poll.h>
+#include <unistd.h>
 
 namespace coppice::runtime_program {
 
@@ -55,10 +58,25 @@ Result<Bundle> load_bundle(const std::string& path, const std::optional<std::str
     return bundle;
 }
 
+/// How many sockets systemd opened for us, as descriptors from 3 on (socket activation): they are the container's, as
+/// runc has it. Source: sd_listen_fds(3)
+Result<unsigned> count_listen_fds()
+{
+    const char* const pid = std::getenv("LISTEN_PID");
+    const char* const count = std::getenv("LISTEN_FDS");
+    if (pid == nullptr || count == nullptr || cat(::getpid()) != pid) return 0U; // meant for nobody, or somebody else
+    return static_cast<unsigned>(TRY_DOING("LISTEN_FDS", parse_integer(count, 0, kMostPreservedFds)));
+}
+
 Result<os::Process> create_container(const Options& options, const StateRoot& root, const std::string& id, bool start)
 {
+    const unsigned listen_fds = TRY(count_listen_fds());
     auto bundle = TRY(load_bundle(options.command.bundle, options.command.config));
     TRY(runtime::enter_user_namespace_of(bundle.spec));
+    if (listen_fds > 0 && bundle.spec.process) {
+        set_variable(bundle.spec.process->env, cat("LISTEN_FDS=", listen_fds));
+        set_variable(bundle.spec.process->env, "LISTEN_PID=1");
+    }
     const bool notify = !caller_notify_socket().empty();
     if (notify) add_notify_socket(bundle.spec, TRY(absolute(root.path())), id);
     const std::string& path = bundle.spec.root_path;
@@ -68,7 +86,7 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
                                          .config_text = bundle.config_text,
                                          .console = {.socket_path = options.command.console_socket},
                                          .pid_file = options.command.pid_file,
-                                         .preserve_fds = options.command.preserve_fds,
+                                         .preserve_fds = listen_fds + options.command.preserve_fds,
                                          .cgroup_driver = options.global.cgroup_driver,
                                          .no_pivot = options.command.no_pivot,
                                          .notify_directory = notify,

@@ -262,7 +262,7 @@ Result<> apply_option(int found, const char* value, const Command& command, Opti
     case OptRootless: chosen.rootless = true; break;
     case 'g': TRY(add_groups(value, chosen.additional_gids)); break;
     case OptPreserveFds: {
-        const auto count = TRY_DOING("--preserve-fds", parse_integer(value, 0, 1024));
+        const auto count = TRY_DOING("--preserve-fds", parse_integer(value, 0, kMostPreservedFds));
         chosen.preserve_fds = static_cast<unsigned>(count);
         break;
     }

@@ -12,6 +12,8 @@
 /// The command line of coppice-runtime. getopt_long, because a start must not pay for more.
 namespace coppice::runtime_program {
 
+inline constexpr int kMostPreservedFds = 1024;
+
 struct GlobalOptions {
     std::optional<std::string> root;
     std::string log;

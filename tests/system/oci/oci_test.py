@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import make_bundle, with_user_namespace  # noqa: E402
-from coppice_test import (COPPICE, Case, MARK, RUNTIME, cgroup_mounts, environment, is_cgroup_v2_only, main, make_tree, mounts,  # noqa: E402
+from coppice_test import (COPPICE, Case, MARK, RUNTIME, cgroup_mounts, environment, execute, is_cgroup_v2_only, main, make_tree, mounts,  # noqa: E402
                           new_name, read_proc, runtime, sha256_file, wait_until, world)
 
 PROGRAM = "coppice-runtime"
@@ -267,6 +267,23 @@ class Process(OciCase):
         self.assertEqual(done.stdout.split(), ["0", "1", "2", "3", "4"], "and 4 is what ls opens itself")
         refused = runtime("create", "--preserve-fds", "5", "-b", bundle, new_name("c"))
         self.refused(refused, "--preserve-fds")
+
+    def test_sockets_of_systemd(self):
+        # LISTEN_FDS as systemd sets it: a socket as descriptor 3; what --preserve-fds means comes behind it.
+        bundle = make_bundle(["sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; readlink /proc/self/fd/3; cat <&4; ls /proc/self/fd"])
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(world().path(new_name("s")))
+            listening.listen()
+
+            def started(pid, *options):
+                text = f'exec 3>&{listening.fileno()} 4</etc/hostname 5</dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec "$@"'
+                return execute(["bash", "-c", text, "bash", RUNTIME, "--root", world().containers, "run", *options, "-b", bundle,
+                                new_name("c")], pass_fds=[listening.fileno()]).out.splitlines()
+            lines = started("$$", "--preserve-fds", "1")
+            self.assertEqual(lines[0], "1 1")
+            self.assertTrue(lines[1].startswith("socket:"), lines)
+            self.assertEqual(lines[2:], [pathlib.Path("/etc/hostname").read_text().strip(), "0", "1", "2", "3", "4", "5"])
+            self.assertEqual(started("1")[0], "", "meant for somebody else")
 
     def test_no_descriptor_leaks(self):
         leaked = os.open("/", os.O_RDONLY)
