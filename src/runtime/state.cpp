@@ -76,8 +76,9 @@ std::string_view to_word(Status status)
     case Status::Running: return "running";
     case Status::Paused: return "paused";
     case Status::Stopped: return "stopped";
+    case Status::Unknown: break;
     }
-    return "stopped";
+    return "unknown";
 }
 
 Result<StateRecord> ContainerDirectory::read_state() const
@@ -98,8 +99,8 @@ Result<> ContainerDirectory::write_state(const StateRecord& record) const
                             {"owner", record.owner},
                             {"complete", record.complete},
                             {"nonce", record.nonce},
-                            {"resources", record.resources},
                             {"newKeyring", record.new_keyring},
+                            {"resources", record.resources},
                             {"cgroup", record.cgroup.v2},
                             {"cgroupV1", record.cgroup.v1},
                             {"resctrl", record.resctrl},

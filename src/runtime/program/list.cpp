@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/runtime/state.h"
 
@@ -43,8 +44,14 @@ Result<int> list_containers(const Options& options, const runtime::StateRoot& ro
         const auto directory = root.find(id);
         const auto record =
             directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
-        if (!record) continue; // deleted while we looked
-        const auto status = TRY(runtime::status_of(*directory, *record));
+        if (!record) {
+            if (record.error().kind() != ErrorKind::NotFound) // else it was deleted while we looked
+                log::warn("list", record.error().line());
+            continue;
+        }
+        const auto found = runtime::status_of(*directory, *record);
+        if (!found) log::warn("list", cat("container ", id, ": ", found.error().line()));
+        const auto status = found ? *found : runtime::Status::Unknown;
         const std::string owner = runtime::owner_name(record->owner);
         json += cat(json.empty() ? "" : ",", runtime::to_state_json(*record, status, false, owner));
         rows.push_back({id, cat(status == runtime::Status::Stopped ? 0 : record->pid),

@@ -289,6 +289,7 @@ class Remains(BadInput):
             state.write_text(damage)
             self.assert_one_line(runtime("delete", name), 1, "state", program=PROGRAM)
             self.assertTrue(os.path.isdir(f"/proc/{pid}"))
+            self.assert_one_line(runtime("list", "-f", "json"), 0, name, "cannot be read", program=PROGRAM)
         self.assert_ok(runtime("delete", "--force", name))
         self.assert_nothing_left()
 

@@ -14,8 +14,8 @@
 namespace coppice::runtime {
 
 /// OCI status words, and `paused` as every runtime has it. A creation that was killed counts as stopped: it can only be
-/// deleted.
-enum class Status : unsigned char { Creating, Created, Running, Paused, Stopped };
+/// deleted. Unknown is for those who have to go on when `status_of` fails.
+enum class Status : unsigned char { Creating, Created, Running, Paused, Stopped, Unknown };
 std::string_view to_word(Status status);
 
 /// A cgroup that systemd looks after.
