@@ -153,7 +153,7 @@ const std::vector<Command>& commands()
               {"preserve-fds", required_argument, nullptr, OptPreserveFds},
               {"no-new-privs", no_argument, nullptr, OptNoNewPrivs},
               help},
-             "  -p, --process FILE        the OCI process object; replaces command and options below\n"
+             "  -p, --process FILE        the OCI process object; replaces command and options, see the manual\n"
              "  -e, --env NAME=VALUE      one more environment variable\n"
              "  -u, --user USER[:GROUP]   names are looked up inside\n"
              "  -g, --additional-gids GID one more group\n"

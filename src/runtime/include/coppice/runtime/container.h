@@ -64,7 +64,7 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force);
 
 struct ExecRequest {
     std::string id;
-    std::optional<ProcessSpec> process; ///< empty: the container's own process with the changes below
+    std::optional<ProcessSpec> process; ///< as it is; empty: the container's own with the changes down to the labels
     std::vector<std::string> args;      ///< command, when not in `process`
     std::vector<std::string> extra_env;
     std::optional<std::string> cwd, user; ///< user: NAME|UID[:GROUP|GID], names looked up inside
