@@ -16,7 +16,7 @@ enum class Word : char {
     Listener =
         'l',      ///< from init: the number of a filter's descriptor that is about to be / to init: it was handed over
     Hooks = 'h',  ///< both ways: namespaces are there, run the hooks / they have run
-    Placed = 'p', ///< to init: systemd has moved it into its cgroup (sent only where systemd does that)
+    Placed = 'P', ///< to init: systemd has moved it into its cgroup (sent only where systemd does that)
     Ready = 'r',  ///< from init: all but the program is set up
     Finish = 'f', ///< to init: recorded; the text is the system call filter. Now wait for the start.
     Failed = 'e', ///< from init: the text is the error
