@@ -220,6 +220,16 @@ int read_nothing(int count, char** paths)
 
 bool is_number(const char* text) { return *text != 0 && std::strspn(text, "0123456789") == std::strlen(text); }
 
+/// Whether a process runs what the tests run inside, and not a program of the runtime.
+bool is_own_program(const struct stat& program)
+{
+    for (const char* const path : {"/bin/busybox", "/proc/self/exe"}) {
+        struct stat own{};
+        if (::stat(path, &own) == 0 && own.st_dev == program.st_dev && own.st_ino == program.st_ino) return true;
+    }
+    return false;
+}
+
 /// CVE-2019-5736: looks for processes that run a program which is not of this root, and tries to open that program for
 /// writing, also when the process has ended and the file is no longer busy.
 int overwrite(double seconds)
@@ -231,8 +241,6 @@ int overwrite(double seconds)
     };
     const double end = now() + seconds;
     int seen = 0, opened = 0, looked_into = 0;
-    struct stat own{};
-    ::stat("/bin/busybox", &own);
     std::printf("hunting\n");
     std::fflush(stdout);
     while (now() < end) {
@@ -245,7 +253,7 @@ int overwrite(double seconds)
             struct stat status{};
             ::fstat(exe, &status);
             char target[PATH_MAX] = {};
-            if (::readlink((base + "/exe").c_str(), target, sizeof target - 1) < 0 || status.st_dev == own.st_dev) {
+            if (::readlink((base + "/exe").c_str(), target, sizeof target - 1) < 0 || is_own_program(status)) {
                 ::close(exe);
                 continue;
             }
@@ -282,8 +290,6 @@ int overwrite(double seconds)
 int spy(double seconds)
 {
     const time_t end = ::time(nullptr) + static_cast<time_t>(seconds);
-    struct stat own{};
-    ::stat("/bin/busybox", &own);
     int refused = 0;
     std::printf("spying\n");
     std::fflush(stdout);
@@ -310,7 +316,7 @@ int spy(double seconds)
                 }
                 continue;
             }
-            if (::fstat(exe, &status) == 0 && status.st_dev != own.st_dev)
+            if (::fstat(exe, &status) == 0 && !is_own_program(status))
                 std::printf("LOOKED-INTO %s/exe\n", entry->d_name);
             ::close(exe);
         }
