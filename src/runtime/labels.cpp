@@ -14,18 +14,6 @@ bool apparmor_is_on()
     return enabled && enabled->starts_with('Y');
 }
 
-/// A file of this process in the real procfs, whatever may be mounted on the way there.
-Result<os::Fd> open_attribute(const std::string& name)
-{
-    const auto proc = TRY(os::open_at(os::kCwd, "/proc", O_PATH | O_DIRECTORY));
-    struct stat status{};
-    constexpr ino_t kProcRoot = 1;
-    if (::fstat(proc.get(), &status) < 0) return fail_os(errno, "stat /proc");
-    if (TRY(os::file_system_magic(proc.get())) != os::kProcMagic || status.st_ino != kProcRoot)
-        return fail(ErrorKind::Denied, "/proc is not the kernel's own");
-    return os::open_on_mount(proc.get(), cat("self/attr/", name), O_WRONLY);
-}
-
 } // namespace
 
 Result<ExecLabels> ExecLabels::open(const ProcessSpec& process)
@@ -40,8 +28,8 @@ Result<ExecLabels> ExecLabels::open(const ProcessSpec& process)
                 ErrorKind::Unsupported,
                 cat("process.apparmorProfile: this kernel has no AppArmor (CONFIG_SECURITY_APPARMOR), profile '",
                     process.apparmor_profile, "' cannot be applied"));
-        auto file = open_attribute("apparmor/exec"); // Linux 5.8: its own, so that two modules can be on at once
-        if (!file && file.error().kind() == ErrorKind::NotFound) file = open_attribute("exec");
+        auto file = open_label_file("apparmor/exec"); // Linux 5.8: its own, so that two modules can be on at once
+        if (!file && file.error().kind() == ErrorKind::NotFound) file = open_label_file("exec");
         labels.apparmor_ = TRY_DOING("process.apparmorProfile", std::move(file));
         labels.profile_ = process.apparmor_profile;
     }
@@ -52,10 +40,21 @@ Result<ExecLabels> ExecLabels::open(const ProcessSpec& process)
                 cat("process.selinuxLabel: SELinux is disabled or not part of this kernel (CONFIG_SECURITY_SELINUX"
                     "), label '",
                     process.selinux_label, "' cannot be applied"));
-        labels.selinux_ = TRY_DOING("process.selinuxLabel", open_attribute("exec"));
+        labels.selinux_ = TRY_DOING("process.selinuxLabel", open_label_file("exec"));
         labels.label_ = process.selinux_label;
     }
     return labels;
+}
+
+Result<os::Fd> open_label_file(const std::string& name)
+{
+    const auto proc = TRY(os::open_at(os::kCwd, "/proc", O_PATH | O_DIRECTORY));
+    struct stat status{};
+    constexpr ino_t kProcRoot = 1;
+    if (::fstat(proc.get(), &status) < 0) return fail_os(errno, "stat /proc");
+    if (TRY(os::file_system_magic(proc.get())) != os::kProcMagic || status.st_ino != kProcRoot)
+        return fail(ErrorKind::Denied, "/proc is not the kernel's own");
+    return os::open_on_mount(proc.get(), cat("self/attr/", name), O_WRONLY);
 }
 
 Result<> ExecLabels::write() const

@@ -23,6 +23,10 @@ private:
     std::string profile_, label_;
 };
 
+/// A file of /proc/self/attr for writing, whatever may be mounted on the way there. Errors: Denied (/proc, or a part of
+/// it, is not the kernel's own)
+Result<os::Fd> open_label_file(const std::string& name);
+
 /// Whether SELinux is on: only then mounts take a context.
 bool selinux_is_on();
 
