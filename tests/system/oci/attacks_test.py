@@ -620,6 +620,45 @@ class Entering(OciCase):
         self.assertNotIn("LOOKED", output)
         self.assertRegex(output, r"refused [1-9]", "nobody was met on the way in")
 
+    # In a pid namespace of its own, where numbers can be given out again at will.
+    REUSE = """
+import os, signal, socket, subprocess, sys, time
+program, root, bundle, name, path, canary = sys.argv[1:]
+def call(*words): return subprocess.run([program, "--root", root, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+file = path + ".pid"
+assert call("create", "-b", bundle, "--pid-file", file, name).returncode == 0
+assert call("start", name).returncode == 0
+pid = int(open(file).read())
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(0)
+filling = socket.socket(socket.AF_UNIX)
+filling.connect(path)  # whoever comes now waits
+exec_ = subprocess.Popen([program, "--root", root, "exec", "-t", "--console-socket", path, name, "touch", canary],
+                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+while "unix_stream" not in open(f"/proc/{exec_.pid}/wchan").read() and open(f"/proc/{exec_.pid}/syscall").read().split()[0] != "42":
+    time.sleep(0.01)
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+    last.write(str(pid - 1))
+stranger = subprocess.Popen(["sleep", "1000"])
+print("reused", stranger.pid == pid, flush=True)
+for _ in range(2):
+    listener.accept()
+print("status", exec_.wait(20), exec_.stderr.read().strip(), flush=True)
+stranger.kill()
+call("delete", "--force", name)
+"""
+
+    def test_exec_when_the_number_of_the_init_is_given_out_again(self):
+        canary = world().path(new_name("canary"))
+        done = execute(["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", self.REUSE, RUNTIME, world().containers,
+                        make_bundle(["sleep", "1000"]), new_name("c"), world().path(new_name("s")), canary], timeout=40)
+        self.assertIn("reused True", done.out, repr(done))
+        self.assertRegex(done.out, "status 255 .*stopped container", repr(done))
+        self.assertFalse(os.path.exists(canary), "the command ran on the host")
+
 
 if __name__ == "__main__":
     main()

@@ -107,6 +107,19 @@ class ByPath(NamespaceCase):
         # Its other namespaces belong to that user namespace, or it could not have mounted anything.
         self.assertIn("proc", runtime("exec", name, "stat", "-f", "-c", "%T", "/proc").out)
 
+    def test_groups_of_the_caller_do_not_come_along(self):
+        """In a user namespace that forbids changing them they could not be dropped any more."""
+        holder = self.holder("--user")
+        pathlib.Path(f"/proc/{holder}/setgroups").write_text("deny")
+        for kind in ("uid", "gid"):
+            pathlib.Path(f"/proc/{holder}/{kind}_map").write_text("0 1500000000 65536\n")
+        self.addCleanup(os.setgroups, os.getgroups())
+        os.setgroups([1234, 4321])
+        name = self.started(["sh", "-c", "id -G > /dev/shm/groups; sleep 1000"],
+                            lambda config: join(config, "user", f"/proc/{holder}/ns/user"))
+        done = runtime("exec", name, "sh", "-c", "cat /dev/shm/groups; id -G")
+        self.assertEqual(done.out.split(), ["0", "0"], repr(done))
+
     def test_own_user_namespace_is_refused(self):
         self.refused(self.run_bundle(["true"], lambda config: join(config, "user", "/proc/self/ns/user")), "own user namespace")
 

@@ -6,9 +6,11 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from attacks_test import ALL_CAPABILITIES, with_capabilities  # noqa: E402
 from bundle import base_config  # noqa: E402
 from coppice_test import LONG, RUNTIME, execute, find_helper, main, make_tree, new_name, skip_all, wait_until, world  # noqa: E402
 from oci_test import PROGRAM, OciCase  # noqa: E402
@@ -101,6 +103,32 @@ class Rootless(OciCase):
         self.assertTrue(wait_until(lambda: json.loads(self.as_user("state", name).out)["status"] == "stopped"))
         self.assert_ok(self.as_user("delete", name))
         self.assertEqual(self.as_user("list", "-q").out, "")
+
+    def test_who_enters_cannot_be_looked_into(self):
+        """Not by a program with every right over the container's user namespace."""
+        name = new_name("c")
+        self.addCleanup(self.as_user, "delete", "--force", name)
+        self.assert_ok(self.as_user("create", "-b", self.make(["sh", "-c", "probe spy 4 > /dev/shm/seen; sleep 1000"], change=lambda config:
+                                                              with_capabilities(config, ALL_CAPABILITIES)), name))
+        self.assert_ok(self.as_user("start", name))
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            self.as_user("exec", name, "true")
+        self.assertTrue(wait_until(lambda: "refused" in self.as_user("exec", name, "cat", "/dev/shm/seen").out))
+        seen = self.as_user("exec", name, "cat", "/dev/shm/seen").out
+        self.assertNotIn("LOOKED", seen)
+        self.assertRegex(seen, r"refused [1-9]", "nobody was met on the way in")
+
+    def test_exec_by_root_of_a_user_namespace(self):
+        """As in the one that podman makes for its user: there is no way back into the host's other namespaces."""
+        def change(config):
+            config["linux"]["namespaces"].pop()
+            del config["linux"]["uidMappings"], config["linux"]["gidMappings"]
+        script = ('run="$1 --root $2"; $run create -b $3 $4 && $run start $4 && $run exec $4 sh -c "cat /etc/greeting; exit 3"; '
+                  'echo "status $?"; $run delete --force $4')
+        done = self.as_user("sh", self.program, self.home / "run/inner", self.make(["sleep", "1000"], change=change), new_name("c"),
+                            words=["unshare", "--user", "--mount", "--map-root-user", "sh", "-c", script])
+        self.assertEqual(done.out, "from the image\nstatus 3\n", repr(done))
 
     def test_own_place_for_the_state(self):
         self.assert_ok(self.as_user("list", root=False))
