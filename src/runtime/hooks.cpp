@@ -6,8 +6,8 @@
 #include "coppice/os/file.h"
 #include "coppice/os/process.h"
 
+#include <array>
 #include <cerrno>
-#include <cstdio>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -43,13 +43,21 @@ Result<> run_hook(const Hook& hook, const std::string& state_json)
     const auto& words = hook.args.empty() ? std::vector{hook.path} : hook.args; // lives as long as its name
     const auto args = pointers(words);
     const auto env = pointers(hook.env);
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
+    const os::Fd reading{ends[0]};
+    os::Fd writing{ends[1]};
     auto process = TRY(os::fork_process({}, [&] {
         os::reset_signals();
         ::dup2(input.get(), STDIN_FILENO);
         ::execve(hook.path.c_str(), args.data(), env.data());
-        std::fprintf(stderr, "coppice-runtime: hook %s cannot be executed\n", hook.path.c_str());
-        return 127;
+        const int number = errno;
+        return ::write(writing.get(), &number, sizeof number) == sizeof number ? 127 : 1;
     }));
+    writing.reset();
+    int number = 0; // an executed program has closed the pipe
+    if (os::retry_eintr([&] { return ::read(reading.get(), &number, sizeof number); }) == sizeof number)
+        return fail_os(number, cat("execute ", hook.path));
     if (hook.timeout_seconds) {
         pollfd waiting{.fd = process.pidfd().get(), .events = POLLIN, .revents = 0};
         const int ready = os::retry_eintr([&] { return ::poll(&waiting, 1, *hook.timeout_seconds * 1000); });

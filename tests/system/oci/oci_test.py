@@ -436,6 +436,11 @@ class Hooks(OciCase):
         self.assertEqual(statuses, {"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
                                     "startContainer": "created", "poststart": "running", "poststop": "stopped"})
 
+    def test_hook_that_cannot_be_executed(self):
+        for path, why in (("/no/such/hook", "No such file"), ("/etc/passwd", "Permission denied")):
+            self.refused(runtime("create", "-b", make_bundle(["true"], lambda config, path=path: config.update(
+                hooks={"createRuntime": [{"path": path}]})), new_name("c")), "createRuntime hook", path, why)
+
     def test_failing_hook_undoes_everything(self):
         for point in ("prestart", "createRuntime", "createContainer"):
             def change(config, at=point):
