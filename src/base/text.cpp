@@ -43,4 +43,12 @@ std::vector<std::string_view> words_of(std::string_view text)
     return words;
 }
 
+std::uint64_t hash_of(std::string_view text)
+{
+    std::uint64_t hash = 0xcbf29ce484222325ULL;
+    for (const char c : text)
+        hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    return hash;
+}
+
 } // namespace coppice

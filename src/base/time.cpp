@@ -6,6 +6,12 @@
 
 namespace coppice {
 
+void sleep_ms(long milliseconds)
+{
+    const timespec time{.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1'000'000};
+    ::nanosleep(&time, nullptr);
+}
+
 std::string to_rfc3339(const timespec& time)
 {
     // Not by gmtime: glibc's reads the time zone files first.

@@ -1,24 +1,18 @@
 #include "command.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/os/process.h"
 #include "coppice/runtime/container.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <functional>
 #include <memory>
 
 namespace coppice::cli {
 
 namespace {
-
-void pause_ms(long milliseconds)
-{
-    const timespec time{.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1'000'000};
-    ::nanosleep(&time, nullptr);
-}
 
 /// Waits until the supervisor has cleaned up and let go. False when the time ran out.
 Result<bool> wait_stopped(const instance::InstanceStore& store, const std::string& name, long milliseconds)
@@ -28,7 +22,7 @@ Result<bool> wait_stopped(const instance::InstanceStore& store, const std::strin
         if (!running && running.error().kind() == ErrorKind::NotFound) return true; // --rm: gone altogether
         if (!TRY(Result<bool>{running})) return true;
         if (waited >= milliseconds) return false;
-        pause_ms(10);
+        sleep_ms(10);
     }
 }
 

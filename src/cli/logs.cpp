@@ -1,12 +1,12 @@
 #include "command.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/instance/log_file.h"
 #include "coppice/os/file.h"
 
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cerrno>
-#include <ctime>
 #include <memory>
 #include <unistd.h>
 
@@ -60,8 +60,7 @@ Result<int> show(const std::string& name, bool follow, const GlobalOptions& glob
         if (!file) file = TRY(open_log(directory, instance::kLogName));
         if (file) TRY(copy_rest(*file));
         if (!go_on) break;
-        const timespec pause{.tv_sec = 0, .tv_nsec = 100'000'000};
-        ::nanosleep(&pause, nullptr);
+        sleep_ms(100);
     }
     return 0;
 }

@@ -1,13 +1,13 @@
 #include "coppice/instance/leftovers.h"
 
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/os/cgroup.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
 #include "coppice/vdisk/working_layer.h"
 
 #include <algorithm>
-#include <ctime>
 #include <functional>
 #include <set>
 #include <unistd.h>
@@ -157,8 +157,7 @@ std::vector<Finding> find_all(const InstanceStore& store, const std::string& con
 {
     auto findings = look(store, container_root);
     if (findings.empty()) return findings;
-    const timespec pause{.tv_sec = 0, .tv_nsec = 500'000'000};
-    ::nanosleep(&pause, nullptr);
+    sleep_ms(500);
     std::set<std::string> still_there;
     for (const Finding& finding : look(store, container_root))
         still_there.insert(finding.leftover.where);
@@ -169,14 +168,13 @@ std::vector<Finding> find_all(const InstanceStore& store, const std::string& con
 /// Its last processes may hold the lock for a moment longer: the guard of a creation, an init about to die.
 Result<> clean_up_when_free(const InstanceStore& store, const std::string& name)
 {
-    constexpr int kPatienceMs = 5'000;
-    for (int waited = 0;; waited += 10) {
+    constexpr int kPatienceMs = 5'000, kPauseMs = 10;
+    for (int waited = 0;; waited += kPauseMs) {
         const auto held = store.hold(name);
         if (held) return store.clean_up(*held, TRY(store.read_config(name)));
         if (held.error().kind() == ErrorKind::NotFound) return {};
         if (held.error().kind() != ErrorKind::Conflict || waited > kPatienceMs) return fail(held.error());
-        const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
-        ::nanosleep(&pause, nullptr);
+        sleep_ms(kPauseMs);
     }
 }
 

@@ -67,10 +67,7 @@ Result<InstanceStore> InstanceStore::look(const std::string& root)
 std::string InstanceStore::cgroup_of(const std::string& name) const
 {
     if (root_ == kDefaultRoot) return cat("/coppice/", name);
-    std::uint64_t mark = 0xcbf29ce484222325ULL; // FNV-1a
-    for (const char c : root_)
-        mark = (mark ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-    return cat("/coppice/", name, '@', mark);
+    return cat("/coppice/", name, '@', hash_of(root_));
 }
 
 Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) const

@@ -2,6 +2,7 @@
 
 #include "cgroup_files.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/base/units.h"
 #include "coppice/os/file.h"
 #include "coppice/os/syscalls.h"
@@ -11,7 +12,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 #include <unistd.h>
 
 namespace coppice::os {
@@ -44,22 +44,27 @@ template <typename Visit, typename Leave> Result<> walk(const std::string& direc
         std::string name;               ///< of this directory in the one above
         std::vector<std::string> below; ///< names still to be visited
     };
+    const auto has_gone = [](const Error& error) { return error.os_errno() == ENOENT || error.os_errno() == ENODEV; };
     auto here = open_at(kCwd, directory, O_RDONLY | O_DIRECTORY);
-    if (!here) return here.error().os_errno() == ENOENT ? Result<>{} : fail(here.error());
-    const auto names_in = [](const Fd& fd) {
+    if (!here) return has_gone(here.error()) ? Result<>{} : fail(here.error());
+    const auto names_in = [&has_gone](const Fd& fd) -> Result<std::vector<std::string>> {
         auto names = list_subdirectories(fd.get(), ".");
-        return names ? *std::move(names) : std::vector<std::string>{}; // gone meanwhile
+        return names || !has_gone(names.error()) ? std::move(names) : std::vector<std::string>{};
     };
-    std::vector<Level> way{{.name = {}, .below = names_in(*here)}};
+    auto names = TRY(names_in(*here));
+    std::vector<Level> way;
+    way.push_back({.name = {}, .below = std::move(names)});
     for (;;) {
         Level& level = way.back();
         if (!level.below.empty()) {
             std::string name = std::move(level.below.back());
             level.below.pop_back();
             auto child = open_at(here->get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-            if (!child) continue; // gone meanwhile
+            if (!child && has_gone(child.error())) continue;
+            if (!child) return fail(child.error());
+            auto below = TRY(names_in(*child));
             here = std::move(child);
-            way.push_back({.name = std::move(name), .below = names_in(*here)});
+            way.push_back({.name = std::move(name), .below = std::move(below)});
             continue;
         }
         TRY(visit(*here));
@@ -116,12 +121,6 @@ std::vector<pid_t> parse_pids(std::string_view text)
     for (const auto line : split(text, '\n')) // 0 stands for a process of another pid namespace
         if (const auto pid = parse_integer(line, 1, INT32_MAX)) pids.push_back(static_cast<pid_t>(*pid));
     return pids;
-}
-
-void sleep_ms(long milliseconds)
-{
-    const timespec time{.tv_sec = 0, .tv_nsec = milliseconds * 1'000'000};
-    ::nanosleep(&time, nullptr);
 }
 
 std::string tracking_directory(const CgroupPaths& paths)
@@ -348,6 +347,14 @@ Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths)
     const std::string directory = tracking_directory(paths);
     if (!directory.empty()) TRY(collect_processes(directory, pids));
     return pids;
+}
+
+Result<std::string> v2_path_of(pid_t pid)
+{
+    const auto text = TRY(read_file(kCwd, cat("/proc/", pid, "/cgroup"), 1U << 16));
+    for (const auto line : split(text, '\n'))
+        if (line.starts_with("0::/")) return std::string{line.substr(3)};
+    return fail(ErrorKind::NotFound, cat("process ", pid, " is in no cgroup of version 2"));
 }
 
 Result<> signal_processes(const CgroupPaths& paths, int signal)

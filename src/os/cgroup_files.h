@@ -6,7 +6,6 @@
 namespace coppice::os::cgroup_files {
 
 constexpr int kPatienceMs = 10'000;
-void sleep_ms(long milliseconds);
 
 /// What a control file's content tells of a value that is about to be replaced.
 enum class Content : unsigned char {

@@ -1,5 +1,6 @@
 #include "cgroup_files.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/os/file.h"
 
 #include <cerrno>

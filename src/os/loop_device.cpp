@@ -1,11 +1,11 @@
 #include "coppice/os/loop_device.h"
 
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/os/file.h"
 
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <linux/loop.h>
 #include <optional>
 #include <sys/file.h>
@@ -39,10 +39,8 @@ Result<Fd> lock_for_a_moment(const Fd& image)
 {
     auto locked = TRY(open_at(kCwd, path_of(image.get()), O_RDONLY)); // a description of our own: the lock goes with it
     constexpr int kPatienceMs = 2'000;
-    for (int waited = 0; ::flock(locked.get(), LOCK_EX | LOCK_NB) < 0 && waited < kPatienceMs; ++waited) {
-        const timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
-        ::nanosleep(&pause, nullptr);
-    }
+    for (int waited = 0; ::flock(locked.get(), LOCK_EX | LOCK_NB) < 0 && waited < kPatienceMs; ++waited)
+        sleep_ms(1);
     return locked;
 }
 

@@ -18,13 +18,6 @@ namespace {
 
 constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD; // PROC_USER_INIT_INO; the same on every Linux since 3.8
 
-Result<> become_root()
-{
-    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
-        return fail_os(errno, "become root of the user namespace");
-    return {};
-}
-
 } // namespace
 
 bool is_host_root()
@@ -38,6 +31,13 @@ bool are_groups_fixed()
 {
     const auto word = read_file(kCwd, "/proc/self/setgroups", 16);
     return word && word->starts_with("deny");
+}
+
+Result<> become_root()
+{
+    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
+        return fail_os(errno, "become root of the user namespace");
+    return {};
 }
 
 Result<> become_root_of_new_namespaces(const UserMapping& mapping)

@@ -1,5 +1,6 @@
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/container.h"
@@ -142,7 +143,7 @@ Result<> remove(const StateRoot& root, const std::string& id, bool force)
         if (!force || waited > kPatienceMs)
             return fail(
                 Error{ErrorKind::Conflict, cat("container ", id, " is being ", being)}.hint("wait for it to finish"));
-        ::usleep(kPauseMs * 1000);
+        sleep_ms(kPauseMs);
     }
 }
 

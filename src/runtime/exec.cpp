@@ -67,10 +67,7 @@ Result<> join(const os::ProcessRef& init, std::uint64_t flags, const os::Fd& roo
     if ((flags & CLONE_NEWUSER) != 0) ::setgroups(0, nullptr); // inside it may be forbidden
     if (flags != 0) TRY_DOING("enter the container", os::enter_namespaces_of(init.pidfd(), flags));
     if (root.is_open()) TRY_DOING("enter the container", os::change_root_of_process(root.get()));
-    if ((flags & CLONE_NEWUSER) == 0) return {};
-    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
-        return fail_os(errno, "become root of the user namespace");
-    return {};
+    return (flags & CLONE_NEWUSER) == 0 ? Result<>{} : os::become_root();
 }
 
 /// The body of the new process: enters the container and executes. Silence on the channel is success.
@@ -149,10 +146,7 @@ Result<os::Fd> open_cgroup(const StateRecord& record, const os::CgroupPaths& pat
     std::string directory = paths.v2;
     if (below && below->find_first_not_of('\n') != std::string::npos) {
         const auto layout = TRY(os::CgroupLayout::detect());
-        const auto own = TRY(os::read_file(os::kCwd, cat("/proc/", record.pid, "/cgroup"), 1U << 16));
-        const auto line = own.find("0::/");
-        if (line != std::string::npos)
-            directory = layout.v2_mount() + own.substr(line + 3, own.find('\n', line) - line - 3);
+        directory = layout.v2_mount() + TRY(os::v2_path_of(record.pid));
     }
     return os::open_at(os::kCwd, directory, O_RDONLY | O_DIRECTORY);
 }

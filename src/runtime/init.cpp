@@ -6,6 +6,7 @@
 #include "coppice/os/namespace.h"
 #include "coppice/os/netlink.h"
 #include "coppice/os/syscalls.h"
+#include "coppice/os/user_namespace.h"
 #include "coppice/runtime/console.h"
 #include "hooks.h"
 #include "labels.h"
@@ -73,9 +74,7 @@ Result<> become_namespace_root(const LinuxSpec& spec)
     if (is_new && (!os::to_outside(spec.mapping.uids, 0) || !os::to_outside(spec.mapping.gids, 0)))
         return fail(ErrorKind::Unsupported, "linux.uidMappings: id 0 must be mapped");
     if (::setgroups(0, nullptr) < 0 && errno != EPERM) return fail_os(errno, "drop the supplementary groups");
-    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0)
-        return fail_os(errno, "become root of the user namespace");
-    return {};
+    return os::become_root();
 }
 
 /// The mounts come in messages of limited size, an empty one being the last.

@@ -24,10 +24,7 @@ Result<os::Fd> start_scope(PlannedScope& scope, const StateRecord& record)
 {
     TRY(scope.systemd.start_scope(scope.name, record.pid, cat("coppice container ", record.id), scope.properties));
     // What follows writes limits and kills by this directory: it has to be where the process is.
-    const auto own = TRY(os::read_file(os::kCwd, cat("/proc/", record.pid, "/cgroup"), 4096));
-    const auto line = own.find("0::");
-    const auto end = own.find('\n', line);
-    if (line == std::string::npos || !record.cgroup.v2.ends_with(own.substr(line + 3, end - line - 3)))
+    if (!record.cgroup.v2.ends_with(TRY(os::v2_path_of(record.pid))))
         return fail(ErrorKind::Unavailable,
                     cat("systemd did not put process ", record.pid, " into ", record.cgroup.v2));
     return os::open_at(os::kCwd, record.cgroup.v2, O_RDONLY | O_DIRECTORY);

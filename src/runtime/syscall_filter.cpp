@@ -204,15 +204,6 @@ std::string describe(const SeccompSpec& spec)
     return text;
 }
 
-/// FNV-1a; it only picks the file's name, the whole description decides.
-std::uint64_t hash_of(std::string_view text)
-{
-    std::uint64_t hash = 0xcbf29ce484222325ULL;
-    for (const char c : text)
-        hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-    return hash;
-}
-
 /// A file without a name until it is complete: whoever is killed leaves none.
 Result<> keep(int cache, const std::string& name, const std::string& content)
 {
@@ -236,7 +227,7 @@ Result<SeccompFilter> compile_seccomp(const SeccompSpec& spec, int cache)
 {
     SeccompFilter filter{.program = {}, .flags = TRY(flags_of(spec))};
     const std::string description = describe(spec);
-    const std::string name = cat(kCachePrefix, hash_of(description));
+    const std::string name = cat(kCachePrefix, hash_of(description)); // the whole description decides
     const auto cached = os::read_file(cache, name, 1U << 20);
     if (cached && cached->starts_with(description)) {
         filter.program = cached->substr(description.size());

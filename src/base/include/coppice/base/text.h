@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,5 +36,8 @@ std::string_view next_part(std::string_view& text, char separator);
 std::vector<std::string_view> split(std::string_view text, char separator);
 /// What stands between blanks.
 std::vector<std::string_view> words_of(std::string_view text);
+
+/// FNV-1a: for names, not against those who look for two texts with the same.
+std::uint64_t hash_of(std::string_view text);
 
 } // namespace coppice

@@ -13,6 +13,9 @@ inline timespec now()
     return ts;
 }
 
+/// Does nothing for so long; a signal may end it sooner.
+void sleep_ms(long milliseconds);
+
 /// RFC 3339 with nanoseconds in UTC, for example 2026-01-31T08:15:00.000000001Z.
 std::string to_rfc3339(const timespec& time);
 

@@ -104,6 +104,8 @@ Result<bool> is_frozen(const CgroupPaths& paths);
 
 /// Pids in the cgroup and below.
 Result<std::vector<pid_t>> processes_in(const CgroupPaths& paths);
+/// The path of a process's cgroup from the root of the v2 hierarchy. Errors: NotFound (no process, or no v2 hierarchy)
+Result<std::string> v2_path_of(pid_t pid);
 /// Sends a signal to every process that is in it now, and to no other.
 Result<> signal_processes(const CgroupPaths& paths, int signal);
 /// Kills every process in it, also ones that fork meanwhile, frozen ones too. Absence is fine. Blocks until none is

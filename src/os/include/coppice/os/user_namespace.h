@@ -23,4 +23,7 @@ Result<> become_root_of_new_namespaces(const UserMapping& mapping);
 /// Enters a user namespace that this user owns, and becomes root there.
 Result<> become_root_of(const Fd& user_namespace);
 
+/// Becomes user and group 0 of the user namespace that this process is in.
+Result<> become_root();
+
 } // namespace coppice::os
