@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bundle import with_user_namespace  # noqa: E402
-from coppice_test import environment, main, mounts, new_name, our_processes, runtime, wait_until, world  # noqa: E402
+from bundle import make_bundle, with_user_namespace  # noqa: E402
+from coppice_test import RUNTIME, environment, execute, main, mounts, new_name, our_processes, runtime, wait_until, world  # noqa: E402
 from oci_test import OciCase  # noqa: E402
 
 
@@ -124,14 +124,15 @@ class ByPath(NamespaceCase):
         self.refused(self.run_bundle(["true"], lambda config: join(config, "user", "/proc/self/ns/user")), "own user namespace")
 
     def test_callers_own_with_parameters_of_another(self):
-        def change(name):
+        def run(parameter):
             def change(config):
                 join(config, "ipc", "/proc/self/ns/ipc")
-                config["linux"]["sysctl"] = {name: "1"}
-            return change
-        done = self.run_bundle(["cat", "/proc/sys/net/ipv4/ip_forward"], change("net.ipv4.ip_forward"))
-        self.assertEqual(done.out, "1\n", repr(done))
-        self.refused(self.run_bundle(["true"], change("kernel.shm_rmid_forced")), "ipc", "caller's own")
+                config["linux"]["sysctl"] = {parameter: "1"}
+            # The caller is not in the host's, which would be changed where the defence is missing.
+            return execute(["unshare", "--ipc", RUNTIME, "--root", world().containers, "run", "-b",
+                            make_bundle(["cat", "/proc/sys/net/ipv4/ip_forward"], change), new_name("c")])
+        self.assertEqual(self.assert_ok(run("net.ipv4.ip_forward")).out, "1\n")
+        self.refused(run("kernel.shm_rmid_forced"), "ipc", "caller's own")
 
     def test_time_and_cgroup_namespaces(self):
         holder = self.holder("--time", "--boottime", "1000000", "--cgroup")
