@@ -2,6 +2,7 @@
 
 #include "coppice/os/event_loop.h"
 
+#include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/lock.h"
 #include "coppice/os/unix_socket.h"
@@ -9,6 +10,7 @@
 #include "coppice/test/expect.h"
 #include "coppice/test/temp_dir.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -86,7 +88,14 @@ TEST_F(FileLockTest, ALockOnARemovedFileIsWorthNothing)
         const auto own = FileLock::take(directory_.fd(), "lock"); // opened before the removal, had after it
         return own && is_held() ? 0 : 1;
     }));
-    ::usleep(30'000);
+    const std::string inode = cat(':', value_of(find_status(directory_.fd(), "lock"))->st_ino, ' ');
+    ASSERT_TRUE(test::wait_until([&] { // proc_locks(5): who waits stands behind an arrow
+        const auto locks = value_of(read_file(kCwd, "/proc/locks"));
+        const auto lines = split(locks, '\n');
+        return std::any_of(lines.begin(), lines.end(), [&](const auto line) {
+            return line.find("->") != line.npos && line.find(inode) != line.npos;
+        });
+    }));
     ASSERT_TRUE(succeeds(remove_file(directory_.fd(), "lock")));
     lock.reset();
     EXPECT_EQ(value_of(waiter.wait()).code, 0) << "it locked a file that nobody else can find";
