@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -139,8 +140,9 @@ Result<> send_message(const Fd& socket, std::string_view bytes, const std::vecto
 Result<Message> receive_message(const Fd& socket, std::size_t most)
 {
     Message received;
-    received.bytes.resize(most);
-    iovec content{.iov_base = received.bytes.data(), .iov_len = received.bytes.size()};
+    const auto buffer =
+        std::make_unique_for_overwrite<char[]>(most); // of a large one only what is written costs memory
+    iovec content{.iov_base = buffer.get(), .iov_len = most};
     msghdr message{};
     message.msg_iov = &content;
     message.msg_iovlen = 1;
@@ -153,10 +155,7 @@ Result<Message> receive_message(const Fd& socket, std::size_t most)
     auto got = retry_eintr(receive);
     if (got < 0 && errno == ECONNRESET) got = retry_eintr(receive); // what the peer said before it died comes after
     if (got < 0) {
-        if (errno == ECONNRESET) { // the peer died with a message of ours unread: it has gone
-            received.bytes.clear();
-            return received;
-        }
+        if (errno == ECONNRESET) return received; // the peer died with a message of ours unread: it has gone
         return fail_os(errno, "receive a message");
     }
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
@@ -169,7 +168,7 @@ Result<Message> receive_message(const Fd& socket, std::size_t most)
         }
     }
     if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return fail(ErrorKind::Invalid, "a message was too long");
-    received.bytes.resize(static_cast<std::size_t>(got));
+    received.bytes.assign(buffer.get(), static_cast<std::size_t>(got));
     return received;
 }
 
