@@ -162,7 +162,12 @@ Result<> write_control(int dir, const std::string& path, std::string_view data)
     return {};
 }
 
-Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode, bool durable)
+namespace {
+
+using Renaming = bool (*)(int dir, const char* temporary, const char* path); ///< false: see errno
+
+Result<> write_beside(int dir, const std::string& path, std::string_view data, mode_t mode, bool durable,
+                      Renaming rename)
 {
     const std::string temporary = cat(path, ".new-", random_hex(8));
     const auto undo = [&](Error error) {
@@ -174,8 +179,31 @@ Result<> replace_file(int dir, const std::string& path, std::string_view data, m
         if (auto wrote = write_all(file.get(), data, path); !wrote) return undo(std::move(wrote).error());
         if (durable && ::fdatasync(file.get()) < 0) return undo(Error::os(errno, cat("sync ", path)));
     }
-    if (::renameat(dir, temporary.c_str(), dir, path.c_str()) < 0) return undo(Error::os(errno, cat("write ", path)));
+    if (!rename(dir, temporary.c_str(), path.c_str())) return undo(Error::os(errno, cat("write ", path)));
     return {};
+}
+
+bool rename_over(int dir, const char* temporary, const char* path)
+{
+    return ::renameat(dir, temporary, dir, path) == 0;
+}
+
+bool exchange(int dir, const char* temporary, const char* path)
+{
+    if (::renameat2(dir, temporary, dir, path, RENAME_EXCHANGE) == 0) return ::unlinkat(dir, temporary, 0) == 0;
+    return rename_over(dir, temporary, path); // nothing there yet, or a file system that cannot exchange
+}
+
+} // namespace
+
+Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode, bool durable)
+{
+    return write_beside(dir, path, data, mode, durable, rename_over);
+}
+
+Result<> replace_passing_file(int dir, const std::string& path, std::string_view data, mode_t mode)
+{
+    return write_beside(dir, path, data, mode, false, exchange);
 }
 
 Result<> make_directory(int dir, const std::string& path, mode_t mode)

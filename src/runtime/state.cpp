@@ -110,7 +110,8 @@ Result<> ContainerDirectory::write_state(const StateRecord& record) const
         document["systemdOfUser"] = record.scope->of_user;
     }
     const auto text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    return with_context(os::replace_file(fd_.get(), "state.json", text), cat("save the state of container ", id_));
+    return with_context(os::replace_passing_file(fd_.get(), "state.json", text),
+                        cat("save the state of container ", id_));
 }
 
 Result<std::string> ContainerDirectory::read_config() const

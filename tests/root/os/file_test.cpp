@@ -245,6 +245,16 @@ TEST(FileTest, ReplaceKeepsTheOldContentOnFailure)
     EXPECT_EQ(std::distance(fs::directory_iterator{directory.path()}, {}), 2) << "no temporary file is left";
 }
 
+TEST(FileTest, ReplacesWhatIsOnlyForNow)
+{
+    const test::TempDir directory;
+    ASSERT_TRUE(succeeds(replace_passing_file(directory.fd(), "f", "one")));
+    EXPECT_EQ(directory.read("f"), "one");
+    ASSERT_TRUE(succeeds(replace_passing_file(directory.fd(), "f", "two")));
+    EXPECT_EQ(directory.read("f"), "two");
+    EXPECT_EQ(std::distance(fs::directory_iterator{directory.path()}, {}), 1) << "no temporary file is left";
+}
+
 TEST(FileTest, ReadIsBounded)
 {
     const test::TempDir directory;

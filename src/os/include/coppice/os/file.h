@@ -49,6 +49,11 @@ Result<> write_control(int dir, const std::string& path, std::string_view data);
 Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode = 0600,
                       bool durable = false);
 
+/// The same for a file in a directory of ours that means nothing after the next boot. The two files exchange their
+/// names: what is renamed over another ext4 writes to the disk at once, and removing it later costs a discard of its
+/// blocks.
+Result<> replace_passing_file(int dir, const std::string& path, std::string_view data, mode_t mode = 0600);
+
 Result<> make_directory(int dir, const std::string& path, mode_t mode);
 /// Creates missing parents too; an existing directory is fine. `path` must be trusted.
 Result<> make_directories(const std::string& path, mode_t mode);
