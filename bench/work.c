@@ -77,8 +77,9 @@ static void read_zeros(void)
 
 static void read_in_order(void)
 {
-    for (off_t at = 0; at < size; at += BLOCK)
-        if (pread(data, buffer, BLOCK, at) != BLOCK) die("data");
+    for (int pass = 0; pass < 8; ++pass)
+        for (off_t at = 0; at < size; at += BLOCK)
+            if (pread(data, buffer, BLOCK, at) != BLOCK) die("data");
 }
 
 static void read_at_random(void)
