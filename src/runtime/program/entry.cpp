@@ -5,7 +5,7 @@
 // measured, 0.3 ms together). So the first beginning does what protect_own_executable() does in the ordinary case, with
 // bare system calls, and nothing else. Whatever fails here happens again there, with an error message: it decides.
 //
-// Nothing of the C library works yet: no call of it, no errno, no stack protector (see CMakeLists.txt).
+// Nothing of the C library works yet: no call of it, no errno, no stack protector (see ../CMakeLists.txt).
 
 #include "coppice/os/syscalls.h"
 
@@ -27,7 +27,7 @@ long system_call(long number, long first, long second, long third = 0, long four
     return result;
 }
 
-long address(const void* object) { return reinterpret_cast<long>(object); }
+template <typename T> long address(T* object) { return reinterpret_cast<long>(object); }
 
 bool equal(const char* left, const char* right)
 {
