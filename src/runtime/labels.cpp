@@ -59,8 +59,14 @@ Result<os::Fd> open_label_file(const std::string& name)
 
 Result<> ExecLabels::write() const
 {
-    if (apparmor_.is_open())
-        TRY_DOING("apply AppArmor profile", os::write_all(apparmor_.get(), cat("exec ", profile_), profile_));
+    if (apparmor_.is_open()) {
+        auto written = os::write_all(apparmor_.get(), cat("exec ", profile_), profile_);
+        if (!written && written.error().kind() == ErrorKind::NotFound)
+            return fail(Error{ErrorKind::Unavailable,
+                              cat("process.apparmorProfile: AppArmor profile '", profile_, "' is not loaded")}
+                            .hint("load it with apparmor_parser"));
+        TRY_DOING("apply AppArmor profile", std::move(written));
+    }
     if (selinux_.is_open()) TRY_DOING("apply SELinux label", os::write_all(selinux_.get(), label_, label_));
     return {};
 }
