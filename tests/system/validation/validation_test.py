@@ -5,6 +5,9 @@ Each program creates containers by itself. All run in mount and pid namespaces o
 bundles without one, and a runtime that fails must leave nothing on the host. `known-bad` lists what no runtime can pass.
 
 usage: validation_test.py [PROGRAM]...      COPPICE_RUNTIME=/usr/sbin/runc tries another runtime, without the list
+
+COPPICE_BESIDE="crun runc" takes these runtimes for the list: a program that fails has to fail with each of them.
+COPPICE_VALIDATION_SUITE names the directory with the programs, where they cannot be built.
 """
 
 import os
@@ -17,12 +20,13 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from coppice_test import MARK, RUNTIME, SCRATCH, cgroup_mounts, environment, skip_all  # noqa: E402
+from coppice_test import MARK, PATIENCE, RUNTIME, SCRATCH, cgroup_mounts, environment, skip_all  # noqa: E402
 from namespaces import inside  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
-SECONDS = 60  # for one program; the slowest takes a few
+SECONDS = PATIENCE  # for one program; the slowest takes a few
 OTHER = os.environ.get("COPPICE_RUNTIME")
+BESIDE = os.environ.get("COPPICE_BESIDE", "").split()
 
 # They print results only when something is wrong; all others print at least one "ok".
 SILENT = {"hooks", "poststart", "poststart_fail", "poststop", "poststop_fail", "prestart", "prestart_fail", "process_rlimits_fail"}
@@ -76,9 +80,9 @@ def run_program(path, directory, runtime):
     return found, text, time.monotonic() - start
 
 
-def end_containers(directory, runtime):
+def end_containers(state, runtime):
     """What a failed program left: containers, and the cgroups it asked for by an absolute path."""
-    for name in os.listdir(directory / "state") if (directory / "state").is_dir() else []:
+    for name in os.listdir(state) if state.is_dir() else []:
         if not name.startswith("."):
             subprocess.run([runtime, "delete", "--force", name], check=False, timeout=SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -89,10 +93,16 @@ def main():
     runtime = OTHER or RUNTIME
     if not os.access(runtime, os.X_OK):
         skip_all(f"{runtime} is missing; build it first")
-    built = subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, check=False)
-    if built.returncode:
-        sys.exit(built.returncode)
-    suite = pathlib.Path(built.stdout.strip())
+    suite = os.environ.get("COPPICE_VALIDATION_SUITE")
+    if not suite:
+        built = subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, check=False)
+        if built.returncode:
+            sys.exit(built.returncode)
+        suite = built.stdout.strip()
+    suite = pathlib.Path(suite)
+    for name in BESIDE:
+        if not shutil.which(name):
+            skip_all(f"{name} is missing: scripts/deps test")
     programs = sys.argv[1:] or sorted(os.listdir(suite / "programs"))
 
     directory = pathlib.Path(tempfile.mkdtemp(prefix=f"coppice-test-{MARK}-", dir=SCRATCH))
@@ -119,38 +129,56 @@ def cgroups():
     return {os.path.join(base, name) for base in bases if os.path.isdir(base) for name in os.listdir(base) if names.match(name)}
 
 
+class Runtime:
+    """A runtime with a state directory of its own, to find again what a failed program leaves."""
+
+    def __init__(self, program, directory):
+        self.directory = directory
+        self.state = directory / f"state-{os.path.basename(program)}"
+        self.wrapper = directory / os.path.basename(program)
+        self.wrapper.write_text(f'#!/bin/sh\nexec "{program}" --root "{self.state}" "$@"\n')
+        self.wrapper.chmod(0o755)
+
+    def run(self, program):
+        outcome = run_program(program, self.directory, self.wrapper)
+        end_containers(self.state, self.wrapper)
+        return outcome
+
+
 def judge(programs, suite, directory, runtime):
-    for name in ("work", "tmp", "state"):
+    for name in ("work", "tmp"):
         (directory / name).mkdir()
     (directory / "tmp").chmod(0o1777)
     for file in suite.iterdir():
         if file.is_file():
             shutil.copy(file, directory / "work")
-    # A state directory of its own, to find again what a failed program leaves.
-    wrapper = directory / "runtime"
-    wrapper.write_text(f'#!/bin/sh\nexec "{runtime}" --root "{directory}/state" "$@"\n')
-    wrapper.chmod(0o755)
+    judged, others = Runtime(runtime, directory), [Runtime(shutil.which(name), directory) for name in BESIDE]
 
-    excused = {} if OTHER else known_bad()
+    excused = {} if OTHER or BESIDE else known_bad()
     counts = dict.fromkeys(("pass", "skip", "known bad", "FAILED", "STALE"), 0)
     start = time.monotonic()
-    for program in programs:
-        found, text, seconds = run_program(suite / "programs" / program, directory, wrapper)
-        end_containers(directory, wrapper)
-        if found and found != "skip" and program not in excused:
-            # Some send a signal before their shell has set its trap, and the like: what is the runtime's fault fails again.
-            print(f"{program}: {found}; once more", flush=True)
-            found, text, seconds = run_program(suite / "programs" / program, directory, wrapper)
-            end_containers(directory, wrapper)
+    for name in programs:
+        program = suite / "programs" / name
+        found, text, seconds = judged.run(program)
+        beside = {}
+        if found not in (None, "skip") and name not in excused:
+            beside = {other.wrapper.name: other.run(program)[0] or "passes" for other in others}
+            if not beside or "passes" in beside.values():
+                # Some send a signal before their shell has set its trap, and the like: what is the runtime's fault fails again.
+                print(f"{name}: {found}; once more", flush=True)
+                found, text, seconds = judged.run(program)
         word, detail = "pass", ""
         if found == "skip":
             word = "skip"
+        elif found and name in excused:
+            word, detail = "known bad", excused[name]
         elif found:
-            word, detail = ("known bad", excused[program]) if program in excused else ("FAILED", found)
-        elif program in excused:
+            word = "known bad" if beside and "passes" not in beside.values() else "FAILED"
+            detail = "; ".join([found, *(f"{other}: {outcome}" for other, outcome in beside.items())])
+        elif name in excused:
             word, detail = "STALE", "passes: take it off the list tests/system/validation/known-bad"
         counts[word] += 1
-        print(f"{word:9} {program:34} {seconds:5.1f} s  {detail}".rstrip(), flush=True)
+        print(f"{word:9} {name:34} {seconds:5.1f} s  {detail}".rstrip(), flush=True)
         if word == "FAILED":
             print("    " + "\n    ".join(text.strip().splitlines()[-15:]), flush=True)
     print(", ".join(f"{count} {word}" for word, count in counts.items()) + f", {time.monotonic() - start:.0f} s")
