@@ -12,14 +12,15 @@ import pathlib
 import subprocess
 import sys
 import time
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../oci"))
 from bundle import make_bundle, with_user_namespace  # noqa: E402
-from coppice_test import (COPPICE, Case, LONG, RUNTIME, coppice, end_everything, environment, find_helper, main, new_name, our_processes,  # noqa: E402
+from coppice_test import (COPPICE, Case, LONG, RUNTIME, coppice, end_everything, environment, execute, find_helper, is_cgroup_v2_only, main, new_name, our_processes,  # noqa: E402
                           runtime, wait_until, world)
 
-STRIDE = 1 if LONG else int(os.environ.get("COPPICE_SWEEP_STRIDE", "0"))
+STRIDE = 1 if LONG else int(os.environ.get("COPPICE_SWEEP_STRIDE") or 0)
 MOST_CALLS = 5000
 SECONDS_TO_CLEAN_UP = 8
 delivered = {}
@@ -264,6 +265,48 @@ class Runtime(Sweep):
                 process.wait(20)
                 runtime("delete", "--force", name)
                 self.assertEqual(self.leftovers_after(SECONDS_TO_CLEAN_UP), [])
+
+
+class Systemd(Sweep):
+    """coppice-runtime with the systemd driver"""
+
+    @classmethod
+    def setUpClass(cls):
+        if not is_cgroup_v2_only() or not os.path.isdir("/run/systemd/system"):
+            raise unittest.SkipTest("needs systemd and cgroup v2 alone: tests/system/guest/test sweep")
+
+    def arguments(self, *words):
+        return [RUNTIME, "--root", world().containers, "--systemd-cgroup", *words]
+
+    def create(self, bundle, name):
+        self.assert_ok(execute(self.arguments("create", "-b", bundle, name)))
+
+    def settle_forced(self, name):
+        done = runtime("delete", "--force", name)
+        return None if done.status == 0 else repr(done)
+
+    def test_create(self):
+        bundle = full_bundle()
+        self.sweep("--systemd-cgroup create", lambda name: self.arguments("create", "-b", bundle, name), settle=self.settle_complete)
+
+    def test_run(self):
+        bundle = full_bundle()
+        self.sweep("--systemd-cgroup run", lambda name: self.arguments("run", "-b", bundle, name), settle=self.settle_complete)
+
+    def test_start(self):
+        bundle = make_bundle(["true"])
+        self.sweep("--systemd-cgroup start", lambda name: self.arguments("start", name),
+                   prepare=lambda name: self.create(bundle, name), settle=self.settle_forced, stride=5)
+
+    def test_update(self):
+        bundle = make_bundle(["sleep", "1000"], lambda config: config["linux"]["resources"].update({"memory": {"limit": 64 << 20}}))
+        self.sweep("--systemd-cgroup update", lambda name: self.arguments("update", "--memory", "40m", "--pids-limit", "30", name),
+                   prepare=lambda name: self.create(bundle, name), settle=self.settle_forced)
+
+    def test_delete(self):
+        bundle = full_bundle()
+        self.sweep("--systemd-cgroup delete --force", lambda name: self.arguments("delete", "--force", name),
+                   prepare=lambda name: self.create(bundle, name), settle=self.settle_deletion)
 
 
 class Run(Sweep):

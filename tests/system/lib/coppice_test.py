@@ -227,7 +227,7 @@ def mounts():
     return pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
 
 
-def wait_until(condition, seconds=10.0, pause=0.02):
+def wait_until(condition, seconds=PATIENCE / 6, pause=0.02):
     """True as soon as `condition` holds; False when it does not within the time."""
     end = time.monotonic() + seconds
     while True:
@@ -282,10 +282,18 @@ def cgroup_mounts():
 def our_cgroups():
     found = []
     for point in cgroup_mounts():
-        parent = pathlib.Path(point) / "coppice"
-        with contextlib.suppress(OSError):
-            found += [str(parent / name) for name in os.listdir(parent) if MARK in name]
+        for parent in (pathlib.Path(point) / "coppice", pathlib.Path(point) / "system.slice"):
+            with contextlib.suppress(OSError):
+                found += [str(parent / name) for name in os.listdir(parent) if MARK in name]
     return found
+
+
+def our_units():
+    """Scopes that systemd still knows, failed ones too."""
+    if not os.path.isdir("/run/systemd/system"):
+        return []
+    listed = subprocess.run(["systemctl", "list-units", "--all", "--no-legend", "--plain", f"*{MARK}*"], capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
 
 
 def cgroup_file(name, file, controller):
@@ -326,6 +334,7 @@ def leftovers(known_mounts=frozenset()):
     ours = helpers_of_test(our_processes())
     found += [f"process {pid}: {line}" for pid, line in ours.items()]
     found += [f"cgroup {path}" for path in our_cgroups()]
+    found += [f"unit {line}" for line in our_units()]
     found += [f"mount {line}" for line in mounts() if line not in known_mounts and MARK in line]
     if _world is not None:
         found += [f"loop device {block}: {file}" for block, file in loop_devices().items() if MARK in file]

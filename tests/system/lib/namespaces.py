@@ -22,6 +22,10 @@ def mount(source, target, kind=None, flags=0, data=None):
     _check(_libc.mount(source.encode(), target.encode(), kind and kind.encode(), flags, data and data.encode()), f"mount {target}")
 
 
+def unshare(flags):
+    _check(_libc.unshare(flags), "unshare")
+
+
 def inside(act, flags=0):
     """Runs `act` in a process with mount and pid namespaces of its own; `flags` asks for more. Returns its exit status.
 
@@ -32,7 +36,7 @@ def inside(act, flags=0):
     child = os.fork()  # this process stays where it is
     if child == 0:
         _end_with(outer)
-        _check(_libc.unshare(NEWNS | NEWPID | flags), "unshare")
+        unshare(NEWNS | NEWPID | flags)
         mount("none", "/", flags=MS_REC | MS_PRIVATE)
         first = os.fork()
         if first == 0:
