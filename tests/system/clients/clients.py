@@ -25,6 +25,7 @@ LIMITS = ("nofile=1024:1024", "nproc=1024:1024")  # what any host lets the clien
 # An ordinary user whom only the account files of the worker know (worker.py).
 USER = 64_321
 SUBORDINATE = 1_600_000_000
+AUTO_RANGE = "containers:1200000000:1048576\n"  # for --userns=auto
 
 
 class Lacks(Exception):
@@ -35,7 +36,15 @@ class Client:
     """What scenarios use. `sort` names the kind of command line: "docker" (podman, too), "ctr" or "buildah"."""
 
     sort = "docker"
+    program = None  # of the sort "docker": podman or docker
     packages = ()  # Debian packages that are unpacked for it, not installed
+    cgroup_parent = f"/{MARK}"
+    has_systemd = False  # which makes the cgroups, and runs timers
+    lives_in_the_open = False  # no mount and pid namespaces around it: only for a machine that is thrown away
+
+    @classmethod
+    def set_up_machine(cls, runtimes, image):
+        """Called once before the workers start; an OSError says why there is no such client."""
 
     def __init__(self, directory, runtime, image):
         self.directory, self.runtime, self.image = pathlib.Path(directory), runtime, image
@@ -126,19 +135,25 @@ class DockerLike(Client):
             self.force_removal(*names)
 
 
+def podman_configuration(manager, runtimes, networks, netns="bridge"):
+    """A containers.conf; the first of the runtimes is the one that podman takes."""
+    if not shutil.which("podman"):
+        raise OSError("podman is missing: scripts/deps test")
+    limits = ", ".join(f'"{limit}"' for limit in LIMITS)
+    known = {os.path.basename(runtime): runtime for runtime in runtimes}
+    return (f'[containers]\ndefault_ulimits = [{limits}]\nnetns = "{netns}"\n'
+            f'[engine]\ncgroup_manager = "{manager}"\nevents_logger = "file"\nruntime = "{next(iter(known))}"\n'
+            f'runtime_supports_json = ["crun", "runc", "coppice-runtime"]\n'
+            f'[engine.runtimes]\n' + "".join(f'"{name}" = ["{path}"]\n' for name, path in known.items()) +
+            f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{networks}"\n')
+
+
 class Podman(DockerLike):
+    program = "podman"
+
     def __init__(self, directory, runtime, image):
         super().__init__(directory, runtime, image)
-        if not shutil.which("podman"):
-            raise OSError("podman is missing: scripts/deps test")
-        self.name_of_runtime = os.path.basename(runtime)
-        limits = ", ".join(f'"{limit}"' for limit in LIMITS)
-        pathlib.Path(self.path("containers.conf")).write_text(
-            f'[containers]\ndefault_ulimits = [{limits}]\n'
-            f'[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "{self.name_of_runtime}"\n'
-            f'runtime_supports_json = ["crun", "runc", "coppice-runtime"]\n'
-            f'[engine.runtimes]\n"{self.name_of_runtime}" = ["{runtime}"]\n'
-            f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{self.path("networks")}"\n')
+        pathlib.Path(self.path("containers.conf")).write_text(podman_configuration("cgroupfs", [runtime], self.path("networks")))
         # podman's clean-up refuses a runroot of more than 50 characters, and podman then waits for it for 20 seconds.
         pathlib.Path(self.path("storage.conf")).write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{self.path("storage")}"\nrunroot = "/run/containers"\n')
@@ -153,7 +168,7 @@ class Podman(DockerLike):
         return ["podman", *args]
 
     def defaults(self):
-        return ("--cgroup-parent", f"/{MARK}")
+        return ("--cgroup-parent", self.cgroup_parent)
 
     def force_removal(self, *names):
         return self.cli("rm", "-f", "-t", "0", *names)  # or it waits 10 seconds for programs that do not heed SIGTERM
@@ -161,6 +176,47 @@ class Podman(DockerLike):
     def close(self):
         self.remove_all()
         super().close()
+
+
+class SystemdPodman(Podman):
+    """podman with --cgroup-manager=systemd. systemd must see its processes, and its timers must find its containers:
+    both workers use the machine as it is, with one storage, and tell their containers apart by a label."""
+
+    cgroup_parent = f"{MARK}.slice"
+    has_systemd = True
+    lives_in_the_open = True
+
+    @classmethod
+    def set_up_machine(cls, runtimes, image):
+        if not os.environ.get("COPPICE_GUEST") or not os.path.isdir("/run/systemd/system"):
+            raise OSError("needs a machine of its own with systemd: tests/system/guest/test clients")
+        os.makedirs("/etc/containers", exist_ok=True)
+        pathlib.Path("/etc/containers/containers.conf").write_text(
+            podman_configuration("systemd", runtimes.values(), "/etc/containers/networks", "none"))  # a bridge takes its time there
+        pathlib.Path("/etc/containers/policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        for file in ("/etc/subuid", "/etc/subgid"):
+            with open(file, "a", encoding="utf-8") as ranges:
+                ranges.write(AUTO_RANGE)
+        done = execute(["podman", "load", "-q", "-i", image])
+        if done.status != 0:
+            raise AssertionError(repr(done))
+
+    def __init__(self, directory, runtime, image):
+        DockerLike.__init__(self, directory, runtime, image)
+
+    def environment(self):
+        return {}
+
+    def command(self, *args):
+        return ["podman", "--runtime", os.path.basename(self.runtime), *args]
+
+    def defaults(self):
+        return (*super().defaults(), "--label", f"worker={MARK}")
+
+    def remove_all(self):
+        names = self.must("ps", "-aq", "--filter", f"label=worker={MARK}").split()
+        if names:
+            self.force_removal(*names)
 
 
 class RootlessPodman(Podman):
@@ -195,6 +251,7 @@ class RootlessPodman(Podman):
 
 
 class Docker(DockerLike):
+    program = "docker"
     packages = ("containerd", "docker.io", "tini")
 
     def __init__(self, directory, runtime, image):
@@ -204,7 +261,7 @@ class Docker(DockerLike):
         start_containerd(self, root)
         configuration = {
             "data-root": self.path("docker"), "exec-root": self.path("docker-run"), "pidfile": self.path("docker.pid"),
-            "hosts": [f"unix://{self.path('docker.sock')}"], "containerd": self.path("containerd.sock"), "cgroup-parent": f"/{MARK}",
+            "hosts": [f"unix://{self.path('docker.sock')}"], "containerd": self.path("containerd.sock"), "cgroup-parent": self.cgroup_parent,
             "storage-driver": "overlay2", "exec-opts": ["native.cgroupdriver=cgroupfs"], "ipv6": False,
             "default-runtime": "judged", "runtimes": {"judged": {"path": runtime}}, "init-path": f"{root}/usr/bin/docker-init"}
         pathlib.Path(self.path("daemon.json")).write_text(json.dumps(configuration))
@@ -311,7 +368,7 @@ class Buildah(Client):
         return ("--isolation", "oci", "--runtime", self.runtime)
 
     def container(self):
-        return self.must("from", "--pull-never", "--cgroup-parent", f"/{MARK}", "--ulimit", LIMITS[0], "--ulimit", LIMITS[1], IMAGE)
+        return self.must("from", "--pull-never", "--cgroup-parent", self.cgroup_parent, "--ulimit", LIMITS[0], "--ulimit", LIMITS[1], IMAGE)
 
     def run(self, container, *args, **options):
         split = args.index("--")
@@ -321,4 +378,4 @@ class Buildah(Client):
         self.cli("rm", "-a")
 
 
-CLIENTS = {"podman": Podman, "rootless": RootlessPodman, "buildah": Buildah, "containerd": Ctr, "docker": Docker}
+CLIENTS = {"podman": Podman, "systemd": SystemdPodman, "rootless": RootlessPodman, "buildah": Buildah, "containerd": Ctr, "docker": Docker}

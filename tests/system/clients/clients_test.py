@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Real clients drive coppice-runtime, and runc beside it: what they see must be the same.
 
-usage: clients_test.py CLIENT... [SCENARIO]...      clients: podman, rootless (podman of a user), buildah, containerd, docker
+usage: clients_test.py CLIENT... [SCENARIO]...
+    clients: podman, systemd (podman with systemd's cgroups), rootless (podman of a user), buildah, containerd, docker
 
 Each client plays the scenarios of scenarios.py twice at once: with runc and with coppice-runtime (worker.py). A value
 is good if it is what runc gives. Where runc does not give what was expected, ours must be as expected or as runc's;
-both are said. COPPICE_LONG=1 plays all scenarios; by default those marked `long` are left out.
+both are said. COPPICE_LONG=1 plays all scenarios; by default those marked `long` are left out. COPPICE_BESIDE=crun takes
+another runtime than runc.
 """
 
 import itertools
@@ -25,7 +27,8 @@ from packages import unpacked  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
-RUNTIMES = {"ours": RUNTIME, "runc": shutil.which("runc")}
+BESIDE = os.environ.get("COPPICE_BESIDE", "runc")
+RUNTIMES = {"ours": RUNTIME, BESIDE: shutil.which(BESIDE)}
 
 
 def play(client, names):
@@ -57,25 +60,26 @@ def judge(ours, theirs):
         beside = reference.get(what, "nothing")
         if got == expected:
             if beside != expected:
-                remarks.append(f"{what}: as expected; with runc {beside!r}")
+                remarks.append(f"{what}: as expected; with {BESIDE} {beside!r}")
         elif got == beside:
-            remarks.append(f"{what}: as with runc, but not as expected: {got!r} instead of {expected!r}")
+            remarks.append(f"{what}: as with {BESIDE}, but not as expected: {got!r} instead of {expected!r}")
         else:
-            failures.append(f"{what}: {got!r}\n        expected {expected!r}, with runc {beside!r}")
+            failures.append(f"{what}: {got!r}\n        expected {expected!r}, with {BESIDE} {beside!r}")
     if "error" in ours:
-        failures.append(f"{ours['error'].strip()}\n        with runc: {theirs.get('error', 'no error').strip()}")
+        failures.append(f"{ours['error'].strip()}\n        with {BESIDE}: {theirs.get('error', 'no error').strip()}")
     elif "error" in theirs:
-        remarks.append(f"with runc: {theirs['error'].strip()}")
+        remarks.append(f"with {BESIDE}: {theirs['error'].strip()}")
     return failures, remarks
 
 
 def report(client, names):
     """Plays and prints; returns how many scenarios were played, how many failed, and the reason if the client cannot be had."""
-    if CLIENTS[client].packages:
-        try:
+    try:
+        if CLIENTS[client].packages:
             unpacked(*CLIENTS[client].packages)  # now: the workers have no network
-        except OSError as error:
-            return 0, 0, str(error)
+        CLIENTS[client].set_up_machine(RUNTIMES, world().path("image.tar"))
+    except OSError as error:
+        return 0, 0, str(error)
     count = failed = 0
     for ours, theirs in play(client, names):
         if ours is None:
@@ -88,7 +92,7 @@ def report(client, names):
         failures, remarks = judge(ours, theirs)
         count += 1
         failed += bool(failures)
-        print(f"{'FAILED' if failures else 'ok':8} {client:10} {ours['scenario']:24} {ours['seconds']:5.1f} s, runc {theirs.get('seconds', 0):5.1f} s", flush=True)
+        print(f"{'FAILED' if failures else 'ok':8} {client:10} {ours['scenario']:24} {ours['seconds']:5.1f} s, {BESIDE} {theirs.get('seconds', 0):5.1f} s", flush=True)
         for word, said in (("failed", failures), ("note", remarks)):
             for line in said:
                 print(f"    {word}: {line}", flush=True)
@@ -100,8 +104,8 @@ def main():
         skip_all("needs root")
     if not os.access(RUNTIME, os.X_OK):
         skip_all(f"{RUNTIME} is missing; build it first")
-    if not RUNTIMES["runc"]:
-        skip_all("runc is missing: scripts/deps test")
+    if not RUNTIMES[BESIDE]:
+        skip_all(f"{BESIDE} is missing: scripts/deps test")
     clients = [word for word in sys.argv[1:] if word in CLIENTS] or list(CLIENTS)
     names = [word for word in sys.argv[1:] if word not in CLIENTS]
     known = {scenario.name for scenario in SCENARIOS}

@@ -20,7 +20,7 @@ import time
 import fcntl
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from coppice_test import MARK, PATIENCE, environment, read_proc, wait_until  # noqa: E402
+from coppice_test import PATIENCE, environment, read_proc, wait_until  # noqa: E402
 from clients import LIMITS, SUBORDINATE, USER, Lacks  # noqa: E402
 from image import IMAGE  # noqa: E402
 
@@ -378,9 +378,9 @@ def statistics(c, see):
         used.append(float(number) * {"M": 1e6, "Mi": 2**20, "k": 1e3, "ki": 2**10, "G": 1e9, "Gi": 2**30}[unit] / 2**20)
         percent.append(float(values[1].rstrip("%")))
         tasks.append(values[2])
-    see("memory of 80 MiB", 79 < used[-1] < 90, True)
+    see("memory of 80 MiB", 79 < used[-1] < 90 or used[-1], True)
     # Two of these run at once, beside others; podman's first figure is a mean since the start.
-    see("a busy processor", 15 < max(percent) < 130, True)
+    see("a busy processor", 15 < max(percent) < 130 or max(percent), True)
     see("processes", tasks[-1], "2")
 
 
@@ -390,6 +390,11 @@ def out_of_memory(c, see):
     done = c.cli("run", "--name", name, *c.defaults(), "--memory", "16m", "--memory-swap", "16m", IMAGE, "tail", "/dev/zero")
     see("status", done.status, 137)
     see("reported", c.inspect(name, ".State.OOMKilled"), "true")
+    # systemd removes a cgroup as soon as it is empty, and conmon may be too late to look at it; not so here.
+    name = c.name()
+    done = c.cli("run", "--name", name, *c.defaults(), "--memory", "16m", "--memory-swap", "16m", IMAGE,
+                 "sh", "-c", "tail /dev/zero; code=$?; sleep 2; exit $code")
+    see("of a child", [done.status, c.inspect(name, ".State.OOMKilled")], [137, "true"])
 
 
 @scenario("docker")
@@ -445,9 +450,9 @@ def networks(c, see):
     host = os.readlink("/proc/self/ns/net")
     see("host", c.run("--network", "host", "--", "readlink", "/proc/self/ns/net").out.strip() == host, True)
     with answer(18080, "from the host\n"):
-        done = c.sh("ip -4 -o addr show eth0 | wc -l; gateway=$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'); nc $gateway 18080 < /dev/null")
+        done = c.sh("ip -4 -o addr show eth0 | wc -l; gateway=$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'); nc $gateway 18080 < /dev/null", "--network", "bridge")
         see("bridge", lines(done.out), ["1", "from the host"])
-    server = c.detached("-p", "127.0.0.1:18081:80", command=("sh", "-c", "while :; do echo from inside | nc -l -p 80; done"))
+    server = c.detached("--network", "bridge", "-p", "127.0.0.1:18081:80", command=("sh", "-c", "while :; do echo from inside | nc -l -p 80; done"))
     see("published port", wait_until(lambda: "from inside" in subprocess.run(
         ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/18081 && timeout 5 head -n 1 <&3"], capture_output=True, text=True, check=False).stdout, 10, 0.3), True)
     see("of another container", c.sh("ls /sys/class/net; readlink /proc/self/ns/net", "--network", f"container:{server}").out ==
@@ -541,6 +546,48 @@ def health_checks(c, see):
 
 
 @scenario("docker", clients=("podman",))
+def scheduled_health_checks(c, see):
+    if not c.has_systemd:
+        raise Lacks("no systemd here, whose timers run the checks")
+    name = c.detached("--health-cmd", "test -e /tmp/healthy", "--health-interval", "2s", "--health-retries", "1",
+                      command=("sh", "-c", "touch /tmp/healthy; sleep 1000"))
+
+    def becomes(status):
+        return wait_until(lambda: c.inspect(name, ".State.Healthcheck.Status") == status, PATIENCE / 3, 0.3)
+
+    see("healthy", becomes("healthy"), True)
+    c.must("exec", name, "rm", "/tmp/healthy")
+    see("unhealthy", becomes("unhealthy"), True)
+    c.remove(name)
+
+
+@scenario("docker", clients=("podman",))
+def systemd_scope(c, see):
+    """systemd knows the scope and its limits, and undoes nothing when it writes them again."""
+    if not c.has_systemd:
+        raise Lacks("no systemd here, which makes the cgroups")
+    name = c.detached("--memory", "64m", "--memory-swap", "96m", "--cpus", "0.5", "--pids-limit", "50", "--cpu-shares", "512", "--cpuset-cpus", "0")
+    unit, directory = f"libpod-{c.inspect(name, '.ID')}.scope", cgroup_directory(c.pid(name), "memory")
+
+    def files(*names):
+        return [(directory / file).read_text().strip() for file in names]
+
+    def with_reload(*names):
+        before = files(*names)
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        return [before, files(*names)]
+
+    shown = subprocess.run(["systemctl", "show", unit, "-p", "Slice,Delegate,ActiveState"], capture_output=True, text=True, check=True).stdout
+    see("scope", [directory.name == unit, sorted(lines(shown.replace(c.cgroup_parent, "mine")))], [True, ["ActiveState=active", "Delegate=yes", "Slice=mine"]])
+    limits = [str(64 << 20), str(32 << 20), "50000 100000", "50", "20", "0"]
+    see("limits", with_reload("memory.max", "memory.swap.max", "cpu.max", "pids.max", "cpu.weight", "cpuset.cpus"), [limits, limits])
+    c.must("update", "--memory", "48m", "--cpus", "0.25", name)
+    see("updated", with_reload("memory.max", "cpu.max"), [[str(48 << 20), "25000 100000"]] * 2)
+    c.remove(name)
+    see("gone", wait_until(lambda: not directory.exists()), True)
+
+
+@scenario("docker", clients=("podman",))
 def preserved_descriptors(c, see):
     reader, writer = os.pipe()
     os.write(writer, b"by descriptor\n")
@@ -596,15 +643,15 @@ def inspection(c, see):
 
 @scenario("docker", clients=("podman",))
 def build(c, see):
-    context = pathlib.Path(c.path("context"))
+    context, built = pathlib.Path(c.path("context")), c.name("built")
     context.mkdir(exist_ok=True)
     (context / "Containerfile").write_text(f"FROM {IMAGE}\nRUN echo built > /built && id -u > /uid\nUSER user\nWORKDIR /tmp\n"
                                            "RUN id -un > who; test ! -w /etc\nENV A=b\nCMD cat /built /uid /tmp/who\n")
-    done = c.cli("build", "-q", "--isolation", "oci", "--runtime", c.runtime, "--network", "none", "--cgroup-parent", c.defaults()[1], "-t", "built", str(context))
+    done = c.cli("build", "-q", "--isolation", "oci", "--runtime", c.runtime, "--network", "none", "--cgroup-parent", c.cgroup_parent, "-t", built, str(context))
     see("build", done.status, 0)
-    see("what it made", lines(c.cli("run", *c.defaults(), "built").out), ["built", "0", "user"])
+    see("what it made", lines(c.cli("run", *c.defaults(), built).out), ["built", "0", "user"])
     (context / "Containerfile").write_text(f"FROM {IMAGE}\nRUN exit 6\n")
-    done = c.cli("build", "-q", "--isolation", "oci", "--runtime", c.runtime, "--network", "none", "--cgroup-parent", c.defaults()[1], str(context))
+    done = c.cli("build", "-q", "--isolation", "oci", "--runtime", c.runtime, "--network", "none", "--cgroup-parent", c.cgroup_parent, str(context))
     see("a step that fails", [done.status != 0, has_words(done, "exit status 6")], [True, True])
 
 
@@ -699,12 +746,12 @@ def build_file(c, see):
     context = pathlib.Path(c.path("context"))
     context.mkdir(exist_ok=True)
     (context / "Containerfile").write_text(f"FROM {IMAGE}\nRUN echo built > /built && ls / | wc -l\nUSER user\nWORKDIR /tmp\nRUN id -un > who\n")
-    done = c.cli("bud", *c.isolation(), "--cgroup-parent", f"/{MARK}", "--ulimit", LIMITS[0], "--ulimit", LIMITS[1], "--pull-never", "--network", "none", "-t", "built", str(context))
+    done = c.cli("bud", *c.isolation(), "--cgroup-parent", c.cgroup_parent, "--ulimit", LIMITS[0], "--ulimit", LIMITS[1], "--pull-never", "--network", "none", "-t", "built", str(context))
     see("build", [done.status, [line for line in lines(done.err) if "rror" in line]], [0, []])
     container = c.must("from", "--pull-never", "localhost/built")
     see("what it made", c.run(container, "--network", "none", "--", "cat", "/built", "/tmp/who").out, "built\nuser\n")
     (context / "Containerfile").write_text(f"FROM {IMAGE}\nRUN exit 6\n")
-    done = c.cli("bud", *c.isolation(), "--cgroup-parent", f"/{MARK}", "--ulimit", LIMITS[0], "--ulimit", LIMITS[1], "--pull-never", "--network", "none", str(context))
+    done = c.cli("bud", *c.isolation(), "--cgroup-parent", c.cgroup_parent, "--ulimit", LIMITS[0], "--ulimit", LIMITS[1], "--pull-never", "--network", "none", str(context))
     see("a step that fails", [done.status != 0, has_words(done, "exit status 6")], [True, True])
 
 

@@ -4,20 +4,22 @@
 usage: worker.py CLIENT RUNTIME IMAGE DIRECTORY [SCENARIO]...
 
 Everything happens in mount, network and pid namespaces of its own, with an empty /run: clients keep files, locks, network
-namespaces and firewall rules there, and none may reach the host.
+namespaces and firewall rules there, and none may reach the host. A client that lives in the open has only the network
+namespace, for its ports and firewall rules.
 """
 
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from coppice_test import MARK, cgroup_mounts, our_processes, wait_until  # noqa: E402
-from namespaces import MS_BIND, MS_REC, MS_SHARED, NEWNET, inside, mount  # noqa: E402
-from clients import CLIENTS, SUBORDINATE, USER, Lacks  # noqa: E402
+from namespaces import MS_BIND, MS_REC, MS_SHARED, NEWNET, inside, mount, unshare  # noqa: E402
+from clients import AUTO_RANGE, CLIENTS, SUBORDINATE, USER, Lacks  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 
 
@@ -26,8 +28,7 @@ def prepare(directory):
     mount("none", "/", flags=MS_REC | MS_SHARED)  # as systemd has it, but among ourselves
     mount("tmpfs", "/run", "tmpfs", data="mode=755")
     mount("tmpfs", "/dev/shm", "tmpfs", data="mode=1777")  # podman's locks
-    # --userns=auto takes ranges of the user "containers"; the other is the ordinary user.
-    ranges = f"containers:1200000000:1048576\ncop:{SUBORDINATE}:65536\n"
+    ranges = f"{AUTO_RANGE}cop:{SUBORDINATE}:65536\n"  # the second is the ordinary user
     accounts = {"passwd": pathlib.Path("/etc/passwd").read_text() + f"cop:x:{USER}:{USER}::{directory}:/bin/sh\n",
                 "group": pathlib.Path("/etc/group").read_text() + f"cop:x:{USER}:\n", "subuid": ranges, "subgid": ranges}
     for file, text in accounts.items():
@@ -36,7 +37,6 @@ def prepare(directory):
         if not os.path.exists(f"/etc/{file}"):
             raise OSError(f"/etc/{file} is missing: install uidmap")
         mount(str(path), f"/etc/{file}", flags=MS_BIND)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def tell(**values):
@@ -59,7 +59,8 @@ def play(client, scenario):
 
 
 def own_cgroups():
-    return [path for point in cgroup_mounts() if os.path.isdir(path := os.path.join(point, MARK))]
+    parents = (MARK, f"{MARK.partition('-')[0]}.slice/{MARK}.slice")
+    return [path for point in cgroup_mounts() for parent in parents if os.path.isdir(path := os.path.join(point, parent))]
 
 
 def remove_cgroups():
@@ -74,7 +75,7 @@ def remove_cgroups():
 def containers_left():
     """Cgroups of containers below ours; the parents that clients make for all containers stay with the clients."""
     return sorted({os.path.basename(base) for top in own_cgroups() for base, _, _ in os.walk(top)
-                   if len(os.path.basename(base).rpartition("-")[2]) == 64})
+                   if re.search(r"(^|-)[0-9a-f]{64}(\.scope)?$", os.path.basename(base))})
 
 
 def main():
@@ -82,15 +83,24 @@ def main():
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
     directory.chmod(0o755)
-    status = inside(lambda: work(client_name, runtime, image, directory, wanted), NEWNET)
+    client_class = CLIENTS[client_name]
+    if client_class.lives_in_the_open:
+        unshare(NEWNET)
+        work(client_class, runtime, image, directory, wanted)
+        sys.exit(0)
+
+    def hidden():
+        prepare(directory)
+        work(client_class, runtime, image, directory, wanted)
+    status = inside(hidden, NEWNET)
     remove_cgroups()
     sys.exit(status)
 
 
-def work(client_name, runtime, image, directory, wanted):
-    prepare(directory)
+def work(client_class, runtime, image, directory, wanted):
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     try:
-        client = CLIENTS[client_name](directory, runtime, image)
+        client = client_class(directory, runtime, image)
     except OSError as error:
         tell(skipped=str(error))
         return
@@ -101,14 +111,14 @@ def work(client_name, runtime, image, directory, wanted):
         for scenario in SCENARIOS:
             if client.sort not in scenario.sorts or wanted and scenario.name not in wanted:
                 continue
-            if scenario.clients and client_name not in scenario.clients:
-                tell(scenario=scenario.name, seen=[], lacks=f"{client_name} has no such thing", seconds=0)
+            if scenario.clients and client.program not in scenario.clients:
+                tell(scenario=scenario.name, seen=[], lacks=f"{client.program} has no such thing", seconds=0)
                 continue
             tell(scenario=scenario.name, long=scenario.long, **play(client, scenario))
             client.remove_all()
     finally:
         client.close()
-    wait_until(lambda: not our_processes(), 5)
+    wait_until(lambda: not our_processes() and not containers_left())
     left = [f"process {pid}: {line}" for pid, line in our_processes().items()]
     left += [f"cgroup {name}" for name in containers_left()]
     left += [f"entry of the state directory: {entry}" for entry in state_entries(runtime)]
@@ -116,8 +126,9 @@ def work(client_name, runtime, image, directory, wanted):
 
 
 def state_entries(runtime):
-    for directory in ("/run/runc", "/run/coppice-runtime", "/run/user/runc", "/run/user/coppice-runtime"):
-        if os.path.basename(runtime) in directory and os.path.isdir(directory):
+    for base in ("/run", "/run/user"):
+        directory = os.path.join(base, os.path.basename(runtime))
+        if os.path.isdir(directory):
             return [name for name in os.listdir(directory) if not name.startswith(".")]
     return []
 

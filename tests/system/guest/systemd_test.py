@@ -1,21 +1,19 @@
 #!/usr/bin/python3
-"""The systemd cgroup driver and podman, inside the guest of `run --systemd`; test-systemd starts it.
+"""The systemd cgroup driver by itself, and for an ordinary user's podman, inside the guest of `run --systemd`: `test systemd`.
 
-Every scenario runs with coppice-runtime and with crun, and both must come to the same outcome.
+podman of root has the scenarios of tests/system/clients: `test clients`.
 """
 
 import json
 import os
 import pathlib
 import pwd
-import re
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-LONG = os.environ.get("COPPICE_LONG", "") not in ("", "0")
 OURS = "/coppice/bin/coppice-runtime"
 RUNTIMES = {"ours": OURS, "crun": "/usr/bin/crun"}
 IMAGE = "localhost/box"
@@ -238,178 +236,6 @@ class Driver(unittest.TestCase):
         self.assertIn("limits need a cgroup", text)
 
 
-def podman(runtime, manager, *args, **options):
-    return execute("podman", "--runtime", RUNTIMES[runtime], "--cgroup-manager", manager, *args, **options)
-
-
-class Scenarios:
-    """Each returns what was seen; nothing that differs between two runs may be in it."""
-
-    def __init__(self, runtime, manager):
-        self.runtime, self.manager = runtime, manager
-        self.name = f"{runtime}-{manager}"
-
-    def podman(self, *args, **options):
-        return podman(self.runtime, self.manager, *args, **options)
-
-    def start(self, *args, options=()):
-        return self.podman("run", "-d", "--name", self.name, "--network=none", *options, IMAGE, *args).out
-
-    def remove(self):
-        self.podman("rm", "-f", "-t", "0", self.name)
-
-    def cgroup_of(self, container):
-        pid = self.podman("inspect", "-f", "{{.State.Pid}}", container).out
-        return CGROUP / pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::/")
-
-    def statuses(self):
-        seen = {}
-        for code in ("true", "exit 3", "kill -9 $$", "/nothing"):
-            done = self.podman("run", "--rm", "--network=none", IMAGE, "sh", "-c", code, status=None)
-            seen[code] = done.returncode
-        seen["missing"] = self.podman("run", "--rm", "--network=none", IMAGE, "/nothing", status=None).returncode
-        return seen
-
-    def limits(self):
-        limits = ("--memory=64m", "--memory-swap=96m", "--cpus=0.5", "--pids-limit=50", "--cpu-shares=512",
-                  "--cpuset-cpus=0")
-        container = self.start("sleep", "1000", options=limits)
-        directory = self.cgroup_of(container)
-        files = ("memory.max", "memory.swap.max", "cpu.max", "pids.max", "cpu.weight", "cpuset.cpus")
-
-        def now():
-            return [(directory / name).read_text().strip() for name in files]
-
-        seen = {"files": now()}
-        if self.manager == "systemd":
-            unit = f"libpod-{container}.scope"
-            seen["unit"] = properties(unit, "Slice", "Delegate", "ActiveState")  # crun does not tell systemd of limits
-            execute("systemctl", "daemon-reload")
-            seen["reloaded"] = now()
-        stats = json.loads(self.podman("stats", "--no-stream", "--format=json", self.name).out)[0]
-        seen["stats"] = [stats["mem_usage"].split("/")[1].strip(), stats["pids"]]
-        seen["exec"] = self.podman("exec", self.name, "cat", "/sys/fs/cgroup/pids.max").out
-        self.remove()
-        return seen
-
-    def out_of_memory(self):
-        # The init lives on for a moment: conmon misses what happened in a cgroup that is gone at once.
-        self.start("sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M count=1; code=$?; sleep 3; exit $code",
-                   options=("--memory=32m", "--memory-swap=32m"))
-        status = self.podman("wait", self.name).out
-        state = self.podman("inspect", "-f", "{{.State.OOMKilled}} {{.State.Status}}", self.name).out
-        self.remove()
-        return [status, state]
-
-    def signals(self):
-        seen = []
-        self.start("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
-        self.podman("stop", "-t", "20", self.name)
-        seen.append(self.podman("inspect", "-f", "{{.State.ExitCode}}", self.name).out)
-        self.podman("start", self.name)
-        self.podman("kill", "-s", "KILL", self.name)
-        seen.append(self.podman("wait", self.name).out)
-        self.podman("restart", "-t", "0", self.name)
-        seen.append(self.podman("inspect", "-f", "{{.State.Running}}", self.name).out)
-        self.remove()
-        return seen
-
-    def users(self):
-        done = self.podman("run", "--rm", "--network=none", "--uidmap=0:200000:1000", "--gidmap=0:200000:1000", IMAGE,
-                           "sh", "-c", "id -u; cat /proc/self/uid_map /sys/fs/cgroup/pids.max", status=None)
-        return [done.returncode, done.out.split()]
-
-    def pause(self):
-        container = self.start("sleep", "1000")
-        directory = self.cgroup_of(container)
-        self.podman("pause", self.name)
-        frozen = (directory / "cgroup.events").read_text().split()
-        self.podman("unpause", self.name)
-        thawed = (directory / "cgroup.events").read_text().split()
-        self.remove()
-        return [frozen, thawed]
-
-    def update(self):
-        container = self.start("sleep", "1000", options=("--memory=64m",))
-        self.podman("update", "--memory=48m", "--cpus=0.25", self.name)  # podman 4.3 has no more
-        directory = self.cgroup_of(container)
-        seen = [[(directory / name).read_text().strip() for name in ("memory.max", "cpu.max")]]
-        execute("systemctl", "daemon-reload")
-        seen.append([(directory / name).read_text().strip() for name in ("memory.max", "cpu.max")])
-        self.remove()
-        return seen
-
-    def health(self):
-        """Checks run by systemd timers, which podman makes."""
-        self.start("sh", "-c", "touch /tmp/well; sleep 1000",
-                   options=("--health-cmd=test -e /tmp/well", "--health-interval=3s", "--health-retries=1"))
-
-        def status():
-            return self.podman("inspect", "-f", "{{.State.Health.Status}}", self.name).out
-
-        seen = [wait_until(lambda: status() == "healthy", 60)]
-        self.podman("exec", self.name, "rm", "/tmp/well")
-        seen.append(wait_until(lambda: status() == "unhealthy", 60))
-        self.remove()
-        return seen
-
-
-def commands_of(runtime):
-    return execute(runtime, "--help").stdout
-
-
-class Podman(unittest.TestCase):
-    maxDiff = None
-
-    @classmethod
-    def setUpClass(cls):
-        execute("podman", "import", "--quiet", image_tar(), IMAGE)
-
-    def compare(self, scenario, managers=("systemd", "cgroupfs")):
-        for manager in managers:
-            seen = {}
-            for runtime in RUNTIMES:
-                scenarios = Scenarios(runtime, manager)
-                try:
-                    seen[runtime] = getattr(scenarios, scenario)()
-                finally:
-                    podman(runtime, manager, "rm", "-f", "-i", "-t", "0", scenarios.name, status=None)
-            print(f"{scenario}, {manager}: {seen['ours']}", flush=True)
-            self.assertEqual(seen["ours"], seen["crun"], f"{scenario} with {manager}")
-        self.assertEqual([name for name in units("libpod-*.scope") if "conmon" not in name], [])
-        left = [path for path in (CGROUP / "machine.slice").glob("libpod-*") if "conmon" not in path.name]
-        self.assertEqual(left, [])
-        return seen["ours"]
-
-    def test_statuses(self):
-        self.compare("statuses", ("systemd", "cgroupfs") if LONG else ("systemd",))
-
-    def test_limits(self):
-        self.compare("limits")
-
-    def test_out_of_memory(self):
-        self.assertEqual(self.compare("out_of_memory", ("systemd", "cgroupfs") if LONG else ("systemd",))[0], "137")
-
-    def test_signals(self):
-        self.compare("signals", ("systemd", "cgroupfs") if LONG else ("systemd",))
-
-    def test_users(self):
-        self.compare("users", ("systemd", "cgroupfs") if LONG else ("systemd",))
-
-    def test_pause(self):
-        if " pause " not in commands_of(OURS):
-            self.skipTest("coppice-runtime has no pause yet")
-        self.compare("pause")
-
-    def test_update(self):
-        if " update " not in commands_of(OURS):
-            self.skipTest("coppice-runtime has no update yet")
-        self.compare("update")
-
-    def test_scheduled_health_checks(self):
-        self.assertEqual(self.compare("health", ("systemd",)), [True, True])
-
-
 class Rootless(unittest.TestCase):
     """podman of an ordinary user with a systemd of their own."""
 
@@ -430,7 +256,7 @@ class Rootless(unittest.TestCase):
 
     @classmethod
     def as_user(cls, *command):
-        return ("systemd-run", "--quiet", "--user", f"--machine=kim@.host", "--pipe", "--wait", "--collect",
+        return ("systemd-run", "--quiet", "--user", "--machine=kim@.host", "--pipe", "--wait", "--collect",
                 *command)
 
     def run_as_user(self, runtime, manager):
