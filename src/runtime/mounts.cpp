@@ -223,13 +223,7 @@ Result<> make_mount(int root, const PlannedMount& planned, const HostPartSource&
     if (options.copy_up) TRY(os::copy_tree(target.get(), mount.get()));
     if (spec.type == "tmpfs" && (options.set & os::mount_attr::kReadOnly) != 0)
         TRY(os::set_mount_attributes(mount.get(), os::mount_attr::kReadOnly, 0, false));
-    if (auto attached = os::attach_mount(mount.get(), target.get(), ""); !attached) {
-        if (attached.error().os_errno() == EINVAL && cgroup.detached_root)
-            return fail(
-                Error{ErrorKind::Unsupported, "a container without a mount namespace of its own needs Linux 6.15"}.hint(
-                    "add {\"type\": \"mount\"} to linux.namespaces"));
-        return attached;
-    }
+    TRY(os::attach_mount(mount.get(), target.get(), ""));
     if (composed) TRY(fill_cgroup_view(mount.get(), cgroup, options));
     if (!options.bind && options.propagation != 0)
         TRY(os::set_mount_propagation(mount.get(), "", options.propagation, options.recursive_propagation));

@@ -28,7 +28,6 @@ struct CgroupView {
     os::CgroupLayout layout;
     os::CgroupPaths own; ///< directories that the container is in
     bool own_namespace = false;
-    bool detached_root = false; ///< the tree is being put together without a mount namespace
 };
 
 /// Parses and checks all mounts before anything is made. Errors: Invalid, Unsupported, naming the destination

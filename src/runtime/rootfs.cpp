@@ -26,12 +26,16 @@ Result<os::Pty> open_terminal(int root)
     return pty;
 }
 
-Result<> finish_rootfs(int root, const Spec& spec, const RootfsPlan& plan)
+Result<> finish_rootfs(int root, const Spec& spec)
 {
     if (spec.root_readonly) TRY(os::set_mount_attributes(root, os::mount_attr::kReadOnly, 0, false));
     TRY(make_paths_readonly(root, spec.linux_part.readonly_paths));
-    TRY(mask_paths(root, spec.linux_part.masked_paths));
-    // Last: nothing could be bound out of an unbindable tree any more.
+    return mask_paths(root, spec.linux_part.masked_paths);
+}
+
+/// Last of all: a shared root could not be pivoted to, and nothing could be bound out of an unbindable one.
+Result<> set_rootfs_propagation(int root, const RootfsPlan& plan)
+{
     const auto [propagation, recursive] = plan.propagation;
     if (propagation == 0 || propagation == MS_SLAVE) return {}; // slave was set where it can name its master
     return os::set_mount_propagation(root, "", propagation, recursive);
@@ -49,22 +53,29 @@ Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const 
                       .devices = plan_devices(spec),
                       .cgroup = {.layout = std::move(layout),
                                  .own = own,
-                                 .own_namespace = spec.linux_part.find_namespace(os::sys::kCloneNewCgroup) != nullptr,
-                                 .detached_root = entry == Entry::Detached},
+                                 .own_namespace = spec.linux_part.find_namespace(os::sys::kCloneNewCgroup) != nullptr},
                       .propagation = propagation,
                       .entry = entry};
 }
 
 namespace {
 
-Result<> enter(int root, RootfsPlan::Entry entry, const os::Fd& mount_namespace)
+/// Into the root that this mount namespace has on top.
+Result<> enter(int root, RootfsPlan::Entry entry)
 {
     if (entry == RootfsPlan::Entry::Pivot) return os::change_root(root);
-    if (entry == RootfsPlan::Entry::Stack) TRY(os::detach_kernel_mounts());
-    // Nothing is mounted in a namespace of others: entering it is the last thing, and only so that the program is in
-    // it.
-    if (mount_namespace.is_open()) TRY_DOING("linux.namespaces", os::enter_namespace(mount_namespace, CLONE_NEWNS));
+    TRY(os::detach_kernel_mounts());
     return os::change_root_of_process(root);
+}
+
+/// Leaves the mount namespace in which the tree was put together, with a copy of the tree that belongs to none: nothing
+/// is mounted in a namespace of others.
+Result<> carry_over(int root, const RootfsPlan& plan, const os::Fd& destination)
+{
+    const auto tree = TRY(os::clone_mount(root, "", true));
+    TRY_DOING("linux.namespaces", os::enter_namespace(destination, CLONE_NEWNS));
+    TRY(set_rootfs_propagation(tree.get(), plan));
+    return os::change_root_of_process(tree.get());
 }
 
 } // namespace
@@ -73,13 +84,17 @@ Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& 
                                             const std::function<Result<>()>& before_pivot)
 {
     const int root = parts.root.get();
-    if (plan.entry != RootfsPlan::Entry::Detached) {
-        // First of all cut the way back: nothing that is mounted or unmounted here may reach the host.
-        TRY(os::set_mount_propagation(os::kCwd, "/", MS_SLAVE, true));
-        // On top of the old root: no directory of the host is needed as a mount point. Old paths go on to lead to the
-        // host, since this process's root directory is still the old one below.
-        TRY_DOING("root file system", os::attach_mount(root, os::kCwd, "/"));
+    const bool detached = plan.entry == RootfsPlan::Entry::Detached;
+    if (detached) {
+        if (!parts.mount_namespace.is_open())
+            parts.mount_namespace = TRY(os::open_at(os::kCwd, "/proc/self/ns/mnt", O_RDONLY));
+        TRY(os::leave_namespaces(CLONE_NEWNS)); // Linux before 6.15 mounts nothing on a tree without a namespace
     }
+    // First of all cut the way back: nothing that is mounted or unmounted here may reach the host.
+    TRY(os::set_mount_propagation(os::kCwd, "/", MS_SLAVE, true));
+    // On top of the old root: no directory of the host is needed as a mount point. Old paths go on to lead to the
+    // host, since this process's root directory is still the old one below.
+    TRY_DOING("root file system", os::attach_mount(root, os::kCwd, "/"));
     TRY(make_mounts(root, plan.mounts, parts.next_host_part, plan.cgroup));
     TRY(make_devices(root, plan.devices, std::move(parts.devices)));
     std::optional<os::Pty> terminal;
@@ -87,11 +102,14 @@ Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& 
     TRY(write_sysctls(spec.linux_part));
     TRY(before_pivot());
 
-    // A tree without a namespace can be changed only from where its mounts come from.
-    const bool detached = plan.entry == RootfsPlan::Entry::Detached;
-    if (detached) TRY(finish_rootfs(root, spec, plan));
-    TRY(enter(root, plan.entry, parts.mount_namespace));
-    if (!detached) TRY(finish_rootfs(root, spec, plan)); // a shared root could not be pivoted to
+    if (detached) {
+        TRY(finish_rootfs(root, spec));
+        TRY(carry_over(root, plan, parts.mount_namespace));
+    } else {
+        TRY(enter(root, plan.entry));
+        TRY(finish_rootfs(root, spec));
+        TRY(set_rootfs_propagation(root, plan));
+    }
     return terminal;
 }
 

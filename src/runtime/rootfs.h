@@ -21,7 +21,8 @@ struct RootfsPlan {
     enum class Entry : unsigned char {
         Pivot,    ///< pivot_root: nothing else is left in its mount namespace
         Stack,    ///< --no-pivot, for a root that cannot be pivoted from (a ramdisk): on top of "/", then chroot
-        Detached, ///< without a mount namespace of its own: chroot into mounts that are attached nowhere
+        Detached, ///< without a mount namespace of its own: chroot into mounts that are attached nowhere,
+                  ///< put together in a namespace for the moment
     };
     Entry entry = Entry::Pivot;
 };
@@ -36,7 +37,7 @@ struct RootfsParts {
     os::Fd mount_namespace; ///< open when the container is to be in one that exists
 };
 
-/// In init, in its new mount namespace when it has one: attaches the root, mounts and devices; then `before_pivot`
+/// In init: attaches the root, mounts and devices; then `before_pivot`
 /// (hooks), and changes into it. The terminal, when there is one, is opened inside.
 Result<std::optional<os::Pty>> enter_rootfs(const Spec& spec, const RootfsPlan& plan, RootfsParts parts,
                                             const std::function<Result<>()>& before_pivot);
