@@ -309,19 +309,32 @@ Result<dbus::Message> Systemd::call(const char* method, std::string signature, c
                       .body = body.bytes()});
 }
 
-Result<std::string> Systemd::cgroup_of(const ScopeName& name)
+Result<std::string> Systemd::property(const std::string& object, const char* interface, const char* name)
 {
     dbus::Writer body;
-    body.text(kManager);
-    body.text("ControlGroup");
-    const auto reply =
-        TRY_DOING("ask systemd for its cgroup", bus_.call({.destination = kService,
-                                                           .path = kPath,
-                                                           .interface = "org.freedesktop.DBus.Properties",
-                                                           .member = "Get",
-                                                           .signature = "ss",
-                                                           .body = body.bytes()}));
-    auto path = TRY_DOING("ask systemd for its cgroup", dbus::Reader{reply.body}.variant_text());
+    body.text(interface);
+    body.text(name);
+    const auto reply = TRY(bus_.call({.destination = kService,
+                                      .path = object,
+                                      .interface = "org.freedesktop.DBus.Properties",
+                                      .member = "Get",
+                                      .signature = "ss",
+                                      .body = body.bytes()}));
+    return dbus::Reader{reply.body}.variant_text();
+}
+
+Result<std::string> Systemd::slice_of(const std::string& unit)
+{
+    dbus::Writer body;
+    body.text(unit);
+    const auto found = TRY_DOING(cat("systemd: look for ", unit), call("GetUnit", "s", body));
+    const auto object = TRY(dbus::Reader{found.body}.text());
+    return property(object, "org.freedesktop.systemd1.Scope", "Slice");
+}
+
+Result<std::string> Systemd::cgroup_of(const ScopeName& name)
+{
+    auto path = TRY_DOING("ask systemd for its cgroup", property(kPath, kManager, "ControlGroup"));
     if (path == "/") path.clear();
     return cat(path, TRY(slice_path(name.slice)), '/', name.unit);
 }

@@ -30,11 +30,28 @@ Result<os::Fd> start_scope(PlannedScope& scope, const StateRecord& record)
     return os::open_at(os::kCwd, record.cgroup.v2, O_RDONLY | O_DIRECTORY);
 }
 
+namespace {
+
+/// Whether systemd is about to start the scope of a creation that ended early. One of that name in another slice is not
+/// the one that was asked for.
+Result<bool> is_coming(os::Systemd& systemd, const StateRecord& record)
+{
+    const auto slice = systemd.slice_of(record.scope->unit);
+    if (!slice && slice.error().kind() == ErrorKind::NotFound) return false;
+    if (!slice) return fail(slice.error());
+    return record.cgroup.v2.ends_with(cat(TRY(os::slice_path(*slice)), '/', record.scope->unit));
+}
+
+} // namespace
+
 Result<> stop_scope(const StateRecord& record)
 {
+    if (!record.scope) return {};
+    const bool is_there = os::exists(os::kCwd, record.cgroup.v2);
     // Mostly systemd has seen by itself that the last process ended, and there is nobody to ask.
-    if (!record.scope || !os::exists(os::kCwd, record.cgroup.v2)) return {};
+    if (!is_there && record.complete) return {};
     auto systemd = TRY(os::Systemd::connect(record.scope->of_user));
+    if (!is_there && !TRY(is_coming(systemd, record))) return {};
     return systemd.stop_scope(record.scope->unit);
 }
 

@@ -54,6 +54,9 @@ public:
     /// Path in the v2 hierarchy that a scope will have.
     Result<std::string> cgroup_of(const ScopeName& name);
 
+    /// The slice of a scope that systemd knows, running or not. Errors: NotFound
+    Result<std::string> slice_of(const std::string& unit);
+
     /// Makes the scope with the process in it, delegated to the caller. Blocks until systemd has done so.
     /// A failed unit of that name is forgotten first. Errors: Conflict (a unit of that name exists), Denied,
     /// Invalid (a property), Unavailable (the job failed; systemd does not answer)
@@ -67,6 +70,7 @@ public:
 private:
     Systemd(dbus::Connection bus, bool of_user) : bus_{std::move(bus)}, of_user_{of_user} {}
     Result<dbus::Message> call(const char* method, std::string signature, const dbus::Writer& body);
+    Result<std::string> property(const std::string& object, const char* interface, const char* name);
     Result<> reset_failed(const std::string& unit);
     Result<> follow_jobs();
     /// Waits for the end of the job that `reply` names. Errors: Unavailable (it did not end well)
