@@ -1,8 +1,8 @@
-// kill_at [--argv0 NAME] --report FILE N COMMAND [ARG...]
+// kill_at [--argv0 NAME] [--before SCRIPT] --report FILE N COMMAND [ARG...]
 //
 // Runs COMMAND and kills one of its processes by SIGKILL when it enters its Nth system call: COMMAND's own, or the
 // first process below it that executes a program under the name NAME. N = 0 only counts. Other processes run on
-// undisturbed. FILE gets one line:
+// undisturbed. SCRIPT is run by sh while that process is held at the call, before it is killed. FILE gets one line:
 //     killed NUMBER-OF-SYSTEM-CALL | completed CALLS STATUS | never
 
 #include <algorithm>
@@ -37,7 +37,7 @@ int shell_status(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 
 
 struct Sweep {
     pid_t root = 0, target = 0;
-    std::string name;
+    std::string name, before;
     long at = 0, entered = 0;
     bool killed = false;
     long killed_in = -1;
@@ -66,6 +66,8 @@ struct Sweep {
             if (info.op == PTRACE_SYSCALL_INFO_ENTRY && ++entered == at) {
                 killed = true;
                 killed_in = static_cast<long>(info.entry.nr);
+                if (!before.empty() && std::system(before.c_str()) != 0)
+                    std::fprintf(stderr, "kill_at: failed: %s\n", before.c_str());
                 ::kill(pid, SIGKILL);
                 return;
             }
@@ -96,10 +98,11 @@ int main(int argc, char** argv)
     int i = 1;
     for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
         if (std::strcmp(argv[i], "--argv0") == 0) sweep.name = argv[i + 1];
+        if (std::strcmp(argv[i], "--before") == 0) sweep.before = argv[i + 1];
         if (std::strcmp(argv[i], "--report") == 0) report = argv[i + 1];
     }
     if (report.empty() || i + 1 >= argc) {
-        std::fputs("usage: kill_at [--argv0 NAME] --report FILE N COMMAND [ARG...]\n", stderr);
+        std::fputs("usage: kill_at [--argv0 NAME] [--before SCRIPT] --report FILE N COMMAND [ARG...]\n", stderr);
         return 2;
     }
     sweep.at = std::atol(argv[i]);

@@ -9,6 +9,7 @@ COPPICE_SWEEP_STRIDE overrides the stride of the short form.
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import time
@@ -40,20 +41,21 @@ def full_bundle():
 class Sweep(Case):
     checks_host = False  # each step looks by itself
 
-    def kill_at(self, number, arguments, argv0=None):
+    def kill_at(self, number, arguments, argv0=None, before=None):
         """Returns the report's words, and what the command said."""
         report = world().path("report")
         pathlib.Path(report).unlink(missing_ok=True)
-        command = [find_helper("kill_at"), *(["--argv0", argv0] if argv0 else []), "--report", report, str(number), *arguments]
+        command = [find_helper("kill_at"), *(["--argv0", argv0] if argv0 else []), *(["--before", before] if before else []), "--report", report, str(number), *arguments]
         # Output to a file: a pipe would be held open by whoever is left, and hide it behind our waiting.
         said = world().path("said")
         with open(said, "wb") as output:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment(), timeout=60, check=False)
         return pathlib.Path(report).read_text().split(), pathlib.Path(said).read_text(errors="replace")
 
-    def sweep(self, scenario, arguments, *, argv0=None, prepare=None, settle=None, stride=10, allowed_statuses=(0,), speaks=False):
-        """`arguments`, `prepare` and `settle` get the name of this step's instance; settle brings a state that may
-        rightly be there (a private instance, a created container) to its end before the host is looked at."""
+    def sweep(self, scenario, arguments, *, argv0=None, prepare=None, before=None, settle=None, stride=10, allowed_statuses=(0,), speaks=False):
+        """`arguments`, `prepare`, `before` and `settle` get the name of this step's instance. What `before` returns is run by
+        sh at the call, while the command is held there. settle brings a state that may rightly be there (a private
+        instance, a created container) to its end before the host is looked at."""
         stride = STRIDE or stride
         count, number = 0, 1 + (0 if stride == 1 else len(scenario) % stride)
         problems = []
@@ -62,7 +64,7 @@ class Sweep(Case):
             name = new_name("k")
             if prepare:
                 prepare(name)
-            words, said = self.kill_at(number, arguments(name), argv0)
+            words, said = self.kill_at(number, arguments(name), argv0, before(name) if before else None)
             step = f"{scenario}, killed at call {number} ({' '.join(words)})"
             if words[0] == "killed":
                 count += 1
@@ -168,6 +170,32 @@ class Runtime(Sweep):
             return None if status == "created" else f"the container that was there is {status}"
         self.sweep("coppice-runtime create, id taken", lambda name: [RUNTIME, "--root", world().containers, "create", "-b", other, name],
                    prepare=prepare, settle=settle, stride=4, allowed_statuses=(1,))
+
+    def test_runtime_create_of_an_id_that_is_taken_meanwhile(self):
+        """Between the first look and the last word: the guard of the one who was killed leaves the container alone that
+        somebody else has made under the id."""
+        mine = make_bundle(["sleep", "1000"])
+        other = make_bundle(["true"], lambda config: config["linux"].update(cgroupsPath=f"/coppice/{new_name('other')}"))
+        taken, outcomes = pathlib.Path(world().path("taken")), []
+
+        def before(name):
+            taken.unlink(missing_ok=True)
+            create = shlex.join([RUNTIME, "--root", world().containers, "create", "-b", mine, name])
+            return f"{create} > /dev/null 2>&1 < /dev/null; echo $? > {taken}"
+
+        def settle(name):
+            outcomes.append(taken.read_text().strip() if taken.exists() else "not tried")
+            if outcomes[-1] != "0":
+                return self.settle_complete(name)
+            wait_until(lambda: False, 0.2)  # time for a guard to do wrong
+            status = self.status(name)
+            runtime("delete", "--force", name)
+            return None if status == "created" else f"the container that was made meanwhile is {status}"
+        self.sweep("coppice-runtime create, id taken meanwhile",
+                   lambda name: [RUNTIME, "--root", world().containers, "create", "-b", other, name],
+                   before=before, settle=settle, stride=4)
+        self.assertIn("0", outcomes, "the id was never free")
+        self.assertIn("1", outcomes, "the id was never taken")
 
     def test_runtime_run(self):
         bundle = full_bundle()

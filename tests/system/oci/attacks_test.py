@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import make_bundle, with_user_namespace  # noqa: E402
 from coppice_test import (LONG, MARK, RUNTIME, environment, execute, find_helper, main, make_tree, mounts, new_name,  # noqa: E402
                           our_cgroups, our_processes, runtime, sha256_file, wait_until, world)
-from oci_test import OciCase  # noqa: E402
+from oci_test import PROGRAM, OciCase  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../run"))
 from security_test import MAY_BE_MISSING, PODMAN_CAPABILITIES, REFUSED, status_of  # noqa: E402
@@ -102,6 +102,18 @@ class Attacks(OciCase):
                          runtime("exec", "--cwd", cwd, running, "sh", "-c", where, close_fds=False)):
                 if done.status == 0:  # then it must have been a directory of the container
                     self.assertEqual(done.out, "inside\n", repr(done))
+
+    def test_working_directory_by_a_descriptor_that_is_handed_on(self):
+        # The same with --preserve-fds: this descriptor is open in the container, and a way to the host.
+        preserving = ["bash", "-c", 'exec 3</; exec "$@"', "bash", RUNTIME, "--root", world().containers]
+        running = self.started()
+        for cwd in ("/proc/self/fd/3", "/proc/self/fd/3/etc"):
+            def change(config, cwd=cwd): config["process"]["cwd"] = cwd
+            name = new_name("c")
+            self.addCleanup(runtime, "delete", "--force", name)
+            for status, words in ((1, ["run", "--preserve-fds", "1", "-b", make_bundle(["ls"], change), name]),
+                                  (255, ["exec", "--preserve-fds", "1", "--cwd", cwd, running, "ls"])):
+                self.assert_one_line(execute([*preserving, *words]), status, cwd, "leads out of the container", program=PROGRAM)
 
     def test_masking_with_a_null_device_that_is_a_link(self):
         # CVE-2025-31133: the image's /dev/null leads to what is to be written, and no tmpfs covers /dev.

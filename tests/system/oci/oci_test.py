@@ -130,13 +130,15 @@ class LifeCycle(OciCase):
         self.assert_ok(runtime("delete", "--force", "nobody"))
 
     def test_kill_by_name_number_and_all(self):
-        script = "trap 'echo usr1 >> /dev/shm/got' USR1; sleep 1000 & while :; do sleep 0.05; done"
+        script = "trap 'echo usr1 >> /dev/shm/got' USR1; sleep 1000 & echo ready > /dev/shm/got; while :; do sleep 0.05; done"
         name = self.started(["sh", "-c", script])
-        time.sleep(0.3)
-        for word in ("USR1", "SIGUSR1", "10"):
+
+        def got(*lines):
+            return wait_until(lambda: runtime("exec", name, "cat", "/dev/shm/got").out.split() == list(lines))
+        self.assertTrue(got("ready"))
+        for count, word in enumerate(("USR1", "SIGUSR1", "10"), 1):
             self.assert_ok(runtime("kill", name, word))
-            time.sleep(0.2)
-        self.assertEqual(runtime("exec", name, "cat", "/dev/shm/got").out.count("usr1"), 3)
+            self.assertTrue(got("ready", *["usr1"] * count), word)
         self.assert_ok(runtime("kill", "--all", name, "KILL"))
         self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
         self.assert_one_line(runtime("kill", name, "NOSUCH"), 1, "NOSUCH", program=PROGRAM)

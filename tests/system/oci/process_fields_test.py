@@ -132,8 +132,12 @@ class Exec(OciCase):
         os.mkdir(f"{joined[0]}/here")
         if len(joined) > 1:
             self.assert_one_line(runtime("exec", "--cgroup", "here", name, "true"), 255, "/here", program=PROGRAM)
-        for path, word in (("none", "none"), ("../x", "--cgroup"), ("", "--cgroup"), ("nosuch:below", "nosuch")):
+        for path, word in (("none", "none"), ("", "--cgroup"), ("nosuch:below", "nosuch")):
             self.assert_one_line(runtime("exec", "--cgroup", path, name, "true"), 255, word, program=PROGRAM)
+        # There are cgroups behind these.
+        for path in ("..", "../..", "below/../..", "below/../../..", f"../{name}", f"below/../../{name}/below"):
+            self.assert_one_line(runtime("exec", "--cgroup", path, name, "true"), 255, f"--cgroup {path}:", "below the container's",
+                                 program=PROGRAM)
 
 
 class Commands(OciCase):
