@@ -95,18 +95,24 @@ Result<ForkResult> clone_process(const CloneOptions& options)
     return ForkResult{static_cast<pid_t>(pid), Fd{pid == 0 ? -1 : pidfd}};
 }
 
+Result<std::optional<Fd>> open_process(pid_t pid)
+{
+    if (pid <= 0) return std::optional<Fd>{};
+    Fd pidfd{sys::pidfd_open(pid)};
+    if (pidfd.is_open()) return std::optional{std::move(pidfd)};
+    // Numbers of threads, groups and sessions: EINVAL; since Linux 6.15 ENOENT for a thread's, ESRCH for the others.
+    if (errno == ESRCH || errno == EINVAL || errno == ENOENT) return std::optional<Fd>{};
+    return fail_os(errno, cat("open process ", pid));
+}
+
 Result<std::optional<ProcessRef>> ProcessRef::find(pid_t pid, std::uint64_t start_time)
 {
-    if (pid <= 0) return std::optional<ProcessRef>{};
-    Fd pidfd{sys::pidfd_open(pid)};
-    if (!pidfd.is_open()) {
-        if (errno == ESRCH || errno == EINVAL) return std::optional<ProcessRef>{};
-        return fail_os(errno, cat("open process ", pid));
-    }
+    auto pidfd = TRY(open_process(pid));
+    if (!pidfd) return std::optional<ProcessRef>{};
     // The pidfd pins the process; only now is the start time of this number known to be this process's.
     const auto started = TRY(process_start_time(pid));
     if (!started || *started != start_time) return std::optional<ProcessRef>{};
-    return std::optional<ProcessRef>{ProcessRef{pid, std::move(pidfd)}};
+    return std::optional<ProcessRef>{ProcessRef{pid, *std::move(pidfd)}};
 }
 
 Result<> ProcessRef::send(int signal) const

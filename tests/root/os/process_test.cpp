@@ -9,11 +9,13 @@
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <thread>
 
 namespace coppice::os {
 namespace {
@@ -108,6 +110,41 @@ TEST(ProcessRefTest, ANumberGivenOutAgainIsNotThatProcess)
 }
 
 TEST(ProcessRefTest, AThreadIsNoProcess)
+{
+    std::atomic<pid_t> number = 0;
+    std::jthread thread{[&number](const std::stop_token& stop) {
+        number = ::gettid();
+        number.notify_one();
+        while (!stop.stop_requested())
+            ::usleep(1000);
+    }};
+    number.wait(0);
+    EXPECT_FALSE(value_of(open_process(number)).has_value());
+    const auto start = value_of(process_start_time(number)).value();
+    EXPECT_FALSE(value_of(ProcessRef::find(number, start)).has_value());
+}
+
+TEST(ProcessRefTest, AGroupIsNoProcess)
+{
+    // A number that only names a process group any more: Linux before 6.15 says EINVAL of it.
+    Process leader = value_of(fork_process({}, [] {
+        ::setpgid(0, 0);
+        ::raise(SIGSTOP);
+        return 0;
+    }));
+    const pid_t number = leader.pid();
+    ASSERT_EQ(::waitpid(number, nullptr, WUNTRACED), number);
+    Process member = sleeper();
+    ASSERT_EQ(::setpgid(member.pid(), number), 0);
+    const auto start = value_of(process_start_time(number)).value();
+    ASSERT_TRUE(succeeds(leader.send(SIGKILL)));
+    ASSERT_TRUE(succeeds(leader.wait()));
+    ASSERT_EQ(::kill(-number, 0), 0) << "the group is there";
+    EXPECT_FALSE(value_of(open_process(number)).has_value());
+    EXPECT_FALSE(value_of(ProcessRef::find(number, start)).has_value());
+}
+
+TEST(ProcessRefTest, StartTimeWhateverTheName)
 {
     EXPECT_TRUE(in_child(0, [] {
         // Whatever its name says, /proc/PID/stat is read right.

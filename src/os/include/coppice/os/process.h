@@ -61,6 +61,10 @@ struct ForkResult {
 };
 Result<ForkResult> clone_process(const CloneOptions& options);
 
+/// A process by its number. Empty when no process has that number (any more): what has been reaped, or names only a
+/// thread, a process group or a session.
+Result<std::optional<Fd>> open_process(pid_t pid);
+
 /// A process that is not our child, held by pidfd, so that its number can never come to mean another one.
 class [[nodiscard]] ProcessRef {
 public:
