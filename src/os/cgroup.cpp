@@ -5,6 +5,7 @@
 #include "coppice/base/time.h"
 #include "coppice/base/units.h"
 #include "coppice/os/file.h"
+#include "coppice/os/process.h"
 #include "coppice/os/syscalls.h"
 #include "mountinfo.h"
 
@@ -12,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <span>
 #include <unistd.h>
 
 namespace coppice::os {
@@ -357,28 +359,71 @@ Result<std::string> v2_path_of(pid_t pid)
     return fail(ErrorKind::NotFound, cat("process ", pid, " is in no cgroup of version 2"));
 }
 
+namespace {
+
+bool lacks_descriptors(const Error& error) { return error.os_errno() == EMFILE || error.os_errno() == ENFILE; }
+
+/// Sends `signal` to those of `pids` that still are what was listed. Whom it cannot reach it tells when all others have
+/// the signal; for want of descriptors nobody gets it.
+Result<> signal_batch(const CgroupPaths& paths, std::span<const pid_t> pids, int signal)
+{
+    Result<> outcome;
+    const auto note = [&outcome](Error error) {
+        if (outcome) outcome = fail(std::move(error));
+    };
+    std::map<pid_t, Fd> held;
+    for (const pid_t pid : pids) {
+        auto process = open_process(pid);
+        if (!process && lacks_descriptors(process.error())) return fail(std::move(process).error());
+        if (!process)
+            note(std::move(process).error());
+        else if (*process)
+            held.emplace(pid, **std::move(process));
+    }
+    // The number of one that has ended may be somebody else's by now. What is still listed was meant: either it is
+    // what we hold, or that has ended and gets nothing.
+    for (const pid_t pid : TRY(processes_in(paths)))
+        if (const auto found = held.find(pid);
+            found != held.end() && sys::pidfd_send_signal(found->second.get(), signal) < 0 && errno != ESRCH)
+            note(Error::os(errno, cat("send signal ", signal, " to process ", pid)));
+    return outcome;
+}
+
+} // namespace
+
 Result<> signal_processes(const CgroupPaths& paths, int signal)
 {
-    constexpr std::size_t kAtOnce = 256; // descriptors that are open at a time
+    std::size_t at_once = 256; // descriptors that are open at a time
     const auto pids = TRY(processes_in(paths));
-    for (std::size_t first = 0; first < pids.size(); first += kAtOnce) {
-        std::map<pid_t, Fd> held;
-        for (std::size_t i = first; i < std::min(first + kAtOnce, pids.size()); ++i) {
-            Fd process{sys::pidfd_open(pids[i])};
-            if (process.is_open())
-                held.emplace(pids[i], std::move(process));
-            else if (errno != ESRCH)
-                return fail_os(errno, cat("open process ", pids[i]));
+    Result<> outcome;
+    for (std::size_t first = 0; first < pids.size();) {
+        const auto count = std::min(at_once, pids.size() - first);
+        auto sent = signal_batch(paths, std::span{pids}.subspan(first, count), signal);
+        if (!sent && lacks_descriptors(sent.error()) && count > 1) {
+            at_once = count / 2;
+            continue;
         }
-        // The number of one that has ended may be somebody else's by now. What is still listed was meant: either it is
-        // what we hold, or that has ended and gets nothing.
-        for (const pid_t pid : TRY(processes_in(paths)))
-            if (const auto found = held.find(pid);
-                found != held.end() && sys::pidfd_send_signal(found->second.get(), signal) < 0 && errno != ESRCH)
-                return fail_os(errno, cat("send signal ", signal, " to process ", pid));
+        if (!sent && outcome) outcome = std::move(sent); // go on with the others, report the first
+        first += count;
     }
-    return {};
+    return outcome;
 }
+
+namespace {
+
+/// One round of killing. @return the first process that is still there
+Result<std::optional<pid_t>> kill_once(const CgroupPaths& paths, bool by_signal)
+{
+    const auto pids = TRY(processes_in(paths));
+    if (pids.empty()) return std::optional<pid_t>{};
+    auto sent = by_signal ? signal_processes(paths, SIGKILL) : Result<>{};
+    // What the freezer of v1 holds does not even die.
+    if (paths.v2.empty() && TRY(is_frozen(paths))) TRY(thaw_cgroup(paths));
+    TRY(std::move(sent));
+    return std::optional{pids.front()};
+}
+
+} // namespace
 
 Result<> kill_cgroup(const CgroupPaths& paths)
 {
@@ -390,14 +435,13 @@ Result<> kill_cgroup(const CgroupPaths& paths)
     // One write kills all at once since Linux 5.14; before that, and on v1, again and again until nobody is left.
     const bool at_once = write_control(kCwd, directory + "/cgroup.kill", "1").has_value();
     for (int waited = 0;; waited += 1) {
-        const auto pids = TRY(processes_in(paths));
-        if (pids.empty()) return {};
-        if (waited > kPatienceMs)
+        const auto left = kill_once(paths, !at_once);
+        if (left && !*left) return {};
+        if (waited > kPatienceMs) {
+            if (!left) return fail(left.error()); // what failed may have got better meanwhile
             return fail(ErrorKind::Conflict,
-                        cat("processes in cgroup ", directory, " do not die (first pid ", pids.front(), ')'));
-        if (!at_once) TRY(signal_processes(paths, SIGKILL));
-        // What the freezer of v1 holds does not even die.
-        if (paths.v2.empty() && TRY(is_frozen(paths))) TRY(thaw_cgroup(paths));
+                        cat("processes in cgroup ", directory, " do not die (first pid ", **left, ')'));
+        }
         sleep_ms(1);
     }
 }

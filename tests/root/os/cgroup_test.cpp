@@ -17,6 +17,7 @@
 #include <csignal>
 #include <random>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -111,6 +112,86 @@ TEST(CgroupTest, KillReachesAllEvenWhatForks)
     EXPECT_TRUE(value_of(processes_in(cgroup.paths())).empty());
     for (Process& child : children)
         EXPECT_EQ(value_of(child.wait()).code, 128 + SIGKILL);
+}
+
+std::vector<Process> sleepers_in(const TestCgroup& cgroup, const std::vector<uid_t>& users)
+{
+    std::vector<Process> children;
+    for (const uid_t user : users)
+        children.push_back(value_of(fork_process({.cgroup = cgroup.v2().get()}, [user] {
+            if (::setresuid(user, user, user) < 0) return 1;
+            ::pause();
+            return 0;
+        })));
+    return children;
+}
+
+bool ends_by(Process& child, int signal)
+{
+    std::optional<ExitStatus> status;
+    test::wait_until([&] { return (status = value_of(child.poll())).has_value(); });
+    return status && status->code == 128 + signal;
+}
+
+TEST(CgroupTest, SignalReachesMoreThanDescriptorsCanBeOpen)
+{
+    COPPICE_NEEDS(Root, CgroupV2);
+    const TestCgroup cgroup;
+    auto children = sleepers_in(cgroup, std::vector<uid_t>(40, 0));
+    EXPECT_TRUE(test::in_child(0, [&] {
+        rlimit few{};
+        ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &few), 0);
+        const Fd next{::dup(0)};
+        few.rlim_cur = static_cast<rlim_t>(next.get()) + 10; // holes below aside; some are needed to list processes
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+        EXPECT_TRUE(succeeds(signal_processes(cgroup.paths(), SIGTERM)));
+    }));
+    for (Process& child : children)
+        EXPECT_TRUE(ends_by(child, SIGTERM));
+}
+
+TEST(CgroupTest, SignalReachesAllButThoseItMayNot)
+{
+    COPPICE_NEEDS(Root, CgroupV2);
+    const TestCgroup cgroup;
+    constexpr uid_t kNobody = 65534;
+    auto children = sleepers_in(cgroup, {kNobody, 0, kNobody, 0, kNobody});
+    const auto own = [&] {
+        return std::ranges::count_if(children, [kNobody](const Process& child) {
+            const auto text = test::read_text(cat("/proc/", child.pid(), "/status"));
+            return text.find(cat("\nUid:\t", kNobody)) != std::string::npos;
+        });
+    };
+    ASSERT_TRUE(test::wait_until([&] { return own() == 3; }));
+    EXPECT_TRUE(test::in_child(0, [&] {
+        ASSERT_EQ(::setresuid(kNobody, kNobody, kNobody), 0);
+        EXPECT_TRUE(fails_as(ErrorKind::Denied, "send signal 15", signal_processes(cgroup.paths(), SIGTERM)));
+    }));
+    for (std::size_t i = 0; i < children.size(); i += 2)
+        EXPECT_TRUE(ends_by(children[i], SIGTERM)) << i;
+    EXPECT_FALSE(value_of(children[1].poll()).has_value());
+    EXPECT_FALSE(value_of(children[3].poll()).has_value());
+}
+
+TEST(CgroupTest, SignalDoesNotStumbleOverThoseThatEnd)
+{
+    COPPICE_NEEDS(Root, CgroupV2);
+    const TestCgroup cgroup;
+    // Leaders of groups that outlive them by a moment, again and again.
+    const Process churn = value_of(fork_process({.cgroup = cgroup.v2().get()}, [] {
+        ::signal(SIGCHLD, SIG_IGN); // reaped at once
+        for (;;) {
+            if (::fork() == 0) {
+                ::setpgid(0, 0);
+                if (::fork() == 0) ::usleep(500);
+                ::_exit(0);
+            }
+            ::usleep(200);
+        }
+        return 0;
+    }));
+    for (int round = 0; round < 300; ++round)
+        ASSERT_TRUE(succeeds(signal_processes(cgroup.paths(), 0))) << round;
 }
 
 TEST(CgroupTest, ProcessesBelowCount)
