@@ -190,8 +190,13 @@ bool rename_over(int dir, const char* temporary, const char* path)
 
 bool exchange(int dir, const char* temporary, const char* path)
 {
-    if (::renameat2(dir, temporary, dir, path, RENAME_EXCHANGE) == 0) return ::unlinkat(dir, temporary, 0) == 0;
-    return rename_over(dir, temporary, path); // nothing there yet, or a file system that cannot exchange
+    if (::renameat2(dir, temporary, dir, path, RENAME_EXCHANGE) == 0) {
+        ::unlinkat(dir, temporary, 0); // the new text is in place, whatever becomes of the old
+        return true;
+    }
+    // Nothing there yet, or a file system or kernel that cannot exchange.
+    if (errno == ENOENT || errno == EINVAL || errno == ENOSYS) return rename_over(dir, temporary, path);
+    return false;
 }
 
 } // namespace

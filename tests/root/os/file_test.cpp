@@ -7,10 +7,15 @@
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <sys/inotify.h>
 #include <thread>
+#include <unistd.h>
 
 namespace coppice::os {
 namespace {
@@ -250,8 +255,23 @@ TEST(FileTest, ReplacesWhatIsOnlyForNow)
     const test::TempDir directory;
     ASSERT_TRUE(succeeds(replace_passing_file(directory.fd(), "f", "one")));
     EXPECT_EQ(directory.read("f"), "one");
+    // The old file is to be unlinked by a name of its own: renaming over it makes ext4 write the new one out.
+    const Fd watch{::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
+    ASSERT_GE(::inotify_add_watch(watch.get(), directory.path().c_str(), IN_MOVED_FROM | IN_DELETE), 0);
     ASSERT_TRUE(succeeds(replace_passing_file(directory.fd(), "f", "two")));
     EXPECT_EQ(directory.read("f"), "two");
+    std::map<std::uint32_t, std::vector<std::string>> seen;
+    alignas(inotify_event) std::array<char, 4096> events{};
+    const auto got = ::read(watch.get(), events.data(), events.size());
+    for (std::size_t at = 0; got > 0 && at < static_cast<std::size_t>(got);) {
+        const auto& event = *reinterpret_cast<const inotify_event*>(events.data() + at);
+        seen[event.mask].emplace_back(event.name);
+        at += sizeof event + event.len;
+    }
+    ASSERT_EQ(seen[IN_MOVED_FROM].size(), 2U) << "both change places";
+    EXPECT_TRUE(std::ranges::count(seen[IN_MOVED_FROM], "f"));
+    ASSERT_EQ(seen[IN_DELETE].size(), 1U);
+    EXPECT_TRUE(seen[IN_DELETE].front().starts_with("f.new-"));
     EXPECT_EQ(std::distance(fs::directory_iterator{directory.path()}, {}), 1) << "no temporary file is left";
 }
 
