@@ -31,8 +31,9 @@ std::string unescape_mount(std::string_view path)
 {
     std::string plain;
     for (std::size_t i = 0; i < path.size(); ++i) {
-        const bool octal = path[i] == '\\' && i + 3 < path.size() && path[i + 1] >= '0' && path[i + 1] <= '3';
-        if (octal) {
+        const auto is_digit = [&](std::size_t at, char most) { return path[at] >= '0' && path[at] <= most; };
+        if (path[i] == '\\' && i + 3 < path.size() && is_digit(i + 1, '3') && is_digit(i + 2, '7') &&
+            is_digit(i + 3, '7')) {
             plain += static_cast<char>((path[i + 1] - '0') * 64 + (path[i + 2] - '0') * 8 + (path[i + 3] - '0'));
             i += 3;
         } else {

@@ -28,6 +28,8 @@ TEST(MountinfoTest, BlanksInPaths)
     EXPECT_EQ(unescape_mount("/a\\040b\\134c\\011d\\012"), "/a b\\c\td\n");
     EXPECT_EQ(unescape_mount("/a\\04"), "/a\\04");
     EXPECT_EQ(unescape_mount("\\x41"), "\\x41");
+    for (const char* const plain : {"\\0x0", "\\04x", "\\080", "\\008", "\\400"})
+        EXPECT_EQ(unescape_mount(plain), plain);
 }
 
 } // namespace
