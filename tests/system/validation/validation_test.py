@@ -145,6 +145,11 @@ class Runtime:
         return outcome
 
 
+def fails_everywhere(beside):
+    """What only we fail at is ours. A runtime beside with which a program skips says nothing for us."""
+    return bool(beside) and not {"passes", "skip"} & set(beside.values())
+
+
 def judge(programs, suite, directory, runtime):
     for name in ("work", "tmp"):
         (directory / name).mkdir()
@@ -163,7 +168,7 @@ def judge(programs, suite, directory, runtime):
         beside = {}
         if found not in (None, "skip") and name not in excused:
             beside = {other.wrapper.name: other.run(program)[0] or "passes" for other in others}
-            if not beside or "passes" in beside.values():
+            if not fails_everywhere(beside):
                 # Some send a signal before their shell has set its trap, and the like: what is the runtime's fault fails again.
                 print(f"{name}: {found}; once more", flush=True)
                 found, text, seconds = judged.run(program)
@@ -173,7 +178,7 @@ def judge(programs, suite, directory, runtime):
         elif found and name in excused:
             word, detail = "known bad", excused[name]
         elif found:
-            word = "known bad" if beside and "passes" not in beside.values() else "FAILED"
+            word = "known bad" if fails_everywhere(beside) else "FAILED"
             detail = "; ".join([found, *(f"{other}: {outcome}" for other, outcome in beside.items())])
         elif name in excused:
             word, detail = "STALE", "passes: take it off the list tests/system/validation/known-bad"
