@@ -1,5 +1,6 @@
 #include "scope.h"
 
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 
@@ -39,7 +40,21 @@ Result<bool> is_coming(os::Systemd& systemd, const StateRecord& record)
     const auto slice = systemd.slice_of(record.scope->unit);
     if (!slice && slice.error().kind() == ErrorKind::NotFound) return false;
     if (!slice) return fail(slice.error());
-    return record.cgroup.v2.ends_with(cat(TRY(os::slice_path(*slice)), '/', record.scope->unit));
+    const auto path = os::slice_path(*slice); // none, or nothing that we would have asked for
+    return path && record.cgroup.v2.ends_with(cat(*path, '/', record.scope->unit));
+}
+
+/// Of a creation that ended early.
+Result<> stop_coming_scope(const StateRecord& record)
+{
+    auto systemd = os::Systemd::connect(record.scope->of_user);
+    const auto coming = systemd ? is_coming(*systemd, record) : Result<bool>{std::unexpect, systemd.error()};
+    if (!coming) { // nothing of it is there: who cannot ask must be able to take the container away nevertheless
+        log::warn("scope", cat("cannot ask systemd whether ", record.scope->unit,
+                               " is about to start: ", coming.error().line()));
+        return {};
+    }
+    return *coming ? systemd->stop_scope(record.scope->unit) : Result<>{};
 }
 
 } // namespace
@@ -47,11 +62,9 @@ Result<bool> is_coming(os::Systemd& systemd, const StateRecord& record)
 Result<> stop_scope(const StateRecord& record)
 {
     if (!record.scope) return {};
-    const bool is_there = os::exists(os::kCwd, record.cgroup.v2);
     // Mostly systemd has seen by itself that the last process ended, and there is nobody to ask.
-    if (!is_there && record.complete) return {};
+    if (!os::exists(os::kCwd, record.cgroup.v2)) return record.complete ? Result<>{} : stop_coming_scope(record);
     auto systemd = TRY(os::Systemd::connect(record.scope->of_user));
-    if (!is_there && !TRY(is_coming(systemd, record))) return {};
     return systemd.stop_scope(record.scope->unit);
 }
 

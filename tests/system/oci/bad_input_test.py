@@ -293,6 +293,22 @@ class Remains(BadInput):
         self.assert_ok(runtime("delete", "--force", name))
         self.assert_nothing_left()
 
+    def test_early_end_of_a_creation_when_systemd_cannot_be_asked(self):
+        # Killed before systemd made the scope: nothing is there but a record.
+        name = self.started()
+        state = pathlib.Path(world().containers, name, "state.json")
+        record = json.loads(state.read_text())
+        self.assert_ok(runtime("kill", name, "KILL"))
+        self.assertTrue(wait_until(lambda: self.state(name)["status"] == "stopped"))
+        self.assert_ok(runtime("delete", name))
+        state.parent.mkdir(mode=0o700)
+        state.write_text(json.dumps({**record, "complete": False, "cgroup": f"/sys/fs/cgroup/coppice.slice/{name}.scope", "cgroupV1": {},
+                                     "systemdUnit": f"{name}.scope", "systemdOfUser": True}))
+        nobody = {"XDG_RUNTIME_DIR": "", "DBUS_SESSION_BUS_ADDRESS": ""}
+        done = runtime("delete", "--force", name, env=nobody)
+        self.assert_one_line(done, 0, "warning", f"{name}.scope", program=PROGRAM)
+        self.assertFalse(state.parent.exists())
+
     def test_errors_of_the_command_line_are_logged(self):
         log = world().path(new_name("log"))
         self.assertEqual(runtime("--log", log, "--log-format", "json", "create", "--nonsense", "x").status, 1)
