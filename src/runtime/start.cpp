@@ -8,6 +8,7 @@
 #include "listener.h"
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 
 namespace coppice::runtime {
@@ -59,13 +60,23 @@ Result<> start(const StateRoot& root, const std::string& id)
             Error{ErrorKind::Unavailable, cat("cannot start container ", id, ": its init does not answer")}.hint(
                 "it may be stopped by a signal"));
     };
-    auto connection = os::connect_in(directory.fd().get(), kStartSocket, kPatienceMs);
-    if (!connection) return connection.error().os_errno() == EAGAIN ? deaf() : not_startable(directory, record);
-    if (!os::send_message(*connection, "start")) return not_startable(directory, record);
-    if (!TRY(os::wait_for_message(*connection, kPatienceMs))) return deaf();
-    const auto taken = os::receive_message(*connection);
-    if (!taken || taken->bytes != "taken") return not_startable(directory, record); // another start was faster
-    const Channel init{std::move(*connection)};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds{kPatienceMs};
+    os::Fd taken_by;
+    while (!taken_by.is_open()) {
+        auto connection = os::connect_in(directory.fd().get(), kStartSocket, kPatienceMs);
+        if (!connection) return connection.error().os_errno() == EAGAIN ? deaf() : not_startable(directory, record);
+        bool taken = false;
+        if (os::send_message(*connection, "start")) {
+            if (!TRY(os::wait_for_message(*connection, kPatienceMs))) return deaf();
+            const auto answer = os::receive_message(*connection);
+            taken = answer && answer->bytes == "taken";
+        }
+        if (taken) taken_by = *std::move(connection);
+        // Hung up: another start was faster, or we were so slow that init took us for somebody who says nothing.
+        else if (std::chrono::steady_clock::now() > deadline || TRY(status_of(directory, record)) != Status::Created)
+            return not_startable(directory, record);
+    }
+    const Channel init{std::move(taken_by)};
     auto ran = wait_for_execution(init, directory, record);
     TRY(os::remove_file(directory.fd().get(), kStartSocket));
     TRY(std::move(ran));

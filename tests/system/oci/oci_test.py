@@ -6,11 +6,13 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -19,6 +21,13 @@ from coppice_test import (COPPICE, Case, MARK, RUNTIME, cgroup_mounts, environme
                           new_name, read_proc, runtime, sha256_file, wait_until, world)
 
 PROGRAM = "coppice-runtime"
+
+
+def strace(*calls):
+    """The beginning of a command line that shows these calls on standard error."""
+    if not shutil.which("strace"):
+        raise unittest.SkipTest("needs strace")
+    return ["strace", "-f", "-qq", "-e", "trace=" + ",".join(calls)]
 
 
 class OciCase(Case):
@@ -107,6 +116,15 @@ class LifeCycle(OciCase):
         self.addCleanup(silent.close)
         silent.connect(f"{world().containers}/{name}/start.sock")
         self.assert_ok(runtime("start", name, timeout=30))
+        self.assertEqual(self.state(name)["status"], "running")
+
+    def test_start_that_is_slow(self):
+        # Between its connection and its word init has hung up.
+        name = self.create()
+        done = execute([*strace("sendmsg"), "-e", "inject=sendmsg:delay_enter=2000000:when=1", RUNTIME, "--root", world().containers,
+                        "start", name])
+        self.assert_ok(done)
+        self.assertEqual(done.err.count("EPIPE"), 1, repr(done))
         self.assertEqual(self.state(name)["status"], "running")
 
     def test_kill_of_a_stopped_one(self):
