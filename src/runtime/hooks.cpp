@@ -50,7 +50,8 @@ Result<> run_hook(const Hook& hook, const std::string& state_json)
     auto process = TRY(os::fork_process({}, [&] {
         os::reset_signals();
         ::dup2(input.get(), STDIN_FILENO);
-        ::execve(hook.path.c_str(), args.data(), env.data());
+        // What the caller hands on (--preserve-fds, LISTEN_FDS) is for the container's process alone.
+        if (os::mark_cloexec_from(STDERR_FILENO + 1)) ::execve(hook.path.c_str(), args.data(), env.data());
         const int number = errno;
         return ::write(writing.get(), &number, sizeof number) == sizeof number ? 127 : 1;
     }));

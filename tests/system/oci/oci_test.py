@@ -288,6 +288,27 @@ class Process(OciCase):
         refused = runtime("create", "--preserve-fds", "5", "-b", bundle, new_name("c"))
         self.refused(refused, "--preserve-fds")
 
+    def test_preserved_descriptors_are_not_for_hooks(self):
+        log = world().path(new_name("log"))
+
+        def change(config):
+            points = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+            config["hooks"] = {point: [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {point} /proc/self/fd/* >> {log}"]}] for point in points}
+            config["hooks"]["startContainer"] = [{"path": "/bin/sh", "args": ["sh", "-c", "echo startContainer /proc/self/fd/* >&2"]}]
+        bundle = make_bundle(["sh", "-c", "echo /proc/self/fd/*"], change)
+        with open("/etc/hostname", encoding="utf-8") as file:
+            text = f'exec 3<&{file.fileno()} 4</dev/null 5</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+            done = execute(["bash", "-c", text, "bash", RUNTIME, "--root", world().containers, "run", "--preserve-fds", "2", "-b", bundle,
+                            new_name("c")], pass_fds=[file.fileno()])
+        names = [f"/proc/self/fd/{fd}" for fd in range(6)]
+        self.assertEqual(set(names) - set(done.out.split()), set(), repr(done))
+        for line in [*pathlib.Path(log).read_text().splitlines(), *done.err.splitlines()]:
+            point, *found = line.split()
+            found = set(found) - {"/proc/self/fd/3"}  # the shell's own, for the list
+            self.assertEqual(found, set(names[:3]), point)
+        self.assertEqual(len(pathlib.Path(log).read_text().splitlines()), 5)
+        self.assertIn("startContainer", done.err)
+
     def test_sockets_of_systemd(self):
         # LISTEN_FDS as systemd sets it: a socket as descriptor 3; what --preserve-fds means comes behind it.
         bundle = make_bundle(["sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; readlink /proc/self/fd/3; cat <&4; ls /proc/self/fd"])
