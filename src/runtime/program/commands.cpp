@@ -58,13 +58,15 @@ Result<Bundle> load_bundle(const std::string& path, const std::optional<std::str
     return bundle;
 }
 
-/// How many sockets systemd opened for us, as descriptors from 3 on (socket activation): they are the container's, as
-/// runc has it. Source: sd_listen_fds(3)
+/// How many sockets systemd opened, as descriptors from 3 on (socket activation): they are the container's, as runc
+/// and crun have it. They have to be meant for us, or for the container's process 1: so podman writes before it starts
+/// conmon, which starts us and cannot know our pid. Source: sd_listen_fds(3)
 Result<unsigned> count_listen_fds()
 {
     const char* const pid = std::getenv("LISTEN_PID");
     const char* const count = std::getenv("LISTEN_FDS");
-    if (pid == nullptr || count == nullptr || cat(::getpid()) != pid) return 0U; // meant for nobody, or somebody else
+    if (pid == nullptr || count == nullptr) return 0U;
+    if (std::string_view{pid} != "1" && cat(::getpid()) != pid) return 0U; // meant for somebody else
     return static_cast<unsigned>(TRY_DOING("LISTEN_FDS", parse_integer(count, 0, kMostPreservedFds)));
 }
 
