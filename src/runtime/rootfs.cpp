@@ -49,6 +49,12 @@ Result<RootfsPlan> plan_rootfs(const Spec& spec, os::CgroupLayout layout, const 
     auto mounts = TRY(plan_mounts(spec));
     const auto propagation = TRY(parse_propagation(spec.linux_part.rootfs_propagation));
     const auto entry = !spec.linux_part.has_own_mounts() ? Entry::Detached : no_pivot ? Entry::Stack : Entry::Pivot;
+    for (const PlannedMount& mount : mounts) // what is unbindable is left out when the tree is copied (see carry_over)
+        if (entry == Entry::Detached && mount.options.propagation == MS_UNBINDABLE)
+            return fail(
+                Error{ErrorKind::Unsupported, cat("mount ", mount.spec->destination,
+                                                  ": unbindable needs a mount namespace of the container's own")}
+                    .hint("leave the option out, or add the namespace"));
     return RootfsPlan{.mounts = std::move(mounts),
                       .devices = plan_devices(spec),
                       .cgroup = {.layout = std::move(layout),

@@ -65,6 +65,16 @@ class WithoutMountNamespace(NamespaceCase):
         self.assertEqual(done.out.strip(), "0", repr(done))
         self.assertEqual(done.err.count("Read-only file system"), 2, repr(done))
 
+    def test_what_is_unbindable_is_refused(self):
+        # The copy of the tree that the container gets would be without it.
+        for option in ("unbindable", "runbindable"):
+            for mount in ({"type": "tmpfs", "source": "tmpfs", "options": ["size=64k", option]},
+                          {"type": "bind", "source": self.tree, "options": ["rbind", option]}):
+                def change(config, mount=mount):
+                    self.change(config)
+                    config["mounts"].append({"destination": "/var", **mount})
+                self.refused(runtime("create", "-b", make_bundle(["true"], change), new_name("c")), "/var", "unbindable")
+
     def test_no_namespace_at_all(self):
         def change(config):
             config["linux"]["namespaces"] = []
