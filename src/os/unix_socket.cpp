@@ -37,6 +37,14 @@ Result<Fd> new_socket(int type)
     return socket;
 }
 
+Result<> limit_sending(const Fd& socket, int wait_ms)
+{
+    const timeval time{.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000L};
+    if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) < 0)
+        return fail_os(errno, "set a time limit");
+    return {};
+}
+
 Result<> bind_to(const Fd& socket, int dir, const std::string& name)
 {
     const auto address = TRY(address_of(path_in(dir, name)));
@@ -80,9 +88,7 @@ Result<Fd> listen_in(int dir, const std::string& name)
 Result<Fd> connect_in(int dir, const std::string& name, int wait_ms)
 {
     auto socket = TRY(new_socket(SOCK_SEQPACKET | (wait_ms > 0 ? 0 : SOCK_NONBLOCK)));
-    const timeval time{.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000L};
-    if (wait_ms > 0 && ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) < 0)
-        return fail_os(errno, "set a time limit");
+    if (wait_ms > 0) TRY(limit_sending(socket, wait_ms));
     TRY(connect_to(socket, path_in(dir, name), name));
     return socket;
 }
@@ -101,9 +107,10 @@ Result<Fd> bind_datagrams_in(int dir, const std::string& name)
     return socket;
 }
 
-Result<Fd> connect_datagrams(const std::string& path)
+Result<Fd> connect_datagrams(const std::string& path, int wait_ms)
 {
     auto socket = TRY(new_socket(SOCK_DGRAM));
+    TRY(limit_sending(socket, wait_ms));
     TRY(connect_to(socket, path, path));
     return socket;
 }

@@ -116,9 +116,8 @@ Result<int> wait_forwarding(os::Process& child, const os::SignalFd& signals, std
         } else if (waiting[2].revents != 0) {
             auto told = notify->forward(::getpid()); // we are the main process as long as we wait
             if (!told) log::warn("notify", told.error().line());
-            if (told && !*told) continue; // the container's own matter
-            if (told) barrier = *std::move(*told);
-            notify.reset(); // nobody listens to the container any more
+            if (told && *told) barrier = *std::move(*told);
+            if (!told || barrier.is_open()) notify.reset(); // nobody listens to the container any more
         }
         if (waiting[0].revents == 0) continue;
         const auto ended = TRY(child.wait());

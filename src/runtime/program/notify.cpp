@@ -74,10 +74,11 @@ Result<std::optional<os::Fd>> NotifyProxy::forward(pid_t pid) const
     for (const auto line : split(message->bytes, '\n'))
         if (line.starts_with("READY=")) ready = line;
     if (ready.empty()) return std::optional<os::Fd>{}; // status words and descriptors are the container's own matter
-    const auto caller = TRY_DOING("NOTIFY_SOCKET", os::connect_datagrams(caller_));
-    TRY(os::send_message(caller, ready + '\n'));
-    TRY(os::send_message(caller, cat("MAINPID=", pid, '\n')));
-    return std::optional{TRY(send_barrier(caller))};
+    constexpr int kPatienceMs = 5'000;
+    const auto caller = TRY_DOING("NOTIFY_SOCKET", os::connect_datagrams(caller_, kPatienceMs));
+    TRY_DOING("NOTIFY_SOCKET", os::send_message(caller, ready + '\n'));
+    TRY_DOING("NOTIFY_SOCKET", os::send_message(caller, cat("MAINPID=", pid, '\n')));
+    return std::optional{TRY_DOING("NOTIFY_SOCKET", send_barrier(caller))};
 }
 
 Result<> NotifyProxy::forward_until_ready(const os::Fd& process, pid_t pid) const
@@ -88,10 +89,10 @@ Result<> NotifyProxy::forward_until_ready(const os::Fd& process, pid_t pid) cons
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for the container to be ready");
         if (waiting[0].revents != 0) {
-            const auto barrier = TRY(forward(pid));
-            if (!barrier) continue;
-            wait_for_caller(*barrier);
-            return {};
+            const auto barrier = forward(pid);
+            if (!barrier) log::warn("notify", barrier.error().line()); // the container runs nevertheless
+            if (barrier && *barrier) wait_for_caller(**barrier);
+            if (!barrier || *barrier) return {};
         }
         if (waiting[1].revents != 0) return {}; // it has ended without having been ready
     }

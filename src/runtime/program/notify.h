@@ -26,7 +26,8 @@ public:
     static Result<std::optional<NotifyProxy>> listen(const runtime::StateRoot& root, const std::string& id);
 
     [[nodiscard]] const os::Fd& fd() const { return socket_; }
-    /// Takes what has come; once it is READY=1, hands it on with MAINPID=`pid`. Does not block.
+    /// Takes what has come; once it is READY=1, hands it on with MAINPID=`pid`. Blocks only
+    /// while the caller's queue is full, for some seconds.
     /// @return then what `wait_for_caller` waits for
     Result<std::optional<os::Fd>> forward(pid_t pid) const;
     /// Blocks until that is done and the caller has read it, or until `process` has ended.

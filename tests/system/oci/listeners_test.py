@@ -2,6 +2,7 @@
 """coppice-runtime and those who listen to a container: the agent of a system call filter, and NOTIFY_SOCKET."""
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -149,6 +150,26 @@ class Notify(OciCase):
         self.assertEqual(done.err, "")
         thread.join(20)
         self.assertEqual(words[0], "READY=1")
+
+    def test_a_caller_that_does_not_read(self):
+        path, _ = self.listener()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+            full.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    full.sendto(b"STATUS=full", path)
+        _, process = self.run_in_foreground("probe notify READY=1; exit 7", path)
+        _, said = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 7, said)
+        self.assertIn("NOTIFY_SOCKET", said)
+        # The container that `start` started runs, whatever its caller does.
+        name = new_name("c")
+        self.addCleanup(runtime, "delete", "--force", name)
+        self.assert_ok(runtime("create", "-b", make_bundle(["sh", "-c", "probe notify READY=1; sleep 1000"], lambda c: c["mounts"].append(
+            {"destination": "/run", "type": "tmpfs", "source": "tmpfs"})), name, env={"NOTIFY_SOCKET": path}))
+        done = self.assert_ok(runtime("start", name, env={"NOTIFY_SOCKET": path}, timeout=30))
+        self.assertIn("NOTIFY_SOCKET", done.err)
+        self.assertEqual(self.state(name)["status"], "running")
 
     def test_signals_are_handed_on_while_the_caller_is_silent(self):
         path, receiver = self.listener()

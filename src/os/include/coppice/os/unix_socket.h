@@ -28,7 +28,8 @@ Result<Fd> connect_stream(const std::string& path);
 /// A socket for single datagrams, receiving at a name in `dir`, or sending to a path (one that begins with '@' is in
 /// the abstract name space). Source: sd_notify(3)
 Result<Fd> bind_datagrams_in(int dir, const std::string& name);
-Result<Fd> connect_datagrams(const std::string& path);
+/// @param wait_ms for room in the receiver's queue, at each message; a queue that stays full is an error with EAGAIN
+Result<Fd> connect_datagrams(const std::string& path, int wait_ms);
 Result<Fd> accept_from(const Fd& listener);
 
 /// Sends one message with up to 250 descriptors. Never raises SIGPIPE. Blocks while the peer's queue is full.
