@@ -50,6 +50,9 @@ coppice::Result<coppice::os::Fd> open_log(const GlobalOptions& options)
 int main(int argc, char** argv)
 {
     using namespace coppice;
+    // A program executed by descriptor is named after the descriptor. Which command it is does not tell: entry.cpp goes
+    // by any word.
+    ::prctl(PR_SET_NAME, kProgram);
     log::configure(kProgram, STDERR_FILENO, log::Format::Text, log::Level::Info);
     runtime_program::Options options;
     if (const auto parsed = runtime_program::parse_options(argc, argv, options); !parsed) {
@@ -72,7 +75,6 @@ int main(int argc, char** argv)
     if (command == "create" || command == "run" || command == "exec") {
         if (const auto safe = os::protect_own_executable(argv, environ); !safe)
             return report(safe.error(), options.global);
-        ::prctl(PR_SET_NAME, kProgram); // a program executed by descriptor is named after the descriptor
     }
     const auto status = runtime_program::run_command(options);
     if (!status) return report(status.error(), options.global, command == "exec" ? kExecFailed : kFailed);

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import make_bundle, with_user_namespace  # noqa: E402
 from coppice_test import (LONG, MARK, RUNTIME, environment, execute, find_helper, main, make_tree, mounts, new_name,  # noqa: E402
                           our_cgroups, our_processes, runtime, sha256_file, wait_until, world)
-from oci_test import PROGRAM, OciCase  # noqa: E402
+from oci_test import PROGRAM, OciCase, strace  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../run"))
 from security_test import MAY_BE_MISSING, PODMAN_CAPABILITIES, REFUSED, status_of  # noqa: E402
@@ -71,6 +72,24 @@ class Attacks(OciCase):
             output, _ = process.communicate(timeout=30)
             self.assertNotIn("OPENED", output)
         self.assertEqual(sha256_file(RUNTIME), before)
+
+    def test_executed_again_before_the_c_library_begins(self):
+        # What the first image costs: the C library's first steps are brk, arch_prctl and so on.
+        if os.statvfs(RUNTIME).f_flag & os.ST_RDONLY:
+            self.skipTest("needs the program on a writable mount")
+        done = self.assert_ok(execute([*strace("all"), RUNTIME, "create", "--help"]))
+        calls = re.findall(r"^(?:\[pid +\d+\] )?(\w+)\(", done.err, re.MULTILINE)
+        self.assertEqual(calls[:7], ["execve", "openat", "fstatfs", "open_tree", "mount_setattr", "execveat", calls[6]], repr(calls))
+        self.assertIn("brk", calls[6:])
+        # Executed by descriptor it keeps its name, whatever the word stands for.
+        name = self.started()
+        process = subprocess.Popen([RUNTIME, "--root", world().containers, "--log", "create", "events", name], cwd=world().directory,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        comm = pathlib.Path(f"/proc/{process.pid}/comm")
+        self.assertTrue(wait_until(lambda: os.path.exists(f"{world().directory}/create")))
+        self.assertEqual(comm.read_text().strip(), "coppice-runtime")
 
     def test_own_program_of_a_waiting_container(self):
         # From the host's side: whatever the waiting init runs, the file behind it cannot be opened for writing.
