@@ -147,7 +147,7 @@ TEST(CgroupTest, SignalReachesMoreThanDescriptorsCanBeOpen)
         EXPECT_TRUE(succeeds(signal_processes(cgroup.paths(), SIGTERM)));
     }));
     for (Process& child : children)
-        EXPECT_TRUE(ends_by(child, SIGTERM));
+        ASSERT_TRUE(ends_by(child, SIGTERM));
 }
 
 TEST(CgroupTest, SignalReachesAllButThoseItMayNot)
