@@ -79,6 +79,12 @@ Result<Fd> open_in_root(int root, const std::string& path, int flags, mode_t mod
     return open_resolved(root, path.empty() ? "." : path, static_cast<unsigned>(flags), mode, resolve);
 }
 
+Result<Fd> open_beneath(int dir, const std::string& path, int flags, mode_t mode)
+{
+    return open_resolved(dir, path, static_cast<unsigned>(flags), mode,
+                         sys::kResolveBeneath | sys::kResolveNoSymlinks | sys::kResolveNoMagiclinks);
+}
+
 Result<Fd> open_on_mount(int dir, const std::string& path, int flags)
 {
     return open_resolved(dir, path, static_cast<unsigned>(flags), 0,

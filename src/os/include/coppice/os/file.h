@@ -23,6 +23,10 @@ Result<Fd> open_at(int dir, const std::string& path, int flags, mode_t mode = 0)
 /// directory, and magic links are refused. Never leaves `root`. Source: openat2(2), RESOLVE_IN_ROOT.
 Result<Fd> open_in_root(int root, const std::string& path, int flags, mode_t mode = 0, bool follow_links = true);
 
+/// Opens a path below `dir`; a symbolic link anywhere in it, or a way out of `dir`, is refused (ELOOP, EXDEV).
+/// Source: openat2(2), RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS.
+Result<Fd> open_beneath(int dir, const std::string& path, int flags, mode_t mode = 0);
+
 /// Opens a path below `dir` and on the very mount that `dir` is on: what is mounted over a part of it is refused, too.
 /// For the kernel's own file systems, whose files must be the real ones. Source: openat2(2), RESOLVE_NO_XDEV.
 Result<Fd> open_on_mount(int dir, const std::string& path, int flags);
