@@ -1,18 +1,33 @@
 #include "erofs_format.h"
 
+#include <array>
 #include <sys/stat.h>
 
 namespace coppice::vdisk {
 
-std::uint32_t crc32c(std::string_view bytes)
+namespace {
+
+constexpr std::array<std::uint32_t, 256> make_crc_table()
 {
     constexpr std::uint32_t kPolynomial = 0x82F63B78; // Castagnoli, reflected
-    std::uint32_t crc = 0xFFFFFFFF;
-    for (const char byte : bytes) {
-        crc ^= static_cast<unsigned char>(byte);
+    std::array<std::uint32_t, 256> table{};
+    for (std::uint32_t i = 0; i < table.size(); ++i) {
+        std::uint32_t crc = i;
         for (int bit = 0; bit < 8; ++bit)
             crc = (crc >> 1U) ^ ((crc & 1U) != 0 ? kPolynomial : 0);
+        table[i] = crc;
     }
+    return table;
+}
+constexpr auto kCrcTable = make_crc_table();
+
+} // namespace
+
+std::uint32_t crc32c(std::string_view bytes)
+{
+    std::uint32_t crc = 0xFFFFFFFF;
+    for (const char byte : bytes)
+        crc = (crc >> 8U) ^ kCrcTable[(crc ^ static_cast<unsigned char>(byte)) & 0xFFU];
     return crc;
 }
 

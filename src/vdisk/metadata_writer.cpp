@@ -3,17 +3,14 @@
 #include "coppice/base/text.h"
 #include "image_output.h"
 #include "layer_layout.h"
+#include "uuid_hash.h"
 
 #include <algorithm>
-#include <array>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 namespace coppice::vdisk {
 
 namespace {
-
-using Uuid = std::array<char, kUuidBytes>;
 
 /// A directory's entries with "." and ".." in their places.
 std::vector<Tree::Entry> dirents(const Tree& tree, InodeId directory)
@@ -27,28 +24,15 @@ std::vector<Tree::Entry> dirents(const Tree& tree, InodeId directory)
 
 class HashSink final : public ByteSink {
 public:
-    HashSink() { XXH3_128bits_reset(state_.get()); }
     Result<> write(std::string_view bytes) override
     {
-        XXH3_128bits_update(state_.get(), bytes.data(), bytes.size());
+        hash_.add(bytes);
         return {};
     }
-    [[nodiscard]] Uuid uuid() const
-    {
-        XXH128_canonical_t canonical;
-        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state_.get()));
-        Uuid uuid;
-        std::copy_n(reinterpret_cast<const char*>(canonical.digest), uuid.size(), uuid.begin());
-        uuid[6] = static_cast<char>((uuid[6] & 0x0F) | 0x80);
-        uuid[8] = static_cast<char>((uuid[8] & 0x3F) | 0x80);
-        return uuid;
-    }
+    [[nodiscard]] std::string uuid() const { return hash_.uuid(); }
 
 private:
-    struct Free {
-        void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-    };
-    std::unique_ptr<XXH3_state_t, Free> state_{XXH3_createState()};
+    UuidHash hash_;
 };
 
 class MetadataWriter {
@@ -60,7 +44,7 @@ public:
 
     /// Finds every inode's place.
     Result<std::uint64_t> lay_out();
-    Result<> write(ByteSink& sink, const Uuid* uuid) const;
+    Result<> write(ByteSink& sink, const std::string* uuid) const;
 
 private:
     struct Cursors {
@@ -70,7 +54,7 @@ private:
     [[nodiscard]] InodeShape shape_of(InodeId inode) const;
     [[nodiscard]] std::uint64_t start_of(InodeId inode) const { return nid_of(inode) * kNidBytes; }
     [[nodiscard]] std::uint64_t nid_of(InodeId inode) const { return nids_[static_cast<std::size_t>(inode)]; }
-    void append_superblock(std::string& out, const Uuid* uuid) const;
+    void append_superblock(std::string& out, const std::string* uuid) const;
     Result<> append_inode(ImageOutput& out, std::size_t index, Cursors& cursors) const;
     Result<> append_indexes(ImageOutput& out, std::uint64_t pieces, Cursors& cursors) const;
     /// The directory's blocks, or the link's target, without padding at the end.
@@ -115,7 +99,7 @@ Result<std::uint64_t> MetadataWriter::lay_out()
     return blocks_ * kBlockBytes;
 }
 
-void MetadataWriter::append_superblock(std::string& out, const Uuid* uuid) const
+void MetadataWriter::append_superblock(std::string& out, const std::string* uuid) const
 {
     out.resize(kInodesOffset);
     char* const super = out.data() + kSuperblockOffset;
@@ -213,7 +197,7 @@ Result<> MetadataWriter::append_inode(ImageOutput& out, std::size_t index, Curso
     return {};
 }
 
-Result<> MetadataWriter::write(ByteSink& sink, const Uuid* uuid) const
+Result<> MetadataWriter::write(ByteSink& sink, const std::string* uuid) const
 {
     ImageOutput out{sink, uuid != nullptr};
     append_superblock(out.buffer(), uuid);
@@ -241,7 +225,7 @@ Result<std::uint64_t> write_metadata(const Tree& tree, const LayerOrder& order, 
     const std::uint64_t bytes = TRY(writer.lay_out());
     HashSink hash;
     TRY(writer.write(hash, nullptr));
-    const Uuid uuid = hash.uuid();
+    const std::string uuid = hash.uuid();
     TRY(writer.write(sink, &uuid));
     return bytes;
 }
