@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/base/text.h"
 #include "coppice/test/expect.h"
 #include "coppice/vdisk/layer_reader.h"
 #include "coppice/vdisk/layer_writer.h"
