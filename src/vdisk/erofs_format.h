@@ -16,7 +16,6 @@ inline constexpr std::uint64_t kChunkLeastBytes = 64U << 10; ///< a piece of tha
 inline constexpr std::size_t kSuperblockOffset = 1024, kSuperblockBytes = 128;
 inline constexpr std::size_t kDeviceSlotOffset = 1152, kDeviceSlotBytes = 128;
 inline constexpr std::uint64_t kInodesOffset = 1280;
-inline constexpr std::uint32_t kErofsMagicNumber = 0xE0F5E1E2;
 inline constexpr std::uint32_t kFeatureCompat = 3;
 inline constexpr std::uint32_t kFeatureChunked = 4, kFeatureDeviceTable = 8;
 namespace superblock { // offsets of its fields

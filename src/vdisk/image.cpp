@@ -4,6 +4,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/loop_device.h"
 #include "coppice/os/mount.h"
+#include "erofs_format.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -14,16 +15,7 @@ namespace coppice::vdisk {
 
 namespace {
 
-constexpr std::size_t kSuperblockOffset = 1024;
 constexpr const char* kHowToMakeOne = "give a directory, or an image made by: mkfs.erofs IMAGE DIRECTORY";
-
-template <typename Number> Number little_endian(std::string_view bytes, std::size_t offset)
-{
-    Number value = 0;
-    for (std::size_t i = sizeof(Number); i-- > 0;)
-        value = static_cast<Number>((value << 8U) | static_cast<unsigned char>(bytes[offset + i]));
-    return value;
-}
 
 Result<std::string> resolve(const std::string& path)
 {
@@ -57,12 +49,12 @@ Result<> check_image_file(const os::Fd& file, const struct stat& status, const s
 Result<ErofsSuperblock> parse_erofs_superblock(std::string_view first_bytes)
 {
     if (first_bytes.size() < kErofsHeaderBytes ||
-        little_endian<std::uint32_t>(first_bytes, kSuperblockOffset) != os::kErofsMagic)
+        get<std::uint32_t>(first_bytes, kSuperblockOffset + superblock::kMagic) != os::kErofsMagic)
         return fail(ErrorKind::Invalid, "neither a directory nor an EROFS image");
-    const auto block_bits = static_cast<unsigned char>(first_bytes[kSuperblockOffset + 12]);
+    const auto block_bits = static_cast<unsigned char>(first_bytes[kSuperblockOffset + superblock::kBlockBits]);
     if (block_bits < 9 || block_bits > 16) return fail(ErrorKind::Corrupt, "the EROFS superblock is damaged");
     return ErofsSuperblock{.block_bytes = 1ULL << block_bits,
-                           .blocks = little_endian<std::uint32_t>(first_bytes, kSuperblockOffset + 36)};
+                           .blocks = get<std::uint32_t>(first_bytes, kSuperblockOffset + superblock::kBlocks)};
 }
 
 Result<Image> Image::open(const std::string& path)

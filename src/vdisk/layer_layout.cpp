@@ -9,6 +9,8 @@ std::uint64_t xattr_area_bytes(std::uint64_t xattr_bytes)
     return xattr_bytes == 0 ? 0 : kXattrHeaderBytes + xattr_bytes;
 }
 
+std::uint64_t data_start(std::uint64_t inodes_end) { return round_up(inodes_end + kXattrHeaderBytes, kBlockBytes); }
+
 InodePlace place_inode(const InodeShape& shape, std::uint64_t at)
 {
     InodePlace place;

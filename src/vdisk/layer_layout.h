@@ -23,6 +23,9 @@ struct InodePlace {
 /// @param at where the previous inode ended
 InodePlace place_inode(const InodeShape& shape, std::uint64_t at);
 
+/// Where the data blocks begin if the inodes end at `inodes_end`.
+std::uint64_t data_start(std::uint64_t inodes_end);
+
 /// Bytes of attributes as the inode has them, header included.
 std::uint64_t xattr_area_bytes(std::uint64_t xattr_bytes);
 

@@ -1,6 +1,7 @@
 #include "coppice/vdisk/layer_reader.h"
 
 #include "coppice/base/text.h"
+#include "coppice/os/mount.h"
 #include "layer_layout.h"
 
 #include <algorithm>
@@ -117,7 +118,7 @@ Result<> LayerReader::read_superblock()
     // All that is free is known now: everything else has just one form.
     std::string wanted(kInodesOffset, '\0');
     char* const at = wanted.data() + kSuperblockOffset;
-    put_at(at + superblock::kMagic, kErofsMagicNumber);
+    put_at(at + superblock::kMagic, static_cast<std::uint32_t>(os::kErofsMagic));
     put_at(at + superblock::kChecksum, get<std::uint32_t>(super, superblock::kChecksum));
     put_at(at + superblock::kFeatureCompat, kFeatureCompat);
     put_at<std::uint8_t>(at + superblock::kBlockBits, 12);

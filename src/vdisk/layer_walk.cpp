@@ -71,7 +71,7 @@ private:
 
 Result<> LayerWalk::check_zero(std::uint64_t from, std::uint64_t to, std::string_view name)
 {
-    if (from > to || to - from >= kBlockBytes) return damaged("place", name);
+    if (from > to || to - from >= 2 * kBlockBytes) return damaged("place", name);
     const std::string gap = TRY(reader_.read(from, to - from));
     if (gap.find_first_not_of('\0') != std::string::npos) return damaged("padding", name);
     return {};
@@ -164,7 +164,7 @@ Result<> LayerWalk::check_whole()
     const std::string_view whole = "the whole";
     for (const auto& [nid, links] : links_)
         if (links.found != links.wanted) return damaged("link count", cat("inode ", static_cast<std::uint64_t>(nid)));
-    const std::uint64_t data = round_up(end_, kBlockBytes);
+    const std::uint64_t data = data_start(end_);
     if (count_ != reader_.inodes_ || (data_start_ && *data_start_ * kBlockBytes != data) ||
         data + data_blocks_ * kBlockBytes != reader_.bytes_)
         return damaged("size", whole);

@@ -1,6 +1,7 @@
 #include "metadata_writer.h"
 
 #include "coppice/base/text.h"
+#include "coppice/os/mount.h"
 #include "image_output.h"
 #include "layer_layout.h"
 #include "uuid_hash.h"
@@ -92,7 +93,7 @@ Result<std::uint64_t> MetadataWriter::lay_out()
         data_blocks += place.data_blocks;
     }
     inodes_end_ = at;
-    first_data_block_ = round_up(at, kBlockBytes) / kBlockBytes;
+    first_data_block_ = data_start(at) / kBlockBytes;
     blocks_ = first_data_block_ + data_blocks;
     if (blocks_ + blob_.blocks() > kMostBlocks)
         return fail(ErrorKind::Unavailable, "the files have more than 16 TiB of content");
@@ -103,7 +104,7 @@ void MetadataWriter::append_superblock(std::string& out, const std::string* uuid
 {
     out.resize(kInodesOffset);
     char* const super = out.data() + kSuperblockOffset;
-    put_at(super + superblock::kMagic, kErofsMagicNumber);
+    put_at(super + superblock::kMagic, static_cast<std::uint32_t>(os::kErofsMagic));
     put_at(super + superblock::kFeatureCompat, kFeatureCompat);
     put_at<std::uint8_t>(super + superblock::kBlockBits, 12);
     put_at(super + superblock::kRootNid, static_cast<std::uint16_t>(nid_of(Tree::root())));

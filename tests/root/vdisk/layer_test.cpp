@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <iostream>
 #include <malloc.h>
+#include <random>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -286,6 +287,20 @@ TEST_F(LayerMountTest, LargeAttributesAndDirectories)
     for (int i = 0; i < 100'000; i += 997)
         EXPECT_TRUE(os::exists(mount.get(), cat("many/entry number ", i)));
     EXPECT_FALSE(os::exists(mount.get(), "many/entry number 100000"));
+}
+
+TEST_F(LayerMountTest, RandomTreesMount)
+{
+    for (unsigned seed = 1; seed <= 25; ++seed) {
+        std::mt19937 random{seed};
+        std::vector<Op> ops(seed * 12);
+        for (Op& op : ops)
+            op = {static_cast<std::uint8_t>(random()), static_cast<std::uint16_t>(random()),
+                  static_cast<std::uint16_t>(random()), static_cast<std::uint32_t>(random())};
+        TestTree t = make_tree(ops);
+        SCOPED_TRACE(seed);
+        expect_mounts_as(LayerFiles{directory_ / "layer", t.tree}, describe(t.tree));
+    }
 }
 
 TEST_F(LayerMountTest, TwoScansInDifferentOrderGiveTheSameBytes)

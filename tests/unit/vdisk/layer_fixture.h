@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <tuple>
 
 namespace coppice::vdisk::test {
 
@@ -169,6 +170,68 @@ inline std::string noise(std::size_t bytes, std::uint64_t seed)
         byte = static_cast<char>(seed >> 56U);
     }
     return out;
+}
+
+/// One step of making a tree; each number is taken modulo what it chooses from.
+using Op = std::tuple<std::uint8_t, std::uint16_t, std::uint16_t, std::uint32_t>;
+
+inline TestTree make_tree(const std::vector<Op>& ops)
+{
+    constexpr std::array<std::uint32_t, 12> kSizes{0,     1,     4095,  4096,   4097,   61440,
+                                                   61441, 65536, 65537, 262144, 262145, 540000};
+    constexpr std::array<std::int64_t, 6> kTimes{0, -1, 1'700'000'000, INT64_MIN, INT64_MAX, 1LL << 35U};
+    TestTree t;
+    std::vector<InodeId> directories{Tree::root()}, others;
+    for (const auto& [kind, where, name_number, value] : ops) {
+        const InodeId directory = directories[where % directories.size()];
+        std::string name = cat("-.!az\xffn"[name_number % 7], name_number);
+        if (name_number % 5 == 0) name.resize(3 + value % 253, 'x');
+        if (t.tree.find(directory, name)) continue;
+        const Attributes attributes{.mode = value % 010000,
+                                    .uid = value % 7 == 0 ? 4'000'000'000U : value,
+                                    .gid = value % 65536,
+                                    .mtime = {.seconds = kTimes[value % 6], .nanoseconds = value % 1'000'000'000}};
+        const auto with = [&](std::uint32_t type, DeviceNumber device = {}) {
+            Attributes all = attributes;
+            all.mode |= type;
+            if (all.uid == UINT32_MAX) all.uid = 0;
+            return value_of(t.tree.add(all, device));
+        };
+        InodeId inode{};
+        switch (kind % 8) {
+        case 0: directories.push_back(inode = with(S_IFDIR)); break;
+        case 1:
+            inode = with(S_IFLNK);
+            value_of(t.tree.set_target(inode, std::string(1 + value % 4095, 't')));
+            break;
+        case 2:
+            inode = with(value % 2 == 0 ? S_IFCHR : S_IFBLK, {.major = value % 4096, .minor = value % (1U << 20U)});
+            break;
+        case 3: inode = with(value % 2 == 0 ? S_IFIFO : S_IFSOCK); break;
+        case 4: inode = value_of(t.tree.add_whiteout()); break;
+        case 5:
+            if (others.empty()) continue;
+            inode = others[value % others.size()]; // a hard link
+            break;
+        default: {
+            inode = with(S_IFREG);
+            const auto bytes = value % 3 == 0 ? kSizes[value % 12] : value % 20000;
+            auto content = noise(bytes, value % 5);
+            if (value % 4 == 0) std::fill(content.begin(), content.begin() + static_cast<long>(bytes / 2), '\0');
+            t.tree.set_content(inode, t.source, t.source->add(std::move(content)), bytes);
+        }
+        }
+        value_of(t.tree.link(directory, name, inode));
+        if (!t.tree.is_directory(inode) && !t.tree.is_whiteout(inode)) others.push_back(inode);
+        if (value % 3 == 1 && !t.tree.is_whiteout(inode)) {
+            std::vector<Xattr> xattrs{{"security.test", "s"}};
+            const bool user = t.tree.is_file(inode) || t.tree.is_directory(inode); // as the kernel has it
+            if (user) xattrs.push_back({cat("user.", value % 4), noise(value % 5000, value)});
+            if (t.tree.is_directory(inode)) xattrs.push_back({"trusted.overlay.opaque", "y"});
+            value_of(t.tree.set_xattrs(inode, std::move(xattrs)));
+        }
+    }
+    return t;
 }
 
 } // namespace coppice::vdisk::test

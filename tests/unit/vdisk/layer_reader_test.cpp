@@ -150,6 +150,21 @@ TEST(LayerReaderTest, LoopsAreRefused)
     })) << "outside, by overflow";
 }
 
+TEST(LayerReaderTest, GapsAreRefused)
+{
+    TestTree t;
+    t.file("z", "");
+    const auto layer = write(t.tree);
+    const auto at = inode_at(*layer, "z");
+    EXPECT_TRUE(refuses(
+        *layer,
+        [&](std::string& m) {
+            m.replace(at, 32 + kInodeBytes, std::string(32, '\0') + m.substr(at, kInodeBytes));
+            put_at<std::uint64_t>(m.data() + kInodesOffset + kInodeBytes + 2 * kDirentBytes, at / kNidBytes + 1);
+        },
+        "place"));
+}
+
 TEST(LayerReaderTest, ImpossibleNamesAreRefused)
 {
     TestTree t = make_tree();

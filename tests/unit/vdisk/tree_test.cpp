@@ -1,4 +1,6 @@
 #include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/test/temp_dir.h"
 #include "layer_fixture.h"
 
 #include <gtest/gtest.h>
@@ -113,6 +115,23 @@ TEST(TreeTest, ManyNamesComeAndGo)
     ASSERT_EQ(all.size(), 2U);
     EXPECT_EQ(all[0].name, "a");
     EXPECT_EQ(all[1].name, "b");
+}
+
+TEST(RangeSourceTest, ReadsItsPartOfAFile)
+{
+    const coppice::test::TempDir directory;
+    directory.write("spool", "0123456789");
+    const RangeSource source{value_of(os::open_at(directory.fd(), "spool", O_RDONLY)), "spool"};
+    const auto content = value_of(source.open(3, 5));
+    std::string bytes(2, '\0');
+    EXPECT_TRUE(succeeds(content->read(1, bytes)));
+    EXPECT_EQ(bytes, "45");
+    EXPECT_TRUE(succeeds(source.open(10, 0)));
+    for (const auto& [key, size] :
+         {std::pair<std::uint64_t, std::uint64_t>{3, 8}, {11, 0}, {UINT64_MAX, 2}, {2, UINT64_MAX}})
+        EXPECT_TRUE(fails_as(ErrorKind::Conflict, "spool is cut short", source.open(key, size)));
+    directory.write("spool", "0123");
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "shorter", content->read(0, bytes)));
 }
 
 TEST(XattrTest, OneFormWhateverTheOrder)
