@@ -1,0 +1,162 @@
+#include "database.h"
+
+#include "coppice/base/text.h"
+
+#include <algorithm>
+
+namespace coppice::store {
+
+namespace {
+
+constexpr std::size_t kGroupMax = 128;
+constexpr std::size_t kIdleReadersMax = 8;
+constexpr const char* kUnknown = "commit: the outcome is unknown, repeat the request with the same idempotency key";
+
+} // namespace
+
+Result<std::unique_ptr<Database>> Database::open(std::string path)
+{
+    std::unique_ptr<Database> database{new Database{std::move(path)}};
+    TRY(database->reopen());
+    database->thread_ = std::thread{[self = database.get()] { self->write_loop(); }};
+    return database;
+}
+
+Database::~Database()
+{
+    {
+        const std::lock_guard lock{mutex_};
+        stopping_ = true;
+    }
+    wanted_.notify_all();
+    if (thread_.joinable()) thread_.join();
+}
+
+Result<> Database::reopen()
+{
+    writer_.reset();
+    writer_ = TRY(Connection::open(path_, Connection::Mode::ReadWrite));
+    return {};
+}
+
+std::uint64_t Database::commits() const
+{
+    const std::lock_guard lock{mutex_};
+    return commits_;
+}
+
+Result<> Database::read(const std::function<Result<>(const View&)>& body)
+{
+    std::unique_ptr<Connection> connection;
+    {
+        const std::lock_guard lock{mutex_};
+        if (!readers_.empty()) {
+            connection = std::move(readers_.back());
+            readers_.pop_back();
+        }
+    }
+    if (!connection) connection = TRY(Connection::open(path_, Connection::Mode::ReadOnly));
+    TRY(connection->execute("BEGIN"));
+    auto result = body(View{*connection});
+    const auto ended = connection->execute("ROLLBACK"); // nothing was written
+    if (ended) {                                        // otherwise the connection is not used again
+        const std::lock_guard lock{mutex_};
+        if (readers_.size() < kIdleReadersMax) readers_.push_back(std::move(connection));
+    } else if (result) {
+        return fail(ended.error());
+    }
+    return result;
+}
+
+Result<> Database::write(const std::function<Result<>(Txn&)>& body)
+{
+    COPPICE_CHECK(std::this_thread::get_id() != thread_.get_id()); // it would wait for itself
+    Job job{.body = &body, .result = {}};
+    std::unique_lock lock{mutex_};
+    jobs_.push_back(&job);
+    wanted_.notify_one();
+    finished_.wait(lock, [&] { return job.done; });
+    return std::move(job.result);
+}
+
+void Database::write_loop()
+{
+    std::unique_lock lock{mutex_};
+    for (;;) {
+        wanted_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+        if (jobs_.empty()) return; // stopping, and all is done
+        std::vector<Job*> group;
+        while (!jobs_.empty() && group.size() < kGroupMax) {
+            group.push_back(jobs_.front());
+            jobs_.pop_front();
+        }
+        lock.unlock();
+        std::deque<Job*> again;
+        run_group(group, again);
+        lock.lock();
+        jobs_.insert(jobs_.begin(), again.begin(), again.end());
+        for (Job* const job : group)
+            job->done = true;
+        finished_.notify_all();
+    }
+}
+
+/// Runs the jobs of `group` as one transaction and commits it. Those that must be tried again move to `again`.
+void Database::run_group(std::vector<Job*>& group, std::deque<Job*>& again)
+{
+    if (!writer_) {
+        if (auto opened = reopen(); !opened) {
+            for (Job* const job : group)
+                job->result = fail(opened.error());
+            return;
+        }
+    }
+    auto committed = run_jobs(group, again);
+    if (committed) return;
+    for (Job* const job : group)
+        if (job->result) job->result = fail(committed.error());
+    // An error of I/O leaves connection and log in a state that only a new start settles. What counts is the first
+    // error.
+    const bool settled = !writer_->in_transaction() || writer_->execute("ROLLBACK").has_value();
+    if (!settled || committed.error().kind() != ErrorKind::Unavailable) writer_.reset();
+}
+
+Result<> Database::run_jobs(std::vector<Job*>& group, std::deque<Job*>& again)
+{
+    TRY(writer_->execute("BEGIN IMMEDIATE"));
+    Txn txn{*writer_};
+    bool changed = false;
+    for (auto it = group.begin(); it != group.end(); ++it) {
+        TRY(writer_->execute("SAVEPOINT one"));
+        (*it)->result = (*(*it)->body)(txn);
+        if (!writer_->in_transaction()) {
+            // SQLite has taken everything back (disk full, I/O): this job's error is its own; the others are tried
+            // again.
+            again.insert(again.end(), group.begin(), it);
+            again.insert(again.end(), it + 1, group.end());
+            Job* const failed = *it;
+            if (failed->result) failed->result = fail(ErrorKind::Os, "store.db: the transaction was taken back");
+            group.assign(1, failed);
+            for (Job* const job : again)
+                job->result = {};
+            return {};
+        }
+        if (!(*it)->result)
+            TRY(writer_->execute("ROLLBACK TO one"));
+        else
+            changed = true;
+        TRY(writer_->execute("RELEASE one"));
+    }
+    if (!changed) {
+        TRY(writer_->execute("ROLLBACK"));
+        return {};
+    }
+    if (auto committed = writer_->execute("COMMIT"); !committed) {
+        return fail(std::move(committed).error().with(kUnknown));
+    }
+    const std::lock_guard lock{mutex_};
+    ++commits_;
+    return {};
+}
+
+} // namespace coppice::store

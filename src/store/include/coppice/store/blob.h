@@ -1,0 +1,31 @@
+#pragma once
+
+#include "coppice/os/fd.h"
+#include "coppice/store/layer.h"
+
+namespace coppice::store {
+
+/// The plain blob of a layer is a cache: a file that is used as the layer's EROFS device, made again from the packs at
+/// any time.
+///
+/// It counts as complete when its own sync was recorded, or when it was written since this machine started (a killed
+/// process loses nothing that it had written; a power cut does, and comes with another boot id).
+
+/// Opens the blob, read-only; makes it first if there is no complete one. Every chunk is verified on its way.
+/// @param threads that unpack; 0: one per processor. Errors: Corrupt, Unavailable (disk full)
+Result<os::Fd> open_blob(Store& store, const Layer& layer, unsigned threads = 0);
+
+/// Syncs a blob that was written since the machine started and records it. Slow; does nothing when there is none.
+Result<> settle_blob(Store& store, const LayerDigest& layer);
+
+/// Compares a blob with its layer's table, chunk by chunk. Chunks that differ are written anew from the packs when
+/// `repair`. What a kernel has mounted is not checked at each read: this is what finds bit rot below it.
+struct Scrubbed {
+    std::uint64_t chunks = 0, bad = 0;
+};
+Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair);
+
+/// Removes the blob. The caller knows that nobody has it mounted.
+Result<> evict_blob(Store& store, const LayerDigest& layer);
+
+} // namespace coppice::store

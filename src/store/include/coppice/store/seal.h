@@ -1,0 +1,28 @@
+#pragma once
+
+#include "coppice/store/manifest.h"
+#include "coppice/store/snapshot.h"
+
+#include <span>
+
+namespace coppice::store {
+
+/// Makes a snapshot sealed: enters its layer, writes and signs the manifest from the database's rows, all in this
+/// transaction.
+/// @param layer what its frozen directory, or the import, became; null: no change against the parent
+/// Errors: NotFound; Conflict (sealed already; the parent is not sealed; a root without layer)
+Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const StagedLayer* layer,
+                                     const security::SigningKey& key);
+
+/// Envelope of a sealed snapshot. Errors: NotFound; Conflict (not sealed yet)
+Result<std::string> read_envelope(const View& view, const SnapshotId& id);
+
+/// Checks a sealed snapshot and everything it comes from: signatures, each parent's digest, and that what the manifests
+/// say is what the database says. @returns how many manifests. Errors: Denied (signature), Corrupt, NotFound, Conflict
+/// (not sealed)
+Result<std::size_t> verify_chain(const View& view, const SnapshotId& id, std::span<const security::PublicKey> trusted);
+
+/// What the manifest of this snapshot has to say according to the rows; `layer` as in its row.
+Result<Manifest> expected_manifest(const View& view, const Snapshot& snapshot);
+
+} // namespace coppice::store

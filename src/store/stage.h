@@ -1,0 +1,26 @@
+#pragma once
+
+#include "coppice/store/layer.h"
+
+#include <string>
+
+namespace coppice::store {
+
+class Query;
+
+/// Writes metadata and table of a layer below layers/, synced, and the blob (a path in the store's directory, or empty)
+/// into cache/. The layer's digest is in the guard's list of staged ones afterwards, for a StagedLayer to take out.
+Result<Layer> stage_layer(Store& store, std::string_view metadata, const ChunkTable& table, const std::string& blob);
+
+/// Files of a layer that the database does not know any more. The guard's mutex is held.
+Result<> remove_layer_files(const Store& store, const LayerDigest& digest);
+
+/// From a row of `kLayerColumns`.
+Result<Layer> read_layer_row(const Query& query);
+inline constexpr const char* kLayerColumns =
+    "digest, metadata, metadata_bytes, tbl, tbl_bytes, root, blob_bytes, chunks";
+
+std::string blob_name(const LayerDigest& digest);                               ///< below the store's directory
+Result<std::int64_t> layer_row_id(const View& view, const LayerDigest& digest); ///< Errors: NotFound
+
+} // namespace coppice::store
