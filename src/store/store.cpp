@@ -112,7 +112,7 @@ struct Store::Parts {
     os::FileLock lock;
     StoreId id;
     security::SigningKey key;
-    Packs packs;
+    std::unique_ptr<Packs> packs;
     LayerGuard guard;
     std::unique_ptr<Database> database; // last: its thread ends first
 };
@@ -129,14 +129,14 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& root)
         TRY_DOING(cat("make the store ", root), make_store(directory.get(), root));
     TRY(empty_directory(directory.get(), "tmp"));
 
-    Packs packs{TRY(os::open_at(directory.get(), "packs", O_RDONLY | O_DIRECTORY))};
+    auto packs = std::make_unique<Packs>(TRY(os::open_at(directory.get(), "packs", O_RDONLY | O_DIRECTORY)));
     StoreId id;
     const std::string path = root + "/store.db";
     {
         const auto connection = TRY(Connection::open(path, Connection::Mode::ReadWrite));
         TRY(migrate(*connection));
         id = TRY(read_id(*connection));
-        TRY(close_packs(*connection, packs));
+        TRY(close_packs(*connection, *packs));
     }
     const auto keys = TRY(os::open_at(directory.get(), "keys", O_RDONLY | O_DIRECTORY));
     auto key = TRY(security::SigningKey::load(keys.get(), "node"));
@@ -176,7 +176,7 @@ const StoreId& Store::id() const { return parts_->id; }
 const security::SigningKey& Store::node_key() const { return parts_->key; }
 const std::string& Store::root() const { return parts_->root; }
 int Store::directory() const { return parts_->directory.get(); }
-Packs& Store::packs() const { return parts_->packs; }
+Packs& Store::packs() const { return *parts_->packs; }
 Store::LayerGuard& Store::layer_guard() const { return parts_->guard; }
 
 Result<std::string> boot_id()

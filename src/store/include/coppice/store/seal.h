@@ -17,9 +17,11 @@ Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const Stage
 /// Envelope of a sealed snapshot. Errors: NotFound; Conflict (not sealed yet)
 Result<std::string> read_envelope(const View& view, const SnapshotId& id);
 
-/// Checks a sealed snapshot and everything it comes from: signatures, each parent's digest, and that what the manifests
-/// say is what the database says. @returns how many manifests. Errors: Denied (signature), Corrupt, NotFound, Conflict
-/// (not sealed)
+/// Checks the manifest of a sealed snapshot: its signature, that its parent's digest is the parent's, and that what it
+/// says is what the database says. Errors: Denied (signature), Corrupt, NotFound, Conflict (not sealed)
+Result<> verify_snapshot(const View& view, const Snapshot& snapshot, std::span<const security::PublicKey> trusted);
+
+/// The same for everything it comes from, too. @returns how many manifests
 Result<std::size_t> verify_chain(const View& view, const SnapshotId& id, std::span<const security::PublicKey> trusted);
 
 /// What the manifest of this snapshot has to say according to the rows; `layer` as in its row.

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "chunk_rows.h"
+#include "connection.h"
+#include "coppice/store/fsck.h"
+#include "coppice/store/layer.h"
+#include "stage.h"
+
+#include <string>
+#include <vector>
+
+namespace coppice::store {
+
+/// One run of fsck: what was asked for, and what was found so far.
+struct FsckRun {
+    Store& store;
+    FsckLevel level;
+    FsckReport report;
+
+    [[nodiscard]] bool repairs() const { return level == FsckLevel::Repair; }
+    void find(std::string what, std::string lost_for = {}, bool repaired = false)
+    {
+        report.findings.push_back({.what = std::move(what), .lost_for = std::move(lost_for), .repaired = repaired});
+    }
+};
+
+/// All layers with their row ids.
+struct LayerRow {
+    std::int64_t id = 0;
+    Layer layer;
+};
+Result<std::vector<LayerRow>> all_layers(const View& view);
+
+/// Packs, their chunks, and what layers say of them: sizes (all levels), bytes (Full, Repair).
+Result<> check_packs(FsckRun& run);
+Result<> check_chunk_bytes(FsckRun& run);
+/// Metadata, tables, blobs of layers against their rows.
+Result<> check_layers(FsckRun& run);
+
+/// Repair: chunks that a table names and no row has, or that a row has at the wrong place, are looked for in all packs.
+Result<> index_from_packs(FsckRun& run);
+
+} // namespace coppice::store

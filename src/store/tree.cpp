@@ -1,0 +1,102 @@
+#include "coppice/store/snapshot.h"
+#include "snapshot_rows.h"
+
+#include <algorithm>
+#include <set>
+
+namespace coppice::store {
+
+namespace {
+
+constexpr std::size_t kPrefixLeast = 4;
+constexpr std::size_t kShown = 5;
+
+} // namespace
+
+Result<Snapshot> find_by_prefix(const View& view, std::string_view prefix)
+{
+    const bool hex = std::all_of(prefix.begin(), prefix.end(),
+                                 [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+    if (!hex || prefix.size() < kPrefixLeast || prefix.size() > 2 * SnapshotId::kBytes)
+        return fail(ErrorKind::Invalid, cat("'", prefix.substr(0, 40), "' is not 4 to 32 lower-case hex digits"));
+    const std::string padding(2 * SnapshotId::kBytes - prefix.size(), '0');
+    const auto least = TRY(SnapshotId::parse(cat(prefix, padding)));
+    const auto most = TRY(SnapshotId::parse(cat(prefix, std::string(padding.size(), 'f'))));
+    auto found = TRY(select_snapshots(view.db(), "WHERE s.id BETWEEN ? AND ? ORDER BY s.id", least, most));
+    if (found.empty()) return fail(ErrorKind::NotFound, cat("there is no snapshot ", prefix));
+    if (found.size() == 1) return std::move(found.front());
+    std::string names;
+    for (std::size_t i = 0; i < found.size() && i < kShown; ++i)
+        names += cat(i == 0 ? "" : ", ", found[i].id.hex());
+    return fail(Error{ErrorKind::Conflict, cat(found.size(), " snapshots begin with ", prefix, ": ", names)}.hint(
+        "give more digits"));
+}
+
+Result<std::vector<Snapshot>> children(const View& view, const SnapshotId& id)
+{
+    return select_snapshots(view.db(), "WHERE s.parent = ? ORDER BY s.created, s.id", id);
+}
+
+Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id)
+{
+    std::vector<Snapshot> line;
+    std::set<SnapshotId> seen;
+    for (std::optional<SnapshotId> next = id; next;) {
+        if (!seen.insert(*next).second)
+            return fail(Error{ErrorKind::Corrupt, cat("snapshot ", next->hex(), " is its own ancestor")}.hint(
+                "run coppice fsck"));
+        line.push_back(TRY(get_snapshot(view, *next)));
+        next = line.back().parent;
+    }
+    return line;
+}
+
+Result<std::vector<Snapshot>> descendants(const View& view, const SnapshotId& id)
+{
+    // Breadth first, so that parents come before children; UNION stops at a circle.
+    return select_snapshots(
+        view.db(),
+        "JOIN (WITH RECURSIVE below(id, depth) AS (SELECT id, 1 FROM snapshot WHERE parent = ? UNION "
+        "SELECT c.id, depth + 1 FROM snapshot c JOIN below b ON c.parent = b.id WHERE depth < 1000000) "
+        "SELECT id, depth FROM below) b ON b.id = s.id ORDER BY b.depth, s.created, s.id",
+        id);
+}
+
+Result<std::vector<Snapshot>> heads(const View& view, const VdiskId& vdisk)
+{
+    return select_snapshots(view.db(),
+                            "WHERE v.uuid = ? AND NOT EXISTS(SELECT 1 FROM snapshot c WHERE c.parent = s.id AND "
+                            "c.vdisk = s.vdisk) ORDER BY s.seq DESC",
+                            vdisk);
+}
+
+Result<std::vector<Snapshot>> log(const View& view, const VdiskId& vdisk, std::size_t most)
+{
+    const std::int64_t limit = most == 0 ? -1 : static_cast<std::int64_t>(std::min<std::size_t>(most, INT64_MAX));
+    return select_snapshots(view.db(), "WHERE v.uuid = ? ORDER BY s.seq DESC LIMIT ?", vdisk, limit);
+}
+
+Result<std::optional<SnapshotId>> common_ancestor(const View& view, const SnapshotId& a, const SnapshotId& b)
+{
+    std::set<SnapshotId> of_a;
+    for (const Snapshot& snapshot : TRY(ancestors(view, a)))
+        of_a.insert(snapshot.id);
+    for (const Snapshot& snapshot : TRY(ancestors(view, b)))
+        if (of_a.contains(snapshot.id)) return std::optional<SnapshotId>{snapshot.id};
+    return std::optional<SnapshotId>{};
+}
+
+Result<std::vector<Snapshot>> unsealed(const View& view)
+{
+    // A parent is entered before its children.
+    return select_snapshots(view.db(), "WHERE s.state != 3 ORDER BY s.created, s.seq");
+}
+
+Result<std::vector<Snapshot>> lineage(const View& view, const SnapshotId& id)
+{
+    auto line = TRY(ancestors(view, id));
+    std::erase_if(line, [](const Snapshot& one) { return one.state == SnapshotState::Sealed && !one.layer; });
+    return line;
+}
+
+} // namespace coppice::store
