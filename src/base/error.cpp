@@ -49,6 +49,7 @@ Error Error::os(int number, std::string_view what)
 {
     Error error{kind_of_errno(number), cat(what, ": ", std::strerror(number))};
     error.errno_ = number;
+    if (number == ENOSPC || number == EDQUOT) error.hint_ = "free some space, then try again";
     return error;
 }
 

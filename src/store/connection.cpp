@@ -4,6 +4,7 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
 #include <ctime>
 
 namespace coppice::store {
@@ -56,7 +57,10 @@ bool is_constraint(const Error& error) { return error.kind() == ErrorKind::Confl
 
 Error Connection::error(std::string_view doing) const
 {
-    const int code = sqlite3_extended_errcode(db_);
+    int code = sqlite3_extended_errcode(db_);
+    // A full disk that shows at a sync or when a file grows is an error of I/O to SQLite.
+    const int number = sqlite3_system_errno(db_);
+    if ((code & 0xff) == SQLITE_IOERR && (number == ENOSPC || number == EDQUOT)) code = SQLITE_FULL;
     Error error{kind_of(code), cat("store.db: ", doing, ": ", sqlite3_errmsg(db_))};
     const std::string_view hint = hint_of(code);
     return hint.empty() ? std::move(error) : std::move(error).hint(hint);

@@ -115,10 +115,7 @@ void Database::run_group(std::vector<Job*>& group, std::deque<Job*>& again)
     if (committed) return;
     for (Job* const job : group)
         if (job->result) job->result = fail(committed.error());
-    // An error of I/O leaves connection and log in a state that only a new start settles. What counts is the first
-    // error.
-    const bool settled = !writer_->in_transaction() || writer_->execute("ROLLBACK").has_value();
-    if (!settled || committed.error().kind() != ErrorKind::Unavailable) writer_.reset();
+    writer_.reset(); // what the connection knows of its log after an error is settled by opening it again
 }
 
 Result<> Database::run_jobs(std::vector<Job*>& group, std::deque<Job*>& again)

@@ -11,7 +11,6 @@
 #include "stage.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -111,8 +110,6 @@ struct Ingest::Parts {
 
 void Ingest::Parts::note(Error error)
 {
-    if (error.os_errno() == ENOSPC || error.os_errno() == EDQUOT)
-        error = std::move(error).hint("free some space, then try again: what was committed so far is kept");
     {
         const std::lock_guard lock{mutex};
         if (!failure) failure = std::move(error);

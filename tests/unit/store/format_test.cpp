@@ -305,7 +305,7 @@ TEST(ManifestTest, ParserIsStrict)
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "config", with("{\"Cmd\":[\"/bin/sh\"]}", "[]")));
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "created", with("Z\"", "+\"")));
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "hex digits", with("\"id\":\"", "\"id\":\"A")));
-    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "profiles", with("\"profiles\":[\"", "\"profiles\":[\"x")));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "hex digits", with("\"profiles\":[\"", "\"profiles\":[\"x")));
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "too large", parse_manifest(std::string(700'001, ' '))));
 }
 

@@ -15,7 +15,7 @@ struct IngestOptions {
     /// pinned for it and are found again. 1 to 128 bytes. Two at once with one key: Conflict.
     std::string key;
     unsigned threads = 0; ///< that compress; 0: one per processor
-    int zstd_level = 1;
+    int zstd_level = 3;
     bool write_blob = true; ///< the plain blob, too, for mounting
 };
 

@@ -1,0 +1,208 @@
+#include "../../../src/store/connection.h"
+#include "coppice/store/fsck.h"
+#include "coppice/store/usage.h"
+#include "support.h"
+
+#include <atomic>
+#include <sys/stat.h>
+#include <thread>
+
+namespace coppice::store {
+namespace {
+
+using test::chunk_of;
+using test::fails_as;
+using test::import;
+using test::joined;
+using test::make_vdisk;
+using test::read_back;
+using test::StoreFixture;
+using test::succeeds;
+using test::value_of;
+
+std::int64_t count(const Store& store, const char* sql)
+{
+    return value_of(store.read([&](const View& view) { return view.db().number(sql); }));
+}
+
+void remove(Store& store, const Snapshot& snapshot)
+{
+    value_of(store.write([&](Txn& txn) { return remove_snapshot(txn, snapshot.id); }));
+}
+
+std::vector<std::string> range(int from, int to)
+{
+    std::vector<std::string> chunks;
+    for (int i = from; i < to; ++i)
+        chunks.push_back(chunk_of(-i - 1));
+    return chunks;
+}
+
+TEST(CollectTest, OnlyWhatNobodyNeedsAndOnlyAfterTheGracePeriod)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto a = import(*f.store, vdisk, range(0, 20));
+    const auto b = import(*f.store, vdisk, range(10, 30), {}, "other");
+    EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).trashed_chunks, 0U);
+    remove(*f.store, a);
+    auto done = value_of(collect(*f.store)); // a day of grace
+    EXPECT_EQ(done.trashed_layers, 1U);
+    EXPECT_EQ(done.removed_layers, 0U);
+    EXPECT_EQ(done.trashed_chunks, 0U); // the layer still needs them
+    done = value_of(collect(*f.store, {.grace_seconds = 0}));
+    EXPECT_EQ(done.removed_layers, 1U);
+    EXPECT_EQ(done.trashed_chunks, 10U);
+    EXPECT_EQ(done.removed_chunks, 10U);
+    EXPECT_EQ(done.punched, 10U);
+    EXPECT_EQ(done.removed_packs, 0U);
+    EXPECT_FALSE(f.directory.exists("store/layers/" + a.layer->hex()));
+    EXPECT_EQ(value_of(read_back(*f.store, b)), joined(range(10, 30)));
+    struct stat status{};
+    ASSERT_EQ(::stat((f.root + "/packs/1.pack").c_str(), &status), 0);
+    EXPECT_LT(status.st_blocks * 512, 11 * 65536 + 65536); // half of it is holes
+    remove(*f.store, b);
+    done = value_of(collect(*f.store, {.grace_seconds = 0}));
+    EXPECT_EQ(done.removed_packs, 2U);
+    EXPECT_EQ(count(*f.store,
+                    "SELECT (SELECT count(*) FROM chunk) + (SELECT count(*) FROM pack) + (SELECT count(*) FROM hole)"),
+              0);
+    EXPECT_FALSE(f.directory.exists("store/packs/1.pack"));
+}
+
+TEST(CollectTest, AHitTakesAChunkOutOfTheTrash)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto a = import(*f.store, vdisk, range(0, 5));
+    remove(*f.store, a);
+    value_of(f.store->write([](Txn& txn) -> Result<> {
+        TRY(txn.db().execute("DELETE FROM layer"));
+        return {};
+    }));
+    EXPECT_EQ(value_of(collect(*f.store)).trashed_chunks, 5U);
+    EXPECT_EQ(count(*f.store, "SELECT count(*) FROM chunk WHERE trashed IS NOT NULL"), 5);
+    const auto b = import(*f.store, vdisk, range(0, 5), {}, "again");
+    EXPECT_EQ(count(*f.store, "SELECT count(*) FROM chunk WHERE trashed IS NOT NULL"), 0);
+    ASSERT_TRUE(succeeds(collect(*f.store, {.grace_seconds = 0})));
+    EXPECT_EQ(value_of(read_back(*f.store, b)), joined(range(0, 5)));
+}
+
+TEST(CollectTest, AStagedLayerIsNotTaken)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto staged = test::stage(*f.store, range(0, 5), "k");
+    ASSERT_TRUE(succeeds(collect(*f.store, {.grace_seconds = 0})));
+    const auto id = security::make_random<SnapshotId>();
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .author = "a"}));
+        TRY(seal_snapshot(txn, id, &staged, f.store->node_key()));
+        return {};
+    }));
+    const auto snapshot = value_of(f.store->read([&](const View& view) { return get_snapshot(view, id); }));
+    EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(range(0, 5)));
+}
+
+TEST(CollectTest, AGivenUpIngestLetsGo)
+{
+    StoreFixture f;
+    {
+        const auto staged = test::stage(*f.store, range(0, 5), "k");
+    }
+    EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).removed_chunks, 0U);
+    const auto done = value_of(collect(*f.store, {.grace_seconds = 0, .session_seconds = 0}));
+    EXPECT_EQ(done.given_up_sessions, 1U);
+    EXPECT_EQ(done.removed_chunks, 5U);
+    const auto ingest = value_of(Ingest::begin(*f.store, {.key = "running"}));
+    EXPECT_EQ(value_of(collect(*f.store, {.session_seconds = 0})).given_up_sessions, 0U);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "running", abandon_ingest(*f.store, "running")));
+}
+
+/// The race of the trash: ingests hit chunks that the collector is removing at this moment. Each snapshot that was
+/// acknowledged must be readable afterwards, whatever the collector did in between.
+TEST(CollectTest, NothingInUseIsTaken)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    std::atomic<bool> stop = false;
+    std::atomic<std::uint64_t> removed = 0;
+    std::thread collector{[&] {
+        while (!stop) {
+            const auto done = collect(*f.store, {.grace_seconds = 0});
+            ASSERT_TRUE(succeeds(done));
+            removed += done->removed_chunks;
+        }
+    }};
+    std::vector<std::thread> writers;
+    for (int t = 0; t < 2; ++t)
+        writers.emplace_back([&, t] {
+            for (int round = 0; round < 12; ++round) {
+                const auto chunks = range(0, 8); // the same ones again and again
+                const auto snapshot = import(*f.store, vdisk, chunks, {}, "m" + std::to_string(t));
+                const auto back = read_back(*f.store, snapshot);
+                ASSERT_TRUE(succeeds(back));
+                EXPECT_EQ(*back, joined(chunks));
+                remove(*f.store, snapshot);
+            }
+        });
+    for (std::thread& writer : writers)
+        writer.join();
+    stop = true;
+    collector.join();
+    ASSERT_TRUE(succeeds(collect(*f.store, {.grace_seconds = 0})));
+    EXPECT_GT(removed, 0U); // there was a race to win
+    EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Full)).exit_status(), 0);
+}
+
+/// The same in the worst order: between look-up and claim the chunk goes for good.
+TEST(CollectTest, AChunkThatVanishesAfterTheLookUpIsStoredAgain)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    remove(*f.store, import(*f.store, vdisk, range(0, 5)));
+    auto ingest = value_of(Ingest::begin(*f.store, {.key = "k"}));
+    for (const auto& chunk : range(0, 5))
+        ASSERT_TRUE(succeeds(ingest->put(chunk)));
+    std::this_thread::sleep_for(std::chrono::milliseconds{200}); // the workers have looked them up
+    EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).removed_chunks, 5U);
+    const auto staged = value_of(ingest->finish("new"));
+    const auto id = security::make_random<SnapshotId>();
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .author = "a"}));
+        TRY(seal_snapshot(txn, id, &staged, f.store->node_key()));
+        return {};
+    }));
+    const auto snapshot = value_of(f.store->read([&](const View& view) { return get_snapshot(view, id); }));
+    EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(range(0, 5)));
+}
+
+TEST(UsageTest, SaysWhatIsSharedWithWhom)
+{
+    StoreFixture f;
+    const auto one = make_vdisk(*f.store, "one"), two = make_vdisk(*f.store, "two");
+    const auto a = import(*f.store, one, range(0, 10));
+    import(*f.store, one, range(0, 12), a.id, "next");
+    const auto c = import(*f.store, two, range(8, 20), {}, "two");
+    const auto found = value_of(f.store->read([](const View& view) { return usage(view); }));
+    constexpr std::uint64_t kEach = 64U << 10; // these do not shrink
+    ASSERT_EQ(found.vdisks.size(), 2U);
+    EXPECT_EQ(found.chunks, 20U);
+    EXPECT_EQ(found.stored_bytes, 20 * kEach);
+    EXPECT_EQ(found.unused_bytes, 0U);
+    EXPECT_EQ(found.vdisks[0].own_bytes, 8 * kEach);
+    EXPECT_EQ(found.vdisks[0].shared_bytes, 4 * kEach);
+    EXPECT_EQ(found.vdisks[0].shared_with.at("two"), 4 * kEach);
+    EXPECT_EQ(found.vdisks[1].own_bytes, 8 * kEach);
+    EXPECT_EQ(found.vdisks[1].shared_with.at("one"), 4 * kEach);
+    const auto of_a = value_of(f.store->read([&](const View& view) { return snapshot_usage(view, a.id); }));
+    EXPECT_EQ(of_a.own_bytes, 0U);
+    EXPECT_EQ(of_a.shared_bytes, 10 * kEach);
+    const auto of_c = value_of(f.store->read([&](const View& view) { return snapshot_usage(view, c.id); }));
+    EXPECT_EQ(of_c.own_bytes, 8 * kEach);
+    remove(*f.store, c);
+    EXPECT_EQ(value_of(f.store->read([](const View& view) { return usage(view); })).unused_bytes, 8 * kEach);
+}
+
+} // namespace
+} // namespace coppice::store

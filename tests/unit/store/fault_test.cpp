@@ -1,0 +1,210 @@
+#include "../../../src/store/connection.h"
+#include "coppice/store/fsck.h"
+#include "faults.h"
+#include "support.h"
+
+#include <array>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace coppice::store {
+namespace {
+
+namespace faults = test::faults;
+using faults::Kind;
+using test::chunk_of;
+using test::TempDir;
+using test::value_of;
+
+/// What was acknowledged. In a form that a process can say to its parent.
+struct Acknowledged {
+    std::array<SnapshotId, 3> id{};
+    std::array<bool, 3> done{};
+    bool vdisk = false;
+    std::vector<std::string> errors;
+};
+
+std::vector<std::string> content(std::size_t which)
+{
+    std::vector<std::string> chunks;
+    const int from = static_cast<int>(which) * 3;
+    for (int i = from; i < from + 6; ++i) // neighbours share three
+        chunks.push_back(chunk_of(i, 8192));
+    return chunks;
+}
+
+/// The request that is repeated with its key.
+Result<std::string> make_vdisk(Store& store)
+{
+    return store.write_once({.key = "request-1", .fingerprint = "vdisk debian"},
+                            [](Txn& txn) -> Result<std::string> { return TRY(add_vdisk(txn, "debian")).id.hex(); });
+}
+
+Result<> import_one(Store& store, const VdiskId& vdisk, const SnapshotId& id, std::size_t which)
+{
+    auto ingest = TRY(Ingest::begin(store, {.key = id.hex(), .threads = 1}));
+    for (const std::string& chunk : content(which))
+        TRY(ingest->put(chunk));
+    const auto staged = TRY(ingest->finish("metadata " + std::to_string(which)));
+    return store.write([&](Txn& txn) -> Result<> {
+        TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .state = SnapshotState::Durable, .author = "a"}));
+        TRY(seal_snapshot(txn, id, &staged, store.node_key()));
+        return {};
+    });
+}
+
+/// Creation, a vdisk, three imports, a removal with collection. Goes on after errors as a daemon would.
+/// @param say told after each acknowledgement
+template <typename Say> void work(const std::string& root, Acknowledged& all, Say say)
+{
+    const auto note = [&](const Error& error) { all.errors.push_back(error.line()); };
+    auto opened = Store::open(root);
+    if (!opened) {
+        note(opened.error());
+        opened = Store::open(root);
+        if (!opened) return note(opened.error());
+    }
+    Store& store = **opened;
+    auto vdisk = make_vdisk(store);
+    if (!vdisk) {
+        note(vdisk.error());
+        vdisk = make_vdisk(store); // the same request: not twice
+        if (!vdisk) return note(vdisk.error());
+    }
+    all.vdisk = true;
+    say(all);
+    const auto id = value_of(VdiskId::parse(*vdisk));
+    for (std::size_t i = 0; i < all.id.size(); ++i) {
+        const auto done = import_one(store, id, all.id[i], i);
+        if (!done) note(done.error());
+        all.done[i] = done.has_value();
+        say(all);
+    }
+    all.done[0] = false; // from here on it may be there or not
+    say(all);
+    if (const auto removed = store.write([&](Txn& txn) { return remove_snapshot(txn, all.id[0]); }); !removed)
+        note(removed.error());
+    for (int i = 0; i < 2; ++i)
+        if (const auto done = collect(store, {.grace_seconds = 0}); !done) note(done.error());
+}
+
+Acknowledged fresh()
+{
+    Acknowledged all;
+    for (auto& id : all.id)
+        id = security::make_random<SnapshotId>();
+    return all;
+}
+
+/// What must hold whatever happened.
+void check(const std::string& root, const Acknowledged& all)
+{
+    faults::arm(Kind::Count, 0); // for speed: nothing is synced
+    const auto store = value_of(Store::open(root));
+    const auto report = value_of(fsck(*store, FsckLevel::Full));
+    EXPECT_EQ(report.exit_status(), 0) << (report.findings.empty() ? "" : report.findings[0].what);
+    for (std::size_t i = 0; i < all.id.size(); ++i) {
+        const auto found = value_of(store->read([&](const View& view) { return find_snapshot(view, all.id[i]); }));
+        EXPECT_TRUE(found || !all.done[i]) << "acknowledged snapshot " << i << " is lost";
+        if (!found || found->state != SnapshotState::Sealed) continue;
+        EXPECT_EQ(value_of(test::read_back(*store, *found)), test::joined(content(i)));
+    }
+    const auto first = value_of(make_vdisk(*store));
+    EXPECT_EQ(value_of(make_vdisk(*store)), first);
+    EXPECT_EQ(value_of(store->read([](const View& view) { return all_vdisks(view); })).size(), 1U); // not doubled
+    // And it goes on from there.
+    const auto id = security::make_random<SnapshotId>();
+    EXPECT_TRUE(test::succeeds(import_one(*store, value_of(VdiskId::parse(first)), id, 7)));
+    EXPECT_TRUE(test::succeeds(collect(*store, {.grace_seconds = 0, .session_seconds = 0})));
+    EXPECT_EQ(value_of(fsck(*store, FsckLevel::Full)).exit_status(), 0);
+    faults::disarm();
+}
+
+std::uint64_t count_calls()
+{
+    const TempDir directory;
+    auto all = fresh();
+    faults::arm(Kind::Count, 0);
+    work(directory / "store", all, [](const Acknowledged&) {});
+    const auto calls = faults::disarm();
+    EXPECT_TRUE(all.errors.empty()) << all.errors.front();
+    EXPECT_TRUE(all.done[1] && all.done[2]);
+    return calls;
+}
+
+class FaultTest : public testing::TestWithParam<Kind> {};
+
+TEST_P(FaultTest, EveryCallFailsOnce)
+{
+    const auto calls = count_calls();
+    ASSERT_GT(calls, 50U);
+    std::uint64_t injected = 0, noticed = 0;
+    for (std::uint64_t nth = 1; nth <= calls; ++nth) {
+        SCOPED_TRACE("call " + std::to_string(nth));
+        const TempDir directory;
+        auto all = fresh();
+        faults::arm(GetParam(), nth);
+        work(directory / "store", all, [](const Acknowledged&) {});
+        faults::disarm();
+        injected += faults::injected();
+        noticed += all.errors.empty() ? 0 : 1;
+        for (const std::string& error : all.errors)
+            if (GetParam() != Kind::Io) {
+                EXPECT_TRUE(error.find("space") != std::string::npos || error.find("repeat") != std::string::npos ||
+                            error.find("ingest with the key") != std::string::npos)
+                    << error;
+            }
+        check(directory / "store", all);
+        if (HasFailure()) break;
+    }
+    std::printf("%lu calls, %lu failures injected, %lu runs with an error\n", calls, injected, noticed);
+    EXPECT_GE(injected, calls * 9 / 10); // threads make the number of calls vary a little
+    EXPECT_GE(noticed, injected / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, FaultTest, testing::Values(Kind::Io, Kind::Full, Kind::ShortWrite),
+                         [](const auto& one) {
+                             return one.param == Kind::Io ? "Io" : one.param == Kind::Full ? "Full" : "ShortWrite";
+                         });
+
+TEST(KillTest, AtEveryCall)
+{
+    const auto calls = count_calls();
+    std::uint64_t killed = 0;
+    for (std::uint64_t nth = 1; nth <= calls; ++nth) {
+        SCOPED_TRACE("call " + std::to_string(nth));
+        const TempDir directory;
+        auto all = fresh();
+        std::array<int, 2> pipe{};
+        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipe.data()), 0);
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            faults::arm(Kind::Kill, nth);
+            work(directory / "store", all, [&](const Acknowledged& now) {
+                std::array<char, 3> done{};
+                for (std::size_t i = 0; i < 3; ++i)
+                    done[i] = static_cast<char>(now.done[i]);
+                (void)::send(pipe[1], done.data(), done.size(), 0); // not write(2), which is counted
+            });
+            ::_exit(0);
+        }
+        ::close(pipe[1]);
+        std::array<char, 3> done{};
+        while (::read(pipe[0], done.data(), done.size()) == 3)
+            for (std::size_t i = 0; i < 3; ++i)
+                all.done[i] = done[i] != 0;
+        ::close(pipe[0]);
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        killed += WIFEXITED(status) && WEXITSTATUS(status) == faults::kKilledStatus ? 1 : 0;
+        check(directory / "store", all);
+        if (HasFailure()) break;
+    }
+    std::printf("%lu calls, %lu kills\n", calls, killed);
+    EXPECT_GE(killed, calls * 9 / 10);
+}
+
+} // namespace
+} // namespace coppice::store

@@ -1,0 +1,140 @@
+#undef _FILE_OFFSET_BITS // each function under its own name
+#include "faults.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <dlfcn.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+namespace coppice::test::faults {
+
+namespace {
+
+std::atomic<bool> armed = false;
+std::atomic<Kind> kind = Kind::Count;
+std::atomic<std::uint64_t> target = 0, calls = 0, failed = 0;
+std::atomic<bool> full_next = false;
+
+enum class Fate : unsigned char { Go, Fail, Shorten };
+
+Fate next_call(bool writes)
+{
+    if (!armed) return Fate::Go;
+    if (writes && full_next.exchange(false)) {
+        errno = ENOSPC;
+        return Fate::Fail;
+    }
+    if (++calls != target || kind == Kind::Count) return Fate::Go;
+    ++failed;
+    switch (kind.load()) {
+    case Kind::Count: return Fate::Go;
+    case Kind::Io: errno = EIO; return Fate::Fail;
+    case Kind::Full: errno = ENOSPC; return Fate::Fail;
+    case Kind::ShortWrite:
+        errno = ENOSPC;
+        if (!writes) return Fate::Fail;
+        full_next = true;
+        return Fate::Shorten;
+    case Kind::Kill: ::_exit(kKilledStatus);
+    }
+    return Fate::Go;
+}
+
+template <typename Function> Function* library(const char* name)
+{
+    return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+ssize_t write_some(const char* name, int fd, const void* data, std::size_t size, off64_t offset)
+{
+    const Fate fate = next_call(true);
+    if (fate == Fate::Fail) return -1;
+    const std::size_t part = fate == Fate::Shorten && size > 1 ? size / 2 : size;
+    return library<ssize_t(int, const void*, std::size_t, off64_t)>(name)(fd, data, part, offset);
+}
+
+} // namespace
+
+void arm(Kind what, std::uint64_t nth)
+{
+    kind = what;
+    target = nth;
+    calls = 0;
+    failed = 0;
+    full_next = false;
+    armed = true;
+}
+
+std::uint64_t disarm()
+{
+    armed = false;
+    return calls;
+}
+
+std::uint64_t injected() { return failed; }
+
+} // namespace coppice::test::faults
+
+namespace faults = coppice::test::faults;
+
+extern "C" {
+
+int fsync(int fd)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::armed ? 0 : faults::library<int(int)>("fsync")(fd);
+}
+int fdatasync(int fd)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::armed ? 0 : faults::library<int(int)>("fdatasync")(fd);
+}
+ssize_t pwrite(int fd, const void* data, size_t size, off_t offset)
+{
+    return faults::write_some("pwrite", fd, data, size, offset);
+}
+ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset)
+{
+    return faults::write_some("pwrite64", fd, data, size, offset);
+}
+ssize_t write(int fd, const void* data, size_t size)
+{
+    const auto fate = faults::next_call(true);
+    if (fate == faults::Fate::Fail) return -1;
+    return faults::library<ssize_t(int, const void*, size_t)>("write")(
+        fd, data, fate == faults::Fate::Shorten && size > 1 ? size / 2 : size);
+}
+int renameat(int from_dir, const char* from, int to_dir, const char* to)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, const char*, int, const char*)>("renameat")(from_dir, from, to_dir, to);
+}
+int renameat2(int from_dir, const char* from, int to_dir, const char* to, unsigned flags)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, const char*, int, const char*, unsigned)>("renameat2")(from_dir, from, to_dir, to,
+                                                                                           flags);
+}
+int unlinkat(int dir, const char* path, int flags)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, const char*, int)>("unlinkat")(dir, path, flags);
+}
+int mkdirat(int dir, const char* path, mode_t mode)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, const char*, mode_t)>("mkdirat")(dir, path, mode);
+}
+int ftruncate(int fd, off_t bytes)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, off_t)>("ftruncate")(fd, bytes);
+}
+int ftruncate64(int fd, off64_t bytes)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, off64_t)>("ftruncate64")(fd, bytes);
+}
+}

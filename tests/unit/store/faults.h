@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+
+/// System calls that fail on purpose. The functions of the C library that write, sync and rename are defined in this
+/// program (faults.cpp), so that they are found before the library's own, by SQLite, too. While armed nothing is really
+/// synced.
+namespace coppice::test::faults {
+
+enum class Kind : unsigned char {
+    Count,      ///< nothing fails
+    Io,         ///< EIO
+    Full,       ///< ENOSPC
+    ShortWrite, ///< half of the data is written; the next write says ENOSPC. Calls that write nothing say ENOSPC at
+                ///< once
+    Kill,       ///< the process ends there
+};
+
+/// From now on the `nth` call (from 1) fails in this way; all others succeed.
+void arm(Kind kind, std::uint64_t nth);
+/// @returns how many calls there were
+std::uint64_t disarm();
+/// How many calls failed since arm().
+std::uint64_t injected();
+inline constexpr int kKilledStatus = 99;
+
+} // namespace coppice::test::faults

@@ -1,0 +1,285 @@
+#include "support.h"
+
+#include <algorithm>
+#include <map>
+#include <rapidcheck.h>
+#include <set>
+
+namespace coppice::store {
+namespace {
+
+using test::chunk_of;
+using test::fails_as;
+using test::import;
+using test::make_vdisk;
+using test::StoreFixture;
+using test::succeeds;
+using test::value_of;
+
+SnapshotId add(Store& store, const VdiskId& vdisk, std::optional<SnapshotId> parent = {},
+               const std::string& message = "")
+{
+    const auto id = security::make_random<SnapshotId>();
+    value_of(store.write([&](Txn& txn) {
+        return add_snapshot(txn, {.id = id, .vdisk = vdisk, .parent = parent, .author = "tester", .message = message});
+    }));
+    return id;
+}
+
+Result<> remove(Store& store, const SnapshotId& id)
+{
+    return store.write([&](Txn& txn) { return remove_snapshot(txn, id); });
+}
+
+template <typename Body> auto read(Store& store, Body body) { return value_of(store.read(body)); }
+
+std::set<SnapshotId> ids_of(const std::vector<Snapshot>& snapshots)
+{
+    std::set<SnapshotId> ids;
+    for (const Snapshot& snapshot : snapshots)
+        ids.insert(snapshot.id);
+    return ids;
+}
+
+/// The same tree in plain maps.
+struct Model {
+    std::map<SnapshotId, std::optional<SnapshotId>> parents;
+    std::vector<SnapshotId> order;
+
+    [[nodiscard]] std::vector<SnapshotId> line(SnapshotId id) const
+    {
+        std::vector<SnapshotId> found{id};
+        for (auto parent = parents.at(id); parent; parent = parents.at(*parent))
+            found.push_back(*parent);
+        return found;
+    }
+    [[nodiscard]] std::set<SnapshotId> children(SnapshotId id) const
+    {
+        std::set<SnapshotId> found;
+        for (const auto& [child, parent] : parents)
+            if (parent == id) found.insert(child);
+        return found;
+    }
+    [[nodiscard]] std::set<SnapshotId> below(SnapshotId id) const
+    {
+        std::set<SnapshotId> found;
+        for (const auto& [one, parent] : parents) {
+            const auto up = line(one);
+            if (one != id && std::find(up.begin(), up.end(), id) != up.end()) found.insert(one);
+        }
+        return found;
+    }
+};
+
+TEST(TreeTest, AgreesWithAModel)
+{
+    StoreFixture f;
+    int round = 0;
+    const bool passed =
+        rc::check("tree operations", [&](const std::vector<std::pair<std::uint8_t, std::uint8_t>>& steps) {
+            const auto vdisk = make_vdisk(*f.store, "v" + std::to_string(round++));
+            Model model;
+            for (const auto& [what, which] : steps) {
+                const auto some = [&] { return model.order[which % model.order.size()]; };
+                if (model.order.empty() || what % 4 != 3) {
+                    const std::optional<SnapshotId> parent =
+                        model.order.empty() || what % 8 == 0 ? std::nullopt : std::optional{some()};
+                    const auto id = add(*f.store, vdisk, parent);
+                    model.parents.emplace(id, parent);
+                    model.order.push_back(id);
+                } else {
+                    const auto id = some();
+                    const bool leaf = model.children(id).empty();
+                    RC_ASSERT(remove(*f.store, id).has_value() == leaf);
+                    if (leaf) {
+                        model.parents.erase(id);
+                        std::erase(model.order, id);
+                    }
+                }
+            }
+            const auto view = [&](auto body) { return read(*f.store, body); };
+            const auto all = view([&](const View& v) { return log(v, vdisk); });
+            RC_ASSERT(all.size() == model.order.size());
+            for (std::size_t i = 0; i < all.size(); ++i)
+                RC_ASSERT(all[i].id == model.order[all.size() - 1 - i]); // latest first
+            std::set<SnapshotId> leaves;
+            for (const auto& id : model.order) {
+                if (model.children(id).empty()) leaves.insert(id);
+                RC_ASSERT(ids_of(view([&](const View& v) { return children(v, id); })) == model.children(id));
+                RC_ASSERT(ids_of(view([&](const View& v) { return descendants(v, id); })) == model.below(id));
+                const auto line = view([&](const View& v) { return ancestors(v, id); });
+                const auto expected = model.line(id);
+                RC_ASSERT(line.size() == expected.size());
+                for (std::size_t i = 0; i < line.size(); ++i)
+                    RC_ASSERT(line[i].id == expected[i]);
+            }
+            RC_ASSERT(ids_of(view([&](const View& v) { return heads(v, vdisk); })) == leaves);
+            if (model.order.size() > 1) {
+                const auto a = model.order.front(), b = model.order.back();
+                std::optional<SnapshotId> expected;
+                const auto of_a = model.line(a);
+                for (const auto& one : model.line(b))
+                    if (!expected && std::find(of_a.begin(), of_a.end(), one) != of_a.end()) expected = one;
+                RC_ASSERT(view([&](const View& v) { return common_ancestor(v, a, b); }) == expected);
+            }
+        });
+    EXPECT_TRUE(passed);
+}
+
+TEST(TreeTest, DependentsAreNamed)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto root = add(*f.store, vdisk);
+    const auto child = add(*f.store, vdisk, root);
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(set_tag(txn, vdisk, "stable", root));
+        TRY(add_working(txn, "web-1", root));
+        TRY(add_version(txn, vdisk, root, VersionState::Test));
+        TRY(take_lease(txn, "mount-7", root, after(now(), 60)));
+        return take_lease(txn, "old", root, after(now(), -1));
+    }));
+    for (const std::string& name :
+         {"child " + child.hex(), std::string{"tag stable of debian"}, std::string{"working layer web-1"},
+          std::string{"version 1 of debian"}, std::string{"reader mount-7"}})
+        EXPECT_TRUE(fails_as(ErrorKind::Conflict, name, remove(*f.store, root)));
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(remove_snapshot(txn, child));
+        TRY(remove_tag(txn, vdisk, "stable"));
+        TRY(remove_working(txn, "web-1"));
+        TRY(remove_version(txn, vdisk, 1));
+        TRY(end_lease(txn, "mount-7"));
+        return remove_snapshot(txn, root);
+    }));
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "no snapshot", remove(*f.store, root)));
+}
+
+TEST(TreeTest, PrefixesAreResolved)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto make = [&](const char* hex) {
+        const auto id = value_of(SnapshotId::parse(hex));
+        value_of(
+            f.store->write([&](Txn& txn) { return add_snapshot(txn, {.id = id, .vdisk = vdisk, .author = "a"}); }));
+        return id;
+    };
+    const auto one = make("aabbcc00000000000000000000000000");
+    make("aabbcd00000000000000000000000000");
+    const auto find = [&](const char* prefix) {
+        return f.store->read([&](const View& view) { return find_by_prefix(view, prefix); });
+    };
+    EXPECT_EQ(value_of(find("aabbcc")).id, one);
+    EXPECT_EQ(value_of(find("aabbcc00000000000000000000000000")).id, one);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "2 snapshots", find("aabb")));
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "no snapshot", find("ffff")));
+    for (const char* const bad : {"aab", "AABB", "xyzz", "aabbcc000000000000000000000000000"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, "hex digits", find(bad)));
+}
+
+TEST(TreeTest, LogOfManyIsQuick)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        std::optional<SnapshotId> parent;
+        for (int i = 0; i < 10'000; ++i) {
+            const auto id = security::make_random<SnapshotId>();
+            TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .parent = parent, .author = "a", .message = "m"}));
+            parent = id;
+        }
+        return {};
+    }));
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(read(*f.store, [&](const View& view) { return log(view, vdisk); }).size(), 10'000U);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+    RecordProperty("milliseconds", static_cast<int>(took.count()));
+    std::printf("log of 10,000: %.1f ms\n", took.count());
+    EXPECT_EQ(read(*f.store, [&](const View& view) { return log(view, vdisk, 3); }).size(), 3U);
+}
+
+TEST(SealTest, ChainIsVerified)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto a = import(*f.store, vdisk, {chunk_of(1)});
+    const auto b = import(*f.store, vdisk, {chunk_of(2)}, a.id);
+    const std::vector trusted{f.store->node_key().public_key()};
+    const auto verify = [&](const SnapshotId& id) {
+        return f.store->read([&](const View& view) { return verify_chain(view, id, trusted); });
+    };
+    EXPECT_EQ(value_of(verify(b.id)), 2U);
+    EXPECT_EQ(b.seq, 2U);
+    value_of(f.store->write([&](Txn& txn) { return rename_vdisk(txn, vdisk, "renamed"); }));
+    EXPECT_TRUE(succeeds(verify(b.id))); // a rename does not make history wrong
+    const std::vector others{security::SigningKey::make().public_key()};
+    EXPECT_TRUE(fails_as(ErrorKind::Denied, "no trusted key",
+                         f.store->read([&](const View& view) { return verify_chain(view, b.id, others); })));
+}
+
+TEST(SealTest, AncestorsFirst)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto root = add(*f.store, vdisk), child = add(*f.store, vdisk, root);
+    const auto seal = [&](const SnapshotId& id, const StagedLayer* layer) {
+        return f.store->write([&](Txn& txn) { return seal_snapshot(txn, id, layer, f.store->node_key()); });
+    };
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "not sealed", seal(child, nullptr)));
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "neither", seal(root, nullptr)));
+    const auto staged = test::stage(*f.store, {chunk_of(1)}, "k");
+    EXPECT_TRUE(succeeds(seal(root, &staged)));
+    EXPECT_TRUE(succeeds(seal(child, nullptr))); // no change
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "already", seal(child, nullptr)));
+    EXPECT_TRUE(
+        fails_as(ErrorKind::Conflict, "signed", f.store->write([&](Txn& txn) { return set_message(txn, root, "x"); })));
+    EXPECT_EQ(read(*f.store, [&](const View& view) { return unsealed(view); }).size(), 0U);
+    EXPECT_EQ(read(*f.store, [&](const View& view) { return lineage(view, child); }).size(), 1U);
+}
+
+TEST(VdiskTest, LifeOfVersions)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto snapshot = add(*f.store, vdisk);
+    const auto txn = [&](auto body) { return f.store->write([&](Txn& t) { return body(t); }); };
+    const auto current = [&](Time at) -> std::uint64_t {
+        const auto version = read(*f.store, [&](const View& view) { return default_version(view, vdisk, at); });
+        return version ? version->number : 0;
+    };
+    for (int i = 1; i <= 3; ++i)
+        EXPECT_EQ(
+            value_of(txn([&](Txn& t) { return add_version(t, vdisk, snapshot, VersionState::Maintenance); })).number,
+            static_cast<std::uint64_t>(i));
+    EXPECT_EQ(current(now()), 0U);
+    const auto promote = [&](std::uint64_t number) {
+        return txn([&](Txn& t) { return promote_version(t, vdisk, number); });
+    };
+    EXPECT_EQ(value_of(promote(1)).state, VersionState::Test);
+    EXPECT_EQ(current(now()), 0U);
+    EXPECT_EQ(value_of(promote(1)).state, VersionState::Production);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "already", promote(1)));
+    EXPECT_EQ(current(now()), 1U);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "maintenance",
+                         txn([&](Txn& t) { return schedule_version(t, vdisk, 2, now()); })));
+    value_of(promote(2));
+    value_of(promote(2));
+    EXPECT_EQ(current(now()), 2U);
+    const auto later = after(now(), 3600);
+    value_of(txn([&](Txn& t) { return schedule_version(t, vdisk, 2, later); }));
+    EXPECT_EQ(current(now()), 1U);
+    EXPECT_EQ(current(later), 2U);
+    value_of(txn([&](Txn& t) { return pin_version(t, vdisk, 3); }));
+    value_of(txn([&](Txn& t) { return pin_version(t, vdisk, 1); }));
+    EXPECT_EQ(current(later), 1U);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "pinned", txn([&](Txn& t) { return remove_version(t, vdisk, 1); })));
+    value_of(txn([&](Txn& t) { return unpin_version(t, vdisk); }));
+    value_of(txn([&](Txn& t) { return remove_version(t, vdisk, 1); }));
+    EXPECT_EQ(current(now()), 0U);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "1 snapshots", txn([&](Txn& t) { return remove_vdisk(t, vdisk); })));
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "already", txn([&](Txn& t) { return add_vdisk(t, "debian"); })));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "name", txn([&](Txn& t) { return add_vdisk(t, "../x"); })));
+}
+
+} // namespace
+} // namespace coppice::store
