@@ -4,7 +4,6 @@
 
 #include <sqlite3.h>
 
-#include <cerrno>
 #include <ctime>
 
 namespace coppice::store {
@@ -39,7 +38,8 @@ const char* hint_of(int code)
     case SQLITE_NOTADB: return "run coppice fsck; restore store.db from a backup if it cannot be read";
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return "another program has the database open: end it and try again";
-    case SQLITE_IOERR: return "look at the kernel's log for errors of the disk";
+    // Also what a full disk looks like when it shows at a sync.
+    case SQLITE_IOERR: return "see whether there is free space, and look for errors of the disk in the kernel's log";
     default: return "";
     }
 }
@@ -57,10 +57,7 @@ bool is_constraint(const Error& error) { return error.kind() == ErrorKind::Confl
 
 Error Connection::error(std::string_view doing) const
 {
-    int code = sqlite3_extended_errcode(db_);
-    // A full disk that shows at a sync or when a file grows is an error of I/O to SQLite.
-    const int number = sqlite3_system_errno(db_);
-    if ((code & 0xff) == SQLITE_IOERR && (number == ENOSPC || number == EDQUOT)) code = SQLITE_FULL;
+    const int code = sqlite3_extended_errcode(db_);
     Error error{kind_of(code), cat("store.db: ", doing, ": ", sqlite3_errmsg(db_))};
     const std::string_view hint = hint_of(code);
     return hint.empty() ? std::move(error) : std::move(error).hint(hint);

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/ usr / bin / env python3
 """Prints the test vectors of docs/format, computed from the text of these pages alone."""
 
 import hashlib
