@@ -111,6 +111,8 @@ Result<os::Fd> open_blob(Store& store, const Layer& layer, unsigned threads)
     return os::open_at(store.directory(), blob_name(layer.digest), O_RDONLY | O_NOFOLLOW);
 }
 
+Result<bool> has_blob(const Store& store, const Layer& layer) { return TRY(find_complete(store, layer)).has_value(); }
+
 Result<> settle_blob(Store& store, const LayerDigest& layer)
 {
     if (TRY(record_of(store, layer)) != Record::Written) return {};

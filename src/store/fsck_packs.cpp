@@ -177,10 +177,7 @@ Result<> check_references(FsckRun& run, const LayerRow& row, const ChunkTable& t
 
 Result<> check_blob(FsckRun& run, const LayerRow& row)
 {
-    const bool has_blob = TRY(run.store.read([&](const View& view) {
-                              return view.db().number("SELECT count(*) FROM blob WHERE layer = ?", row.id);
-                          })) > 0;
-    if (!has_blob) return {};
+    if (!TRY(has_blob(run.store, row.layer))) return {}; // none, or of another boot: it is made again before it is used
     const auto scrubbed = scrub_blob(run.store, row.layer, run.repairs());
     if (scrubbed) {
         run.report.read_bytes += row.layer.blob_bytes;

@@ -104,6 +104,25 @@ TEST(CollectTest, AStagedLayerIsNotTaken)
     EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(range(0, 5)));
 }
 
+TEST(CollectTest, AStagedLayerIsTakenOutOfTheTrash)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    remove(*f.store, import(*f.store, vdisk, range(0, 5)));
+    ASSERT_TRUE(succeeds(collect(*f.store))); // the layer is in the trash, its files are there
+    const auto staged = test::stage(*f.store, range(0, 5), "k");
+    EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).removed_layers, 0U);
+    const auto id = security::make_random<SnapshotId>();
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .author = "a"}));
+        TRY(seal_snapshot(txn, id, &staged, f.store->node_key()));
+        return {};
+    }));
+    ASSERT_TRUE(succeeds(collect(*f.store, {.grace_seconds = 0})));
+    const auto snapshot = value_of(f.store->read([&](const View& view) { return get_snapshot(view, id); }));
+    EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(range(0, 5)));
+}
+
 TEST(CollectTest, AGivenUpIngestLetsGo)
 {
     StoreFixture f;

@@ -5,6 +5,13 @@
 #include <cerrno>
 #include <cstddef>
 #include <dlfcn.h>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <string>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -16,6 +23,19 @@ std::atomic<bool> armed = false;
 std::atomic<Kind> kind = Kind::Count;
 std::atomic<std::uint64_t> target = 0, calls = 0, failed = 0;
 std::atomic<bool> full_next = false;
+std::atomic<bool> remembering = false;
+std::mutex mutex;
+std::map<ino_t, std::string> synced; // by inode
+
+void remember(int fd)
+{
+    struct stat status{};
+    if (!remembering || ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) return;
+    std::ifstream file{"/proc/self/fd/" + std::to_string(fd),
+                       std::ios::binary}; // the descriptor may be for writing only
+    const std::lock_guard lock{mutex};
+    synced[status.st_ino] = {std::istreambuf_iterator<char>{file}, {}};
+}
 
 enum class Fate : unsigned char { Go, Fail, Shorten };
 
@@ -75,6 +95,32 @@ std::uint64_t disarm()
 
 std::uint64_t injected() { return failed; }
 
+void remember_syncs()
+{
+    const std::lock_guard lock{mutex};
+    synced.clear();
+    remembering = true;
+}
+
+void power_cut(const std::string& from, const std::string& to)
+{
+    namespace fs = std::filesystem;
+    const std::lock_guard lock{mutex};
+    fs::create_directories(to);
+    for (const auto& entry : fs::recursive_directory_iterator{from}) {
+        const fs::path target = fs::path{to} / fs::relative(entry.path(), from);
+        if (entry.is_directory()) {
+            fs::create_directories(target);
+            continue;
+        }
+        struct stat status{};
+        if (entry.path().string().ends_with("-shm") || ::stat(entry.path().c_str(), &status) != 0) continue;
+        const auto found = synced.find(status.st_ino);
+        std::ofstream{target, std::ios::binary} << (found == synced.end() ? std::string{} : found->second);
+        fs::permissions(target, static_cast<fs::perms>(status.st_mode & 07777));
+    }
+}
+
 } // namespace coppice::test::faults
 
 namespace faults = coppice::test::faults;
@@ -84,11 +130,13 @@ extern "C" {
 int fsync(int fd)
 {
     if (faults::next_call(false) != faults::Fate::Go) return -1;
+    faults::remember(fd);
     return faults::armed ? 0 : faults::library<int(int)>("fsync")(fd);
 }
 int fdatasync(int fd)
 {
     if (faults::next_call(false) != faults::Fate::Go) return -1;
+    faults::remember(fd);
     return faults::armed ? 0 : faults::library<int(int)>("fdatasync")(fd);
 }
 ssize_t pwrite(int fd, const void* data, size_t size, off_t offset)

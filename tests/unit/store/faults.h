@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 /// System calls that fail on purpose. The functions of the C library that write, sync and rename are defined in this
 /// program (faults.cpp), so that they are found before the library's own, by SQLite, too. While armed nothing is really
@@ -23,5 +24,11 @@ std::uint64_t disarm();
 /// How many calls failed since arm().
 std::uint64_t injected();
 inline constexpr int kKilledStatus = 99;
+
+/// From now on remembers what each file held when it was last synced.
+void remember_syncs();
+/// Makes `to` what a power cut would leave of the directory `from`: every name, with the content that was synced;
+/// nothing where nothing was. (That names last is not looked at: the order of renames and directory syncs is.)
+void power_cut(const std::string& from, const std::string& to);
 
 } // namespace coppice::test::faults

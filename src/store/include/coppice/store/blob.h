@@ -15,6 +15,9 @@ namespace coppice::store {
 /// @param threads that unpack; 0: one per processor. Errors: Corrupt, Unavailable (disk full)
 Result<os::Fd> open_blob(Store& store, const Layer& layer, unsigned threads = 0);
 
+/// Whether there is a complete blob, by its record and its size.
+Result<bool> has_blob(const Store& store, const Layer& layer);
+
 /// Syncs a blob that was written since the machine started and records it. Slow; does nothing when there is none.
 Result<> settle_blob(Store& store, const LayerDigest& layer);
 
