@@ -126,23 +126,26 @@ void rows(const std::string& root, std::int64_t count)
     const auto keep = security::make_random<store::SnapshotId>(), drop = security::make_random<store::SnapshotId>();
     add_layer(1, keep);
     add_layer(2, drop);
-    constexpr std::int64_t kPerPack = 2000;
-    for (std::int64_t pack = 1; pack * kPerPack <= count; ++pack) {
-        const os::Fd file{
-            ::open((root + "/packs/" + std::to_string(pack) + ".pack").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
-        if (::ftruncate(file.get(), 200 << 20) != 0) std::exit(1); // sparse: what matters are the rows and the calls
+    constexpr std::int64_t kPerPack = 2000, kPacksAtOnce = 50;
+    for (std::int64_t first = 1; first * kPerPack <= count; first += kPacksAtOnce)
         need(store->write([&](store::Txn& txn) -> Result<> {
-            TRY(txn.db().execute("INSERT INTO pack(id, bytes, closed) VALUES(?, 209715200, 1)", pack));
-            for (std::int64_t i = 0; i < kPerPack; ++i) {
-                TRY(txn.db().execute("INSERT INTO chunk(plain, stored, plain_bytes, stored_bytes, codec, pack, offset) "
-                                     "VALUES(randomblob(32), randomblob(32), 131072, 90000, 1, ?, ?)",
-                                     pack, 128 + i * 100000));
-                TRY(txn.db().execute("INSERT INTO layer_chunk(layer, chunk) VALUES(?, ?)",
-                                     pack % 10 == 0 || i % 2 == 0 ? 2 : 1, txn.db().last_id()));
+            for (std::int64_t pack = first; pack < first + kPacksAtOnce && pack * kPerPack <= count; ++pack) {
+                const std::string path = root + "/packs/" + std::to_string(pack) + ".pack";
+                const os::Fd file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+                if (::ftruncate(file.get(), 200 << 20) != 0)
+                    std::exit(1); // sparse: what matters are the rows and the calls
+                TRY(txn.db().execute("INSERT INTO pack(id, bytes, closed) VALUES(?, 209715200, 1)", pack));
+                for (std::int64_t i = 0; i < kPerPack; ++i) {
+                    TRY(txn.db().execute(
+                        "INSERT INTO chunk(plain, stored, plain_bytes, stored_bytes, codec, pack, offset) "
+                        "VALUES(randomblob(32), randomblob(32), 131072, 90000, 1, ?, ?)",
+                        pack, 128 + i * 100000));
+                    TRY(txn.db().execute("INSERT INTO layer_chunk(layer, chunk) VALUES(?, ?)",
+                                         pack % 10 == 0 || i % 2 == 0 ? 2 : 1, txn.db().last_id()));
+                }
             }
             return {};
         }));
-    }
     std::printf("filled %ld rows in %.1f s\n", count, fill.seconds());
     const auto timed = [](const char* what, auto call) {
         const Clock clock;
@@ -175,9 +178,10 @@ void rows(const std::string& root, std::int64_t count)
 
 int main(int argc, char** argv)
 {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     const std::string command = argc > 1 ? argv[1] : "";
     if (command == "ingest" && argc >= 5)
-        ingest(argv[2], argv[3], argv[4], argc > 5 ? std::atoi(argv[5]) : 1,
+        ingest(argv[2], argv[3], argv[4], argc > 5 ? std::atoi(argv[5]) : 3,
                argc > 6 ? static_cast<unsigned>(std::atoi(argv[6])) : 0);
     else if (command == "rows" && argc == 4)
         rows(argv[2], std::atol(argv[3]));
