@@ -76,8 +76,9 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::string& path, Mo
     sqlite3_busy_timeout(db, kBusyMs);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     TRY(connection->run(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; "
-        "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"));
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF"));
+    // Chunk rows come in the order of their hashes, which is none: what writes wants the index in memory.
+    TRY(connection->run(mode == Mode::ReadOnly ? "PRAGMA cache_size=-8192" : "PRAGMA cache_size=-65536"));
     return connection;
 }
 

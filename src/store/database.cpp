@@ -123,8 +123,11 @@ Result<> Database::run_jobs(std::vector<Job*>& group, std::deque<Job*>& again)
     TRY(writer_->execute("BEGIN IMMEDIATE"));
     Txn txn{*writer_};
     bool changed = false;
+    // For one job the transaction is savepoint enough; with another one around it each statement of a long job costs
+    // more.
+    const bool alone = group.size() == 1;
     for (auto it = group.begin(); it != group.end(); ++it) {
-        TRY(writer_->execute("SAVEPOINT one"));
+        if (!alone) TRY(writer_->execute("SAVEPOINT one"));
         (*it)->result = (*(*it)->body)(txn);
         if (!writer_->in_transaction()) {
             // SQLite has taken everything back (disk full, I/O): this job's error is its own; the others are tried
@@ -138,10 +141,10 @@ Result<> Database::run_jobs(std::vector<Job*>& group, std::deque<Job*>& again)
                 job->result = {};
             return {};
         }
-        if (!(*it)->result)
-            TRY(writer_->execute("ROLLBACK TO one"));
-        else
-            changed = true;
+        const bool good = (*it)->result.has_value();
+        changed = changed || good;
+        if (alone) continue;
+        if (!good) TRY(writer_->execute("ROLLBACK TO one"));
         TRY(writer_->execute("RELEASE one"));
     }
     if (!changed) {
