@@ -207,34 +207,25 @@ Result<> Collector::remove_packs()
     return {};
 }
 
+/// Pack by pack. A closed pack gets holes from collections only, so that none comes in between.
 Result<> Collector::punch_holes()
 {
-    struct Hole {
-        Place place;
-        std::uint64_t bytes;
-    };
-    for (;;) {
-        const auto holes = TRY(store_.read([&](const View& view) -> Result<std::vector<Hole>> {
-            std::vector<Hole> found;
-            auto query =
-                TRY(view.db().query("SELECT h.pack, h.offset, h.bytes FROM hole h JOIN pack p ON p.id = h.pack "
-                                    "WHERE p.closed = 1 ORDER BY h.pack, h.offset LIMIT ?",
-                                    kStep));
+    for (const std::int64_t id : TRY(rows("SELECT id FROM pack WHERE closed = 1 AND id IN (SELECT pack FROM hole)"))) {
+        const auto holes = TRY(store_.read([&](const View& view) -> Result<std::vector<Packs::Hole>> {
+            std::vector<Packs::Hole> found;
+            auto query = TRY(view.db().query("SELECT offset, bytes FROM hole WHERE pack = ?", id));
             while (TRY(query.next()))
-                found.push_back({.place = {.pack = query.size(0), .offset = query.size(1)}, .bytes = query.size(2)});
+                found.push_back({.offset = query.size(0), .bytes = query.size(1)});
             return found;
         }));
-        if (holes.empty()) return {};
-        for (const Hole& hole : holes)
-            TRY(store_.packs().punch(hole.place, hole.bytes));
+        TRY(store_.packs().punch(static_cast<std::uint64_t>(id), holes));
         TRY(store_.write([&](Txn& txn) -> Result<> {
-            for (const Hole& hole : holes)
-                TRY(txn.db().execute("DELETE FROM hole WHERE pack = ? AND offset = ?", hole.place.pack,
-                                     hole.place.offset));
+            TRY(txn.db().execute("DELETE FROM hole WHERE pack = ?", id));
             return {};
         }));
         done_.punched += holes.size();
     }
+    return {};
 }
 
 #undef COPPICE_CHUNK_UNUSED

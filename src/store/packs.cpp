@@ -69,13 +69,14 @@ Result<std::string> Packs::read(const Place& place, std::size_t size) const
     return bytes;
 }
 
-Result<> Packs::punch(const Place& place, std::uint64_t bytes) const
+Result<> Packs::punch(std::uint64_t number, const std::vector<Hole>& holes) const
 {
-    const auto name = file_name(place.pack);
+    const auto name = file_name(number);
     const auto file = os::open_at(directory_.get(), name, O_WRONLY | O_NOFOLLOW);
     if (!file) return file.error().kind() == ErrorKind::NotFound ? Result<>{} : fail(file.error());
-    TRY(os::punch_hole(file->get(), place.offset, bytes,
-                       name)); // where it cannot, space comes back with the whole pack
+    for (const Hole& hole : holes)
+        if (!TRY(os::punch_hole(file->get(), hole.offset, hole.bytes, name)))
+            return {}; // this file system cannot: the space comes back with the whole pack
     return {};
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 namespace coppice::store {
 
@@ -52,8 +53,11 @@ public:
     Result<std::shared_ptr<const os::Fd>> open(std::uint64_t number) const;
     Result<std::string> read(const Place& place, std::size_t size) const;
 
-    /// Gives the space of a dead chunk back, as far as the file system can.
-    Result<> punch(const Place& place, std::uint64_t bytes) const;
+    /// Gives the space of dead chunks back, as far as the file system can. A pack that is gone is fine.
+    struct Hole {
+        std::uint64_t offset = 0, bytes = 0;
+    };
+    Result<> punch(std::uint64_t number, const std::vector<Hole>& holes) const;
     Result<> cut(std::uint64_t number, std::uint64_t bytes) const;
     Result<> remove(std::uint64_t number) const;
     [[nodiscard]] Result<std::map<std::uint64_t, std::uint64_t>>
