@@ -13,8 +13,8 @@ namespace coppice::store {
 
 namespace {
 
-// A step's rows. Chunks that go are spread over the whole index of hashes, whatever their number: each step writes most of its
-// pages. Fewer steps write less, and let other writers wait longer (about a second).
+// A step's rows. Chunks that go are spread over the whole index of hashes, whatever their number: each step writes most
+// of its pages. Fewer steps write less, and let other writers wait longer (about a second).
 constexpr std::size_t kStep = 100'000;
 
 // What nobody needs, asked the same way when it is found, marked, and removed.
