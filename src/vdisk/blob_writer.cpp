@@ -16,7 +16,7 @@ bool closes_pack(std::string_view padded) { return (XXH3_64bits(padded.data(), p
 
 } // namespace
 
-BlobWriter::BlobWriter(ChunkSink& sink) : sink_{sink}, buffer_(kPieceBytes, '\0') { pack_.reserve(kPieceBytes); }
+BlobWriter::BlobWriter(store::ChunkSink& sink) : sink_{sink}, buffer_(kPieceBytes, '\0') { pack_.reserve(kPieceBytes); }
 
 Result<> BlobWriter::put(std::string_view chunk)
 {

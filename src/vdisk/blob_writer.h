@@ -8,7 +8,7 @@ namespace coppice::vdisk {
 /// Cuts files into pieces and pieces into chunks. Source: docs/format/layer.md, "Blob"
 class BlobWriter {
 public:
-    explicit BlobWriter(ChunkSink& sink);
+    explicit BlobWriter(store::ChunkSink& sink);
 
     /// The next file in walk order, of `bytes` bytes.
     Result<> add_file(const OpenContent& content, std::uint64_t bytes);
@@ -28,7 +28,7 @@ private:
         std::size_t piece;
         std::uint32_t block; ///< from the pack's start
     };
-    ChunkSink& sink_;
+    store::ChunkSink& sink_;
     std::string buffer_; ///< one piece
     std::string pack_;
     std::vector<Packed> packed_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/store/chunk.h"
 #include "coppice/vdisk/tree.h"
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 /// Numbers of docs/format/layer.md, and how they stand in bytes. Source: the kernel's fs/erofs/erofs_fs.h
 namespace coppice::vdisk {
 
-inline constexpr std::uint64_t kBlockBytes = 4096;
-inline constexpr std::uint64_t kPieceBytes = 256U << 10;
+using store::kBlockBytes;
+inline constexpr std::uint64_t kPieceBytes = store::kChunkMaxBytes;
 inline constexpr std::uint64_t kChunkLeastBytes = 64U << 10; ///< a piece of that size is a chunk of its own
 
 inline constexpr std::size_t kSuperblockOffset = 1024, kSuperblockBytes = 128;

@@ -17,7 +17,7 @@ Result<> add_file(BlobWriter& blob, const Tree& tree, InodeId inode)
 
 } // namespace
 
-Result<LayerSize> write_layer(Tree& tree, ChunkSink& blob_sink, ByteSink& metadata_sink)
+Result<LayerSize> write_layer(Tree& tree, store::ChunkSink& blob_sink, ByteSink& metadata_sink)
 {
     tree.sort();
     const LayerOrder order = TRY(order_for_layer(tree));

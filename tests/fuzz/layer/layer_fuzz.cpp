@@ -38,7 +38,7 @@ class Zeros final : public OpenContent {
     }
 };
 
-struct Sink final : ChunkSink, ByteSink {
+struct Sink final : store::ChunkSink, ByteSink {
     std::string metadata;
     Result<> put(std::string_view) override { return {}; }
     Result<> write(std::string_view bytes) override

@@ -36,7 +36,7 @@ using coppice::test::TempDir;
 
 constexpr ScanOptions kUpper{.form = ScanOptions::Form::OverlayUpper};
 
-class FileSink final : public ChunkSink, public ByteSink {
+class FileSink final : public store::ChunkSink, public ByteSink {
 public:
     explicit FileSink(const std::string& path)
         : fd_{value_of(os::open_at(os::kCwd, path, O_WRONLY | O_CREAT | O_TRUNC, 0600))}
@@ -461,7 +461,7 @@ TEST_F(LayerMountTest, AFileThatChangesIsAnError)
         EXPECT_TRUE(fails_as(ErrorKind::Conflict, "/file: the file was changed", write_layer(tree, layer, layer)));
     }
     // While it is read: the sink changes it.
-    struct Changing final : ChunkSink {
+    struct Changing final : store::ChunkSink {
         std::string path;
         Result<> put(std::string_view) override
         {

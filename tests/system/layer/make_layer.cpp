@@ -12,7 +12,7 @@ namespace {
 using namespace coppice;
 using namespace coppice::vdisk;
 
-class FileSink final : public ChunkSink, public ByteSink {
+class FileSink final : public store::ChunkSink, public ByteSink {
 public:
     explicit FileSink(os::Fd fd) : fd_{std::move(fd)} {}
     Result<> put(std::string_view chunk) override { return write(chunk); }

@@ -93,7 +93,7 @@ struct TestTree {
     }
 };
 
-struct WrittenLayer final : ChunkSink, ByteSink {
+struct WrittenLayer final : store::ChunkSink, ByteSink {
     std::string metadata, blob;
     std::vector<std::size_t> chunks; ///< sizes
     LayerSize size;

@@ -203,7 +203,7 @@ TEST(BlobTest, AFileThatChangedIsNamed)
     EXPECT_EQ(layer.metadata, "");
 }
 
-class FullSink final : public ChunkSink {
+class FullSink final : public store::ChunkSink {
 public:
     Result<> put(std::string_view) override { return fail(ErrorKind::Unavailable, "disk full"); }
 };

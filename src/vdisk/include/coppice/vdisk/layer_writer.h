@@ -1,22 +1,12 @@
 #pragma once
 
+#include "coppice/store/chunk.h"
 #include "coppice/vdisk/tree.h"
 
 #include <cstdint>
 #include <string_view>
 
 namespace coppice::vdisk {
-
-/// Takes the blob: plain chunks in blob order, each at most 256 KiB and a multiple of 4096 bytes.
-class ChunkSink {
-public:
-    ChunkSink() = default;
-    ChunkSink(const ChunkSink&) = delete;
-    ChunkSink& operator=(const ChunkSink&) = delete;
-    virtual ~ChunkSink() = default;
-    /// @param chunk valid during the call only
-    virtual Result<> put(std::string_view chunk) = 0;
-};
 
 /// Takes bytes one after another.
 class ByteSink {
@@ -43,6 +33,6 @@ struct LayerSize {
 /// @param tree only its order changes (Tree::sort)
 /// Errors: Conflict (a file changed while it was read; named by its path), Unavailable (a limit of the format), the
 /// sinks' Source: docs/format/layer.md
-Result<LayerSize> write_layer(Tree& tree, ChunkSink& blob, ByteSink& metadata);
+Result<LayerSize> write_layer(Tree& tree, store::ChunkSink& blob, ByteSink& metadata);
 
 } // namespace coppice::vdisk
