@@ -30,9 +30,6 @@ void add_stop(CLI::App& app, Command& chosen);
 void add_rm(CLI::App& app, Command& chosen);
 void add_doctor(CLI::App& app, Command& chosen);
 
-/// State root of `coppice-runtime` when none is given; the doctor looks there too.
-inline constexpr const char* kContainerRoot = "/run/coppice-runtime";
-
 /// Values of -e: NAME=value as it is; NAME alone takes our own value and counts for nothing when we have none.
 /// Errors: Invalid (no name)
 Result<std::vector<std::string>> environment_entries(const std::vector<std::string>& texts);

@@ -1,12 +1,9 @@
+#include "coppice/instance/doctor.h"
 #include "command.h"
 #include "coppice/base/text.h"
 #include "coppice/instance/leftovers.h"
-#include "coppice/os/cgroup.h"
-#include "coppice/os/features.h"
-#include "coppice/os/file.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -14,29 +11,17 @@ namespace coppice::cli {
 
 namespace {
 
-const char* word_of(const Result<os::CgroupLayout>& layout)
-{
-    if (!layout) return "none";
-    switch (layout->mode()) {
-    case os::CgroupMode::Unified: return "v2";
-    case os::CgroupMode::Hybrid: return "hybrid (controllers on v1)";
-    case os::CgroupMode::Legacy: return "v1";
-    }
-    return "none";
-}
-
 /// True when nothing that is required is missing.
-bool show_features(const std::string& state_directory)
+bool show_features(const std::string& root)
 {
-    std::printf("kernel %s, cgroups %s\n\n", os::kernel_release().c_str(), word_of(os::CgroupLayout::detect()));
-    bool healthy = true;
-    for (const os::Feature& feature : os::probe_features(state_directory)) {
+    const auto host = instance::examine_host(root);
+    std::printf("kernel %s, cgroups %s\n\n", host.kernel.c_str(), host.cgroups.c_str());
+    for (const os::Feature& feature : host.features) {
         const char* const mark = feature.available ? "ok     " : feature.required ? "MISSING" : "absent ";
         std::printf("%s  %-42s %s\n", mark, feature.name.c_str(), feature.needed_for.c_str());
         if (!feature.available) std::printf("         -> %s\n", feature.otherwise.c_str());
-        healthy = healthy && (feature.available || !feature.required);
     }
-    return healthy;
+    return host.is_able();
 }
 
 /// True when nothing is left over.
@@ -57,18 +42,10 @@ Result<bool> look_for_leftovers(const instance::InstanceStore& store, const std:
     return leftovers.empty();
 }
 
-/// The directory that a store would be made in, when it is not there yet.
-std::string existing_part(std::string path)
-{
-    while (path.size() > 1 && !os::exists(os::kCwd, path))
-        path.resize(std::max<std::size_t>(path.find_last_of('/'), 1));
-    return path;
-}
-
 Result<int> examine(bool repair, const std::string& container_root, const GlobalOptions& global)
 {
     const auto store = instance::InstanceStore::look(global.root);
-    const bool able = show_features(store ? existing_part(store->root()) : "/");
+    const bool able = show_features(store ? store->root() : "/");
     std::fflush(stdout); // before an error on the other stream
     if (!store) return fail(Error{store.error()}.with("leftovers cannot be looked for"));
     const bool clean = TRY(look_for_leftovers(*store, container_root, repair));
@@ -81,7 +58,7 @@ void add_doctor(CLI::App& app, Command& chosen)
 {
     struct Options {
         bool repair = false;
-        std::string container_root = kContainerRoot;
+        std::string container_root = instance::kContainerRoot;
     };
     auto options = std::make_shared<Options>();
     CLI::App* const command = app.add_subcommand("doctor", "Check what this host can do, and look for leftovers");

@@ -1,6 +1,7 @@
 #include "coppice/os/unix_socket.h"
 
 #include "coppice/base/text.h"
+#include "coppice/os/file.h"
 
 #include <array>
 #include <cerrno>
@@ -25,6 +26,18 @@ Result<sockaddr_un> address_of(const std::string& path)
         return fail(ErrorKind::Invalid, cat("the socket path ", path, " is longer than ", sizeof address.sun_path - 1));
     std::memcpy(address.sun_path, path.data(), path.size());
     return address;
+}
+
+struct Place {
+    Fd directory;
+    std::string name;
+};
+Result<Place> open_parent(const std::string& path)
+{
+    const auto slash = path.find_last_of('/');
+    const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    auto directory = TRY(open_at(kCwd, parent, O_PATH | O_DIRECTORY));
+    return Place{std::move(directory), slash == std::string::npos ? path : path.substr(slash + 1)};
 }
 
 /// Socket paths are short; going through the directory's descriptor keeps them short whatever the state root is.
@@ -93,11 +106,36 @@ Result<Fd> connect_in(int dir, const std::string& name, int wait_ms)
     return socket;
 }
 
-Result<Fd> connect_stream(const std::string& path)
+Result<Fd> connect_stream(const std::string& path, bool wait)
+{
+    auto socket = TRY(new_socket(SOCK_STREAM | (wait ? 0 : SOCK_NONBLOCK)));
+    if (path.starts_with('@')) {
+        TRY(connect_to(socket, path, path));
+        return socket;
+    }
+    const auto place = TRY_DOING(cat("connect to ", path), open_parent(path));
+    TRY(connect_to(socket, path_in(place.directory.get(), place.name), path));
+    return socket;
+}
+
+Result<Fd> listen_stream(const std::string& path, mode_t mode)
 {
     auto socket = TRY(new_socket(SOCK_STREAM));
-    TRY(connect_to(socket, path, path));
+    const auto place = TRY_DOING(cat("create the socket ", path), open_parent(path));
+    TRY(bind_to(socket, place.directory.get(), place.name));
+    if (::fchmodat(place.directory.get(), place.name.c_str(), mode, 0) < 0)
+        return fail_os(errno, cat("set the mode of ", path));
+    if (::listen(socket.get(), SOMAXCONN) < 0) return fail_os(errno, cat("listen on ", path));
     return socket;
+}
+
+Result<Peer> peer_of(int socket)
+{
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+        return fail_os(errno, "ask who is at the other end of a socket");
+    return Peer{.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
 }
 
 Result<Fd> bind_datagrams_in(int dir, const std::string& name)

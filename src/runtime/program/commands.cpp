@@ -6,6 +6,7 @@
 #include "coppice/base/units.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
+#include "coppice/os/service.h"
 #include "coppice/runtime/container.h"
 #include "coppice/runtime/features.h"
 #include "coppice/runtime/rootless.h"
@@ -79,7 +80,7 @@ Result<os::Process> create_container(const Options& options, const StateRoot& ro
         set_variable(bundle.spec.process->env, cat("LISTEN_FDS=", listen_fds));
         set_variable(bundle.spec.process->env, "LISTEN_PID=1");
     }
-    const bool notify = !caller_notify_socket().empty();
+    const bool notify = !os::notify_socket().empty();
     if (notify) add_notify_socket(bundle.spec, TRY(absolute(root.path())), id);
     const std::string& path = bundle.spec.root_path;
     runtime::BundleRoot root_source{path.starts_with('/') ? path : cat(bundle.path, '/', path)};
@@ -131,7 +132,7 @@ Result<int> run_container(const Options& options, const StateRoot& root)
     const auto id = TRY(one_argument(options.command));
     // Before anything starts: a signal that comes meanwhile is handed on, too, instead of ending us alone.
     const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
-    const bool notify = !caller_notify_socket().empty(); // its proxy has to be there first
+    const bool notify = !os::notify_socket().empty(); // its proxy has to be there first
     auto init = TRY(create_container(options, root, id, !notify));
     std::optional<NotifyProxy> proxy;
     if (notify) {

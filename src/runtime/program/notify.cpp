@@ -4,12 +4,12 @@
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/os/service.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/container.h"
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -34,12 +34,6 @@ Result<os::Fd> send_barrier(const os::Fd& caller)
 
 } // namespace
 
-std::string caller_notify_socket()
-{
-    const char* const value = std::getenv("NOTIFY_SOCKET");
-    return value == nullptr ? "" : value;
-}
-
 void add_notify_socket(runtime::Spec& spec, const std::string& state_root, const std::string& id)
 {
     spec.mounts.push_back({.destination = kInside,
@@ -52,7 +46,7 @@ void add_notify_socket(runtime::Spec& spec, const std::string& state_root, const
 
 Result<std::optional<NotifyProxy>> NotifyProxy::listen(const runtime::StateRoot& root, const std::string& id)
 {
-    const std::string caller = caller_notify_socket();
+    const std::string caller = os::notify_socket();
     if (caller.empty()) return std::optional<NotifyProxy>{};
     const auto directory = TRY(root.find(id));
     if (!os::exists(directory.fd().get(), runtime::kNotifyDirectory)) return std::optional<NotifyProxy>{};

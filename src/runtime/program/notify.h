@@ -13,9 +13,6 @@
 /// "ready" on, with the pid of the container's init. Source: sd_notify(3); runc does the same.
 namespace coppice::runtime_program {
 
-/// The caller's socket; empty when it did not give one.
-std::string caller_notify_socket();
-
 /// Lets `spec` mount that directory and name the socket in it. @param state_root absolute
 void add_notify_socket(runtime::Spec& spec, const std::string& state_root, const std::string& id);
 

@@ -1,0 +1,154 @@
+#include "http_connection.h"
+
+#include "coppice/base/text.h"
+#include "coppice/os/unix_socket.h"
+
+#include <algorithm>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <cerrno>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <thread>
+
+namespace coppice::api {
+
+namespace http = boost::beast::http;
+using Parser = http::response_parser<http::string_body>;
+
+namespace {
+
+constexpr std::size_t kReadBytes = 64U << 10;
+
+Result<> wait_for(const os::Fd& socket, short events, Deadline deadline)
+{
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd waiting{.fd = socket.get(), .events = events, .revents = 0};
+    const int milliseconds = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
+    const int ready = os::retry_eintr([&] { return ::poll(&waiting, 1, milliseconds); });
+    if (ready < 0) return fail_os(errno, "wait for coppiced");
+    if (ready == 0) return fail(ErrorKind::Unavailable, "coppiced did not answer in time");
+    return {};
+}
+
+Error closed() { return {ErrorKind::Gone, "coppiced closed the connection"}; }
+
+/// Gives the parser what it takes of `bytes`; what it cannot use yet (half of a header, of a chunk's frame) stays.
+Result<> parse(Parser& parser, std::string& bytes)
+{
+    std::string_view rest{bytes};
+    while (!rest.empty() && !parser.is_done()) {
+        boost::system::error_code failed;
+        const auto used = parser.put(boost::asio::const_buffer{rest.data(), rest.size()}, failed);
+        rest.remove_prefix(used);
+        if (failed == http::error::need_more || (!failed && used == 0)) break;
+        if (failed == http::error::body_limit) return fail(ErrorKind::Corrupt, "the answer of coppiced is too long");
+        if (failed) return fail(ErrorKind::Corrupt, cat("the answer of coppiced is no HTTP: ", failed.message()));
+    }
+    bytes.erase(0, bytes.size() - rest.size());
+    return {};
+}
+
+HttpConnection::Answer answer_of(Parser& parser)
+{
+    auto& message = parser.get();
+    return {.status = static_cast<int>(message.result_int()),
+            .body = std::move(message.body()),
+            .etag = std::string{message[http::field::etag]},
+            .type = std::string{message[http::field::content_type]}};
+}
+
+} // namespace
+
+Result<HttpConnection> HttpConnection::open(const std::string& socket, Deadline deadline)
+{
+    for (;;) {
+        auto connected = os::connect_stream(socket, false);
+        if (connected) return HttpConnection{*std::move(connected)};
+        // A full queue of a unix socket cannot be waited for by poll.
+        const bool full = connected.error().os_errno() == EAGAIN;
+        if (!full || std::chrono::steady_clock::now() > deadline) return fail(std::move(connected).error());
+        std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    }
+}
+
+Result<> HttpConnection::send(std::string_view method, std::string_view target, const std::vector<Header>& headers,
+                              std::string_view body, Deadline deadline)
+{
+    std::string text = cat(method, ' ', target, " HTTP/1.1\r\nHost: coppice\r\nConnection: close\r\n");
+    for (const Header& header : headers)
+        text += cat(header.name, ": ", header.value, "\r\n");
+    if (!body.empty()) text += cat("Content-Type: application/json\r\nContent-Length: ", body.size(), "\r\n");
+    text += "\r\n";
+    text += body;
+    for (std::string_view rest{text}; !rest.empty();) {
+        const auto sent = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+        if (sent > 0) {
+            rest.remove_prefix(static_cast<std::size_t>(sent));
+        } else if (errno == EAGAIN) {
+            TRY(wait_for(socket_, POLLOUT, deadline));
+        } else if (errno == EPIPE || errno == ECONNRESET) {
+            return {}; // it answered without reading all, for example that this is too long: the answer says more
+        } else if (errno != EINTR) {
+            return fail_os(errno, "send to coppiced");
+        }
+    }
+    return {};
+}
+
+Result<std::string_view> HttpConnection::read_some(Deadline deadline)
+{
+    buffer_.resize(kReadBytes);
+    for (;;) {
+        const auto got = ::recv(socket_.get(), buffer_.data(), buffer_.size(), 0);
+        if (got >= 0) return std::string_view{buffer_.data(), static_cast<std::size_t>(got)};
+        if (errno == ECONNRESET) return fail(closed());
+        if (errno == EAGAIN)
+            TRY(wait_for(socket_, POLLIN, deadline));
+        else if (errno != EINTR)
+            return fail_os(errno, "read from coppiced");
+    }
+}
+
+Result<HttpConnection::Answer> HttpConnection::receive(Deadline deadline)
+{
+    Parser parser;
+    parser.body_limit(kMaxBody);
+    parser.eager(true);
+    std::string unparsed;
+    while (!parser.is_done()) {
+        const auto bytes = TRY(read_some(deadline));
+        if (bytes.empty()) return fail(closed());
+        unparsed += bytes;
+        TRY(parse(parser, unparsed));
+    }
+    return answer_of(parser);
+}
+
+Result<HttpConnection::Answer> HttpConnection::receive_stream(std::chrono::milliseconds silence,
+                                                              const std::function<Result<bool>(std::string_view)>& take)
+{
+    Parser parser;
+    parser.body_limit(boost::none); // of all together; each message has a limit of its own
+    parser.eager(true);
+    std::string unparsed;
+    while (!parser.is_done()) {
+        const auto bytes = TRY(read_some(std::chrono::steady_clock::now() + silence));
+        if (bytes.empty()) break;
+        unparsed += bytes;
+        TRY(parse(parser, unparsed));
+        if (!parser.is_header_done() || parser.get().result_int() != 200) {
+            if (parser.get().body().size() > kMaxBody)
+                return fail(ErrorKind::Corrupt, "the answer of coppiced is too long");
+            continue;
+        }
+        const std::string piece = std::exchange(parser.get().body(), {});
+        if (!piece.empty() && !TRY(take(piece))) break;
+    }
+    return answer_of(parser);
+}
+
+} // namespace coppice::api

@@ -1,0 +1,65 @@
+#pragma once
+
+#include "coppice/api/event.h"
+#include "coppice/api/operation.h"
+
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+namespace coppice::api {
+
+/// Where `coppiced` listens for a state root: /run/coppice/coppiced.sock for the default one, else ROOT/coppiced.sock.
+std::string default_socket(const std::string& root);
+inline constexpr const char* kDefaultRoot = "/var/lib/coppice";
+
+/// Talks to `coppiced`. Blocks, each call with a deadline. Any thread; no state but the path.
+class Client {
+public:
+    explicit Client(std::string socket) : socket_{std::move(socket)} {}
+    [[nodiscard]] const std::string& socket() const { return socket_; }
+
+    struct Call {
+        std::string method = "GET";
+        std::string target; ///< "/v1/vdisks?limit=10", percent-encoded
+        std::optional<nlohmann::json> body;
+        /// For calls that change something: whoever repeats a call with the same key gets the first one's answer. With
+        /// one (and for GET) a call whose connection broke is repeated by itself.
+        std::string idempotency_key;
+        std::string if_match; ///< an ETag
+        std::chrono::milliseconds timeout{30'000};
+    };
+    struct Answer {
+        int status = 0;
+        nlohmann::json body; ///< null when there is none
+        std::string etag;
+    };
+    /// Errors: those that the daemon answers with, and NotFound or Conflict (nobody listens), Denied (no right to
+    /// connect), Unavailable (no answer in time), Gone (the daemon ended meanwhile), Corrupt (no HTTP)
+    [[nodiscard]] Result<Answer> call(const Call& call) const;
+
+    /// Waits for the end of an operation, also over a restart of the daemon. However it ended, that is no error here.
+    /// @param show called with every new version; may be empty
+    /// @param patience empty: for ever. Errors: Unavailable when it has run out, and as `call`
+    [[nodiscard]] Result<Operation> wait(const std::string& id, const std::function<void(const Operation&)>& show,
+                                         std::optional<std::chrono::milliseconds> patience = {}) const;
+
+    /// Hands over events until `take` returns false. Reconnects when the daemon restarts and goes on where it was;
+    /// what could not be told again is marked by an event "events.lost".
+    /// @param after id of the last event known; 0 for only those from now on
+    [[nodiscard]] Result<> follow_events(std::uint64_t after, const std::function<bool(const Event&)>& take) const;
+
+private:
+    [[nodiscard]] Result<Answer> call_once(const Call& call) const;
+    [[nodiscard]] Error unreachable(Error error) const;
+    [[nodiscard]] Result<> follow_once(std::uint64_t& after, const std::function<bool(const Event&)>& take,
+                                       bool& going_on) const;
+    std::string socket_;
+};
+
+/// True for errors which say that nobody answers at the socket.
+bool is_unreachable(const Error& error);
+
+} // namespace coppice::api

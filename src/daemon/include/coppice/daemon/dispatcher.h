@@ -1,0 +1,36 @@
+#pragma once
+
+#include "coppice/daemon/idempotency.h"
+#include "coppice/daemon/router.h"
+
+#include <string>
+#include <string_view>
+
+namespace coppice::daemon {
+
+/// An HTTP request as it came, parsed but not judged.
+struct RawRequest {
+    std::string method, target, body;
+    std::string accept, content_type, idempotency_key, if_match, if_none_match, last_event_id, request_id; ///< headers
+    Identity identity;
+};
+
+/// From a raw request to a reply: method, target, rights, what the client accepts and sends, idempotency, handler,
+/// preconditions, and problem details for whatever fails. Knows nothing of connections. Any thread; blocks as the
+/// handlers do.
+class Dispatcher {
+public:
+    Dispatcher(std::vector<Route> routes, AnswerStore& answers) : router_{std::move(routes)}, idempotent_{answers} {}
+
+    /// The reply carries X-Request-Id. For HEAD it is GET's: the caller leaves the body out.
+    [[nodiscard]] Reply handle(const RawRequest& raw);
+    [[nodiscard]] const Router& router() const { return router_; }
+
+private:
+    Result<Reply> judge(const RawRequest& raw, Request& request);
+    Result<Reply> run(const RawRequest& raw, Request& request, const Route& route);
+    Router router_;
+    IdempotentRequests idempotent_;
+};
+
+} // namespace coppice::daemon

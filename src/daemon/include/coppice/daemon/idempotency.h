@@ -1,0 +1,73 @@
+#pragma once
+
+#include "coppice/base/guarded.h"
+#include "coppice/daemon/journal.h"
+#include "coppice/daemon/message.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace coppice::daemon {
+
+/// What was asked under an idempotency key, and answered.
+struct Answered {
+    std::string request; ///< method, target and body
+    int status = 0;
+    nlohmann::json body;
+    std::string etag, type;
+};
+
+/// Remembers answers by key. Keys of different users are different ones: `key` has both in it. Any thread.
+///
+/// A handler that changes a database of its own writes the row in that change's transaction; then the answer is there
+/// exactly if the change is. What changes only the daemon's own state uses the journal.
+class AnswerStore {
+public:
+    virtual ~AnswerStore() = default;
+    virtual Result<std::optional<Answered>> find(const std::string& key) = 0;
+    /// Durable when it returns.
+    virtual Result<> put(const std::string& key, const Answered& answered) = 0;
+};
+
+/// The newest answers, in a journal. Source of the lines: docs/reference/daemon-files.md
+class JournalAnswerStore final : public AnswerStore {
+public:
+    static Result<std::unique_ptr<JournalAnswerStore>> open(const std::string& path, std::size_t capacity = 1000);
+    Result<std::optional<Answered>> find(const std::string& key) override;
+    Result<> put(const std::string& key, const Answered& answered) override;
+
+private:
+    struct State {
+        Journal journal;
+        std::map<std::string, Answered> answers;
+        std::vector<std::string> order; ///< keys, oldest first
+    };
+    JournalAnswerStore(State state, std::size_t capacity) : capacity_{capacity}, state_{std::move(state)} {}
+    static void remember(State& state, const std::string& key, Answered answered);
+    std::size_t capacity_;
+    Guarded<State> state_;
+};
+
+/// Runs requests with a key once.
+class IdempotentRequests {
+public:
+    explicit IdempotentRequests(AnswerStore& store) : store_{store} {}
+
+    /// Runs `handle`, or gives the first one's answer again. Answers 422 when the key came with another request, 409
+    /// while the first one is still at work. Failures of ours (5xx) and what did not become an answer are not kept:
+    /// there, repeating is the point.
+    Result<Reply> run(const Request& request, const std::string& text, const std::function<Result<Reply>()>& handle);
+
+    /// Keys: 1 to 128 printable ASCII characters. Errors: Invalid
+    static Result<> check_key(std::string_view key);
+
+private:
+    AnswerStore& store_;
+    Guarded<std::set<std::string>> at_work_;
+};
+
+} // namespace coppice::daemon
