@@ -3,7 +3,7 @@
 
 include(GNUInstallDirs)
 
-foreach(program coppice coppice-runtime)
+foreach(program coppice coppiced coppice-runtime)
   if(TARGET ${program})
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
@@ -26,9 +26,14 @@ foreach(section 1 5 7 8)
   endif()
 endforeach()
 coppice_install_as(completion/coppice.bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions coppice)
-coppice_install_as(completion/coppice.bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions coppice-runtime)
+coppice_install_as(completion/coppice-runtime.bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions coppice-runtime)
 coppice_install_as(completion/_coppice ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions _coppice)
 coppice_install_as(completion/coppice.fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d coppice.fish)
+
+# Not below lib64: systemd looks nowhere else.
+foreach(unit coppiced.service coppiced.socket)
+  coppice_install_as(packaging/systemd/${unit} lib/systemd/system ${unit})
+endforeach()
 
 set(COPPICE_DOCDIR ${CMAKE_INSTALL_DATADIR}/doc/coppice)
 coppice_install_as(README.md ${COPPICE_DOCDIR} README.md)
@@ -52,13 +57,16 @@ set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "erofs-utils, mmdebstrap")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
+  ${PROJECT_SOURCE_DIR}/packaging/debian/postinst ${PROJECT_SOURCE_DIR}/packaging/debian/prerm
+  ${PROJECT_SOURCE_DIR}/packaging/debian/postrm)
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "OS-level virtualization with versioned, shared root file systems")
 set(CPACK_PACKAGE_DESCRIPTION
   "Coppice starts many isolated Linux instances from one golden, read-only image\n\
 and keeps what each of them writes apart: kept, or undone at the next stop.\n\
 .\n\
-The package holds the command line and coppice-runtime, an OCI runtime that\n\
-works below podman, containerd and docker.")
+The package holds the command line, the daemon with its systemd units, and\n\
+coppice-runtime, an OCI runtime that works below podman, containerd and docker.")
 
 # Between staging and packing: what the builder's umask did to directories is undone, and manual pages and the change
 # log are compressed, without a time stamp, as Debian wants them.

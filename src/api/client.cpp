@@ -33,7 +33,25 @@ bool is_repeatable(const Client::Call& call)
 
 std::string default_socket(const std::string& root)
 {
-    return root == kDefaultRoot ? "/run/coppice/coppiced.sock" : root + "/coppiced.sock";
+    std::string directory = root;
+    while (directory.size() > 1 && directory.ends_with('/'))
+        directory.pop_back();
+    return directory == kDefaultRoot ? "/run/coppice/coppiced.sock" : directory + "/coppiced.sock";
+}
+
+std::string encode_segment(std::string_view text)
+{
+    constexpr std::string_view kDigits = "0123456789ABCDEF";
+    std::string encoded;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+            c == '.' || c == '~')
+            encoded += c;
+        else
+            encoded += cat('%', kDigits[byte >> 4U], kDigits[byte & 15U]);
+    }
+    return encoded;
 }
 
 bool is_unreachable(const Error& error) { return error.os_errno() == ENOENT || error.os_errno() == ECONNREFUSED; }
@@ -84,12 +102,12 @@ Result<Operation> Client::wait(const std::string& id, const std::function<void(c
     for (;;) {
         const auto left = std::chrono::duration_cast<seconds>(end - Clock::now());
         const auto poll = std::clamp<seconds>(left, seconds{1}, kLongPoll);
-        auto answer =
-            call(Call{.target = cat("/v1/operations/", id, "/wait?after=", version, "&timeout=", poll.count()),
-                      .body = {},
-                      .idempotency_key = {},
-                      .if_match = {},
-                      .timeout = poll + seconds{30}});
+        auto answer = call(Call{
+            .target = cat("/v1/operations/", encode_segment(id), "/wait?after=", version, "&timeout=", poll.count()),
+            .body = {},
+            .idempotency_key = {},
+            .if_match = {},
+            .timeout = poll + seconds{30}});
         if (!answer) {
             if (!is_unreachable(answer.error()) && answer.error().kind() != ErrorKind::Gone)
                 return fail(std::move(answer).error());

@@ -18,6 +18,7 @@ namespace coppice::cli {
 
 struct GlobalOptions {
     std::string root = instance::kDefaultRoot;
+    std::string socket;                     ///< of the daemon; empty: the root's own
     std::vector<std::string> inner_command; ///< of `run` and `exec`: the words behind ROOT or NAME
 };
 using Command = std::function<Result<int>(const GlobalOptions&)>;
@@ -29,6 +30,10 @@ void add_logs(CLI::App& app, Command& chosen);
 void add_stop(CLI::App& app, Command& chosen);
 void add_rm(CLI::App& app, Command& chosen);
 void add_doctor(CLI::App& app, Command& chosen);
+void add_operation(CLI::App& app, Command& chosen);
+void add_events(CLI::App& app, Command& chosen);
+void add_system(CLI::App& app, Command& chosen);
+void add_completion(CLI::App& app, Command& chosen);
 
 /// Values of -e: NAME=value as it is; NAME alone takes our own value and counts for nothing when we have none.
 /// Errors: Invalid (no name)

@@ -63,7 +63,8 @@ void add_doctor(CLI::App& app, Command& chosen)
     auto options = std::make_shared<Options>();
     CLI::App* const command = app.add_subcommand("doctor", "Check what this host can do, and look for leftovers");
     command->add_flag("--repair", options->repair, "Remove what killed processes left behind");
-    command->add_option("--runtime-root", options->container_root, "State root of coppice-runtime to look into, too");
+    command->add_option("--runtime-root", options->container_root, "State root of coppice-runtime to look into, too")
+        ->type_name("DIR");
     command->footer("Exit status: 0 when all that is required is there and nothing is left over, else 1.");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) {

@@ -78,9 +78,11 @@ void add_exec(CLI::App& app, Command& chosen)
     command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
     command->add_flag("-t,--tty", options->terminal, "Give it a terminal");
     command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
+        ->type_name("NAME=value")
         ->allow_extra_args(false);
-    command->add_option("-w,--workdir", options->workdir, "Working directory inside");
+    command->add_option("-w,--workdir", options->workdir, "Working directory inside")->type_name("PATH-INSIDE");
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside")
+        ->type_name("USER")
         ->check(&not_empty);
     command->footer("Exit status as `coppice run`.");
     command->callback([options, &chosen] {

@@ -89,8 +89,9 @@ void add_stop(CLI::App& app, Command& chosen)
     CLI::App* const command = app.add_subcommand("stop", "Stop instances: first politely, then by force");
     command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
     command->add_option("-t,--time", options->seconds, "Seconds to wait before SIGKILL (default: 10)")
+        ->type_name("SECONDS")
         ->check(CLI::Range(0L, 86400L));
-    command->add_option("-s,--signal", options->signal, "Signal to ask with (default: TERM)");
+    command->add_option("-s,--signal", options->signal, "Signal to ask with (default: TERM)")->type_name("SIGNAL");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {
             const int signal = TRY(os::parse_signal(options->signal));

@@ -1,6 +1,7 @@
 // coppice: the command line.
 
 #include "command.h"
+#include "completion.h"
 #include "coppice/os/executable.h"
 
 #include <CLI/CLI.hpp>
@@ -39,13 +40,16 @@ int main(int argc, char** argv)
     CLI::App app{"One kernel, one golden image, many isolated instances.", "coppice"};
     cli::GlobalOptions global;
     cli::Command chosen;
-    app.add_option("--root", global.root, "Where instances are kept (default: /var/lib/coppice)");
+    app.add_option("--root", global.root, "Where instances are kept (default: /var/lib/coppice)")->type_name("DIR");
+    app.add_option("--socket", global.socket, "Where coppiced listens (default: the root's own place)")
+        ->type_name("PATH");
     app.set_version_flag("--version", "coppice version " COPPICE_VERSION);
     app.require_subcommand(1);
-    for (auto* const add :
-         {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm, cli::add_doctor})
+    for (auto* const add : {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm,
+                            cli::add_doctor, cli::add_operation, cli::add_events, cli::add_system, cli::add_completion})
         add(app, chosen);
 
+    if (argc > 1 && argv[1] == cli::kCompleteWord) return cli::print_completion(app, {argv + 2, argv + argc});
     const int own_count = cli::own_words(app, argc, argv);
     const bool dashes = own_count < argc && std::string_view{argv[own_count]} == "--";
     global.inner_command.assign(argv + own_count + (dashes ? 1 : 0), argv + argc);

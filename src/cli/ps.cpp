@@ -69,7 +69,8 @@ void add_ps(CLI::App& app, Command& chosen)
     CLI::App* const command = app.add_subcommand("ps", "List instances");
     command->add_flag("-a,--all", options->all, "Stopped ones too");
     command->add_flag("-q,--quiet", options->quiet, "Names only");
-    command->add_option("--format", options->format, "table, json or csv");
+    command->add_option("--format", options->format, "Form of the output (default: table)")
+        ->type_name("table|json|csv");
     command->callback(
         [options, &chosen] { chosen = [options](const GlobalOptions& global) { return list(*options, global); }; });
 }

@@ -132,27 +132,37 @@ void add_run(CLI::App& app, Command& chosen)
         ->type_name("ROOT")
         ->required();
     command->add_flag("--rm", options->remove, "Leave nothing of the instance behind when it stops");
-    command->add_option("--name", options->name,
-                        "Name; default: i- and eight digits. A stopped instance of this name starts again");
-    command->add_option("--mode", options->mode,
-                        "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)");
+    command
+        ->add_option("--name", options->name,
+                     "Name; default: i- and eight digits. A stopped instance of this name starts again")
+        ->type_name("NAME");
+    command
+        ->add_option("--mode", options->mode,
+                     "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)")
+        ->type_name("private|shared");
     command->add_flag("-d,--detach", options->detached,
                       "Run in the background; print the name; output goes to `coppice logs`");
     command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
     command->add_flag("-t,--tty", options->terminal, "Give it a terminal");
-    command->add_option("-m,--memory", options->memory, "Memory limit, for example 64m or 1.5g; swap as much again");
-    command->add_option("--cpus", options->cpus, "CPU limit, for example 0.5 or 2");
+    command->add_option("-m,--memory", options->memory, "Memory limit, for example 64m or 1.5g; swap as much again")
+        ->type_name("SIZE");
+    command->add_option("--cpus", options->cpus, "CPU limit, for example 0.5 or 2")->type_name("NUMBER");
     command->add_option("--pids", options->pids, "Limit of processes (default: 2048; -1: none)")
+        ->type_name("NUMBER")
         ->check(CLI::Range(std::int64_t{-1}, std::int64_t{4194304}))
         ->check([](const std::string& text) { return text == "0" ? "0 processes cannot run anything" : ""; });
-    command->add_option("--hostname", options->hostname, "Host name inside (default: the name)");
+    command->add_option("--hostname", options->hostname, "Host name inside (default: the name)")->type_name("HOSTNAME");
     command->add_option("-e,--env", options->env, "Environment variable, NAME=value, or NAME to hand our own on")
+        ->type_name("NAME=value")
         ->allow_extra_args(false);
     command
         ->add_option("-v,--volume", options->volumes, "SOURCE:DESTINATION[:ro], a directory or file of the host inside")
+        ->type_name("SOURCE:DESTINATION")
         ->allow_extra_args(false);
-    command->add_option("-w,--workdir", options->workdir, "Working directory inside (default: /)");
+    command->add_option("-w,--workdir", options->workdir, "Working directory inside (default: /)")
+        ->type_name("PATH-INSIDE");
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)")
+        ->type_name("USER")
         ->check(&not_empty);
     command->footer(
         "Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"

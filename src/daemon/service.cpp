@@ -86,7 +86,7 @@ void tell_manager(std::string_view news)
 Result<int> run_daemon(const DaemonOptions& options, const MoreRoutes& more)
 {
     const std::string directory = cat(options.root, '/', kDaemonDirectory);
-    TRY(os::make_directories(options.root, 0755));
+    TRY(os::make_directories(options.root, 0711));
     TRY(os::make_directories(directory, 0700));
     const auto lock = TRY(take_lock(directory + "/lock", cat("a coppiced runs already for ", options.root)));
 

@@ -8,12 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace coppice::api {
 
 /// Where `coppiced` listens for a state root: /run/coppice/coppiced.sock for the default one, else ROOT/coppiced.sock.
 std::string default_socket(const std::string& root);
 inline constexpr const char* kDefaultRoot = "/var/lib/coppice";
+
+/// A path segment or query value, percent-encoded.
+std::string encode_segment(std::string_view text);
 
 /// Talks to `coppiced`. Blocks, each call with a deadline. Any thread; no state but the path.
 class Client {
@@ -24,11 +28,11 @@ public:
     struct Call {
         std::string method = "GET";
         std::string target; ///< "/v1/vdisks?limit=10", percent-encoded
-        std::optional<nlohmann::json> body;
+        std::optional<nlohmann::json> body = {};
         /// For calls that change something: whoever repeats a call with the same key gets the first one's answer. With
         /// one (and for GET) a call whose connection broke is repeated by itself.
-        std::string idempotency_key;
-        std::string if_match; ///< an ETag
+        std::string idempotency_key = {};
+        std::string if_match = {}; ///< an ETag
         std::chrono::milliseconds timeout{30'000};
     };
     struct Answer {

@@ -1,0 +1,55 @@
+#include "command.h"
+#include "coppice/base/text.h"
+#include "daemon_link.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+namespace coppice::cli {
+
+namespace {
+
+struct Options {
+    std::uint64_t after = 0;
+    std::string format = "text";
+};
+
+std::string text_of(const api::Event& event)
+{
+    std::string text = cat(event.time, "  ", printable(event.type), "  ", printable(event.subject));
+    if (event.type == "operation.ended" && event.data.is_object())
+        text += cat("  ", printable(event.data.value("state", "")));
+    return text;
+}
+
+Result<int> follow(const Options& options, const GlobalOptions& global)
+{
+    if (options.format != "text" && options.format != "json")
+        return fail(ErrorKind::Invalid, cat("--format ", options.format, ": use text or json"));
+    const auto client = TRY(reach_daemon(global));
+    TRY(client.follow_events(options.after, [&](const api::Event& event) {
+        const std::string line =
+            options.format == "json"
+                ? api::to_json(event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                : text_of(event);
+        std::puts(line.c_str());
+        return std::fflush(stdout) == 0; // nobody reads any more: that is the end
+    }));
+    return 0;
+}
+
+} // namespace
+
+void add_events(CLI::App& app, Command& chosen)
+{
+    auto options = std::make_shared<Options>();
+    CLI::App* const command = app.add_subcommand("events", "Show what happens in the daemon, until interrupted");
+    command->add_option("--after", options->after, "Begin behind the event with this id, not now")->type_name("ID");
+    command->add_option("--format", options->format, "text, or json: one object a line (default: text)")
+        ->type_name("text|json");
+    command->callback(
+        [options, &chosen] { chosen = [options](const GlobalOptions& global) { return follow(*options, global); }; });
+}
+
+} // namespace coppice::cli

@@ -1,0 +1,80 @@
+#include "command.h"
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "daemon_link.h"
+#include "table.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+namespace coppice::cli {
+
+namespace {
+
+struct Options {
+    std::string format = "table";
+};
+
+Result<int> info(const Options& options, const GlobalOptions& global)
+{
+    const auto form = TRY(Table::parse_form(options.format));
+    const auto client = TRY(reach_daemon(global));
+    const auto answer = TRY(client.call({.target = "/v1"}));
+    if (form == Table::Form::Json) {
+        std::puts(answer.body.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+        return 0;
+    }
+    const JsonNode server{answer.body};
+    Table table{{"what", "value"}};
+    table.add({"socket", client.socket()});
+    for (const char* const name : {"version", "root", "started", "kernel", "cgroups"}) {
+        auto value = TRY(TRY(server.get(name)).text());
+        table.add({name, std::move(value)});
+    }
+    for (const char* const name : {"api_version", "pid", "uptime_seconds"})
+        table.add({name, cat(TRY(TRY(server.get(name)).integer()))});
+    TRY(server.each_member("operations", [&](const std::string& state, const JsonNode& count) -> Result<> {
+        table.add({cat("operations ", state), cat(TRY(count.integer()))});
+        return {};
+    }));
+    std::fputs(table.print(form).c_str(), stdout);
+    return 0;
+}
+
+/// Returns when the daemon has ended, so that a next command starts another one.
+Result<int> shut_down(const GlobalOptions& global)
+{
+    const auto client = running_daemon(global);
+    const auto answer = TRY(client.call({.method = "POST", .target = "/v1/system/shutdown"}));
+    const auto unfinished = TRY(TRY(JsonNode{answer.body}.get("unfinished_operations")).integer());
+    if (unfinished > 0)
+        std::fprintf(stderr, "coppice: %lld operations were interrupted\n", static_cast<long long>(unfinished));
+    constexpr std::chrono::seconds kPatience{60};
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (std::chrono::steady_clock::now() < deadline) {
+        const auto still = client.call({.target = "/v1"});
+        if (!still && still.error().kind() != ErrorKind::Gone) return 0;
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    }
+    return fail(Error{ErrorKind::Unavailable, "coppiced has not ended within a minute"}.hint("see its messages"));
+}
+
+} // namespace
+
+void add_system(CLI::App& app, Command& chosen)
+{
+    CLI::App* const group = app.add_subcommand("system", "The daemon itself: info, shutdown");
+    group->require_subcommand(1);
+    auto options = std::make_shared<Options>();
+    CLI::App* const about = group->add_subcommand("info", "Show what runs where, and what the host can do");
+    about->add_option("--format", options->format, "Form of the output (default: table)")->type_name("table|json|csv");
+    about->callback(
+        [options, &chosen] { chosen = [options](const GlobalOptions& global) { return info(*options, global); }; });
+    CLI::App* const end =
+        group->add_subcommand("shutdown", "End the daemon; the next command that needs it starts it again");
+    end->callback([&chosen] { chosen = [](const GlobalOptions& global) { return shut_down(global); }; });
+}
+
+} // namespace coppice::cli
