@@ -50,6 +50,7 @@ std::string progress_line(const api::Progress& progress, double rate, std::size_
     if (has_total || done > 0)
         tail +=
             cat("  ", amount(done, progress.unit), has_total ? cat(" of ", amount(progress.total, progress.unit)) : "");
+    rate = std::min(rate, 1e18); // fits the integer
     if (rate >= 1) tail += cat("  ", amount(static_cast<std::uint64_t>(rate), progress.unit), "/s");
     if (rate >= 1 && has_total && done < progress.total)
         tail += cat("  ", duration(static_cast<double>(progress.total - done) / rate), " left");

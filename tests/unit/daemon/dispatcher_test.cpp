@@ -225,6 +225,19 @@ TEST_F(DispatcherTest, TheStoreKeepsTheNewest)
     EXPECT_FALSE(test::value_of(store_->find(std::to_string(::geteuid()) + ":k5")));
 }
 
+TEST_F(DispatcherTest, HalfAnAnswerOfAKilledDaemonIsForgotten)
+{
+    const std::string path = directory_ / "torn";
+    test::write_text(path, "{\"key\":\"0:a\",\"requ");
+    for (int life = 0; life < 2; ++life) {
+        const auto store = test::value_of(JournalAnswerStore::open(path));
+        EXPECT_FALSE(test::value_of(store->find("0:a")));
+        EXPECT_EQ(test::value_of(store->find("0:b")).has_value(), life == 1);
+        EXPECT_TRUE(test::succeeds(
+            store->put("0:b", {.request = "r", .status = 200, .body = {}, .etag = "", .type = "application/json"})));
+    }
+}
+
 TEST_F(DispatcherTest, RequestIds)
 {
     RawRequest raw;

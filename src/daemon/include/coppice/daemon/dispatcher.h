@@ -22,7 +22,7 @@ class Dispatcher {
 public:
     Dispatcher(std::vector<Route> routes, AnswerStore& answers) : router_{std::move(routes)}, idempotent_{answers} {}
 
-    /// The reply carries X-Request-Id. For HEAD it is GET's: the caller leaves the body out.
+    /// The reply carries X-Request-Id. For HEAD it is that of GET: the caller leaves the body out.
     [[nodiscard]] Reply handle(const RawRequest& raw);
     [[nodiscard]] const Router& router() const { return router_; }
 
