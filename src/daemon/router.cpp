@@ -101,7 +101,7 @@ Result<Target> parse_target(std::string_view target)
     Target parsed;
     const auto question = target.find('?');
     std::string_view path = target.substr(1, question == std::string_view::npos ? question : question - 1);
-    if (path.ends_with('/')) path.remove_suffix(1);
+    if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
     if (!path.empty()) {
         for (const auto part : split(path, '/')) {
             auto segment = TRY(decode(part, false));

@@ -19,7 +19,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <list>
@@ -68,13 +67,52 @@ private:
     bool rung_ = false; // only in the thread of `run`
 };
 
-struct Connection {
-    explicit Connection(Local::socket socket, Identity who) : stream{std::move(socket)}, identity{who} {}
-    beast::basic_stream<Local> stream;
+/// One client. Its socket, its deadline, and what it waits for.
+class Connection : public std::enable_shared_from_this<Connection> {
+public:
+    Connection(Local::socket from, Identity who) : socket{std::move(from)}, identity{who}, timer_{socket.get_executor()}
+    {
+    }
+
+    /// What is read or written from now on is aborted after `time`. (Not Beast's own stream: it closes the socket when
+    /// the time is over, and nothing could be answered.)
+    void set_deadline(std::chrono::milliseconds time)
+    {
+        timed_out_ = false;
+        watch(time, ++round_);
+    }
+    void clear_deadline()
+    {
+        ++round_;
+        timed_out_ = false;
+        timer_.cancel();
+    }
+    [[nodiscard]] bool is_timed_out() const { return timed_out_; }
+
+    Local::socket socket;
     beast::flat_buffer buffer;
     Identity identity;
     bool is_reading = false;    ///< waits for a request or the rest of one
     std::shared_ptr<Bell> bell; ///< of what it waits for without a thread; null when it does not
+
+private:
+    void watch(std::chrono::milliseconds time, std::uint64_t round)
+    {
+        timer_.expires_after(time);
+        timer_.async_wait([weak = weak_from_this(), round](const Code& code) {
+            const auto self = weak.lock();
+            if (code || !self || self->round_ != round) return;
+            self->timed_out_ = true;
+            Code ignored; // nothing was under way
+            self->socket.cancel(ignored);
+            // What had just completed is not cancelled, and its next step would wait for ever.
+            self->watch(std::chrono::milliseconds{50}, round);
+        });
+    }
+
+    asio::steady_timer timer_;
+    std::uint64_t round_ = 0;
+    bool timed_out_ = false;
 };
 
 using Response = http::response<http::string_body>;
@@ -104,12 +142,12 @@ Response to_http(const Reply& reply, unsigned version, bool is_head, bool keep)
 }
 
 /// What a request that could not be read is answered with; 0 when there is nobody to answer.
-int status_of(const Code& code)
+int status_of(const Code& code, bool timed_out)
 {
+    if (timed_out) return 408;
     if (code == http::error::end_of_stream || code == http::error::partial_message) return 0;
     if (code == http::error::header_limit || code == http::error::buffer_overflow) return 431;
     if (code == http::error::body_limit) return 413;
-    if (code == beast::error::timeout) return 408;
     if (code == http::error::bad_version) return 505;
     return code.category() == http::make_error_code(http::error::bad_method).category() ? 400 : 0;
 }
@@ -206,7 +244,8 @@ private:
             acceptor.close(ignored);
         }
         for (const auto& connection : connections_) {
-            if (connection->is_reading) connection->stream.cancel();
+            Code ignored; // it may be between two steps, and sees `stopping_` at the next
+            if (connection->is_reading) connection->socket.cancel(ignored);
             if (connection->bell) connection->bell->ring();
         }
         end_.expires_after(patience_);
@@ -218,10 +257,13 @@ private:
         end_if_empty();
     }
 
+    /// Nothing is left that the loop would wait for: it ends by itself.
     void end_if_empty()
     {
         if (!stopping_ || !connections_.empty()) return;
-        io_.stop();
+        end_.cancel();
+        for (auto& descriptor : watched_)
+            descriptor.cancel();
     }
 
     Task<> accept(Local::acceptor& acceptor)
@@ -253,8 +295,8 @@ private:
 
     Task<> turn_away(std::shared_ptr<Connection> connection)
     {
-        co_await write(*connection, busy(cat("coppiced has ", limits_.connections, " connections already")), 11, false,
-                       false);
+        const Reply refusal = busy(cat("coppiced has ", limits_.connections, " connections already"));
+        co_await write(*connection, refusal, 11, false, false);
         co_await drain(*connection);
         close(connection);
     }
@@ -262,8 +304,9 @@ private:
     void close(const std::shared_ptr<Connection>& connection)
     {
         Code ignored; // the peer may have closed it before
-        connection->stream.socket().shutdown(Local::socket::shutdown_both, ignored);
-        connection->stream.close();
+        connection->socket.shutdown(Local::socket::shutdown_both, ignored);
+        connection->clear_deadline();
+        connection->socket.close(ignored);
         connections_.erase(connection);
         end_if_empty();
     }
@@ -281,9 +324,9 @@ private:
     Task<bool> wait_for_request(Connection& connection)
     {
         if (connection.buffer.size() > 0) co_return true;
-        connection.stream.expires_after(limits_.idle);
+        connection.set_deadline(limits_.idle);
         Code code;
-        const auto got = co_await connection.stream.async_read_some(connection.buffer.prepare(4096), into(code));
+        const auto got = co_await connection.socket.async_read_some(connection.buffer.prepare(4096), into(code));
         connection.buffer.commit(got);
         co_return !code && got > 0;
     }
@@ -298,32 +341,36 @@ private:
         parser.header_limit(limits_.header_bytes);
         parser.body_limit(limits_.body_bytes);
         Code code;
-        connection->stream.expires_after(limits_.header_time);
-        co_await http::async_read_header(connection->stream, connection->buffer, parser, into(code));
+        connection->set_deadline(limits_.header_time);
+        co_await http::async_read_header(connection->socket, connection->buffer, parser, into(code));
         if (!code && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
             constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
-            co_await asio::async_write(connection->stream, asio::buffer(kGoOn), into(code));
+            co_await asio::async_write(connection->socket, asio::buffer(kGoOn), into(code));
         }
         if (!code) {
-            connection->stream.expires_after(limits_.body_time);
-            co_await http::async_read(connection->stream, connection->buffer, parser, into(code));
+            connection->set_deadline(limits_.body_time);
+            co_await http::async_read(connection->socket, connection->buffer, parser, into(code));
         }
         connection->is_reading = false;
         if (code) {
-            const int status = status_of(code);
-            if (status != 0) co_await write(*connection, unreadable(status, limits_), 11, false, false);
-            if (status != 0) co_await drain(*connection);
+            const int status = status_of(code, connection->is_timed_out());
+            if (status == 0) co_return false;
+            const Reply refusal = unreadable(status, limits_);
+            co_await write(*connection, refusal, 11, false, false);
+            co_await drain(*connection);
             co_return false;
         }
         const auto message = parser.release();
-        connection->stream.expires_never();
+        connection->clear_deadline();
         auto reply = co_await answer(connection, message);
         if (reply.stream) {
             co_await send_stream(*connection, reply, message.method() == http::verb::head);
             co_return false;
         }
         const bool keep = message.keep_alive() && !stopping_;
-        co_return co_await write(*connection, reply, message.version(), message.method() == http::verb::head, keep);
+        const bool written =
+            co_await write(*connection, reply, message.version(), message.method() == http::verb::head, keep);
+        co_return written;
     }
 
     /// Before closing on a client that is still sending: what it has sent unread would make the kernel reset the
@@ -331,11 +378,12 @@ private:
     Task<> drain(Connection& connection)
     {
         Code code;
-        connection.stream.socket().shutdown(Local::socket::shutdown_send, code);
-        connection.stream.expires_after(std::chrono::seconds{2});
+        connection.socket.shutdown(Local::socket::shutdown_send, code);
+        connection.set_deadline(std::chrono::seconds{2});
         for (std::size_t total = 0; !code && total < (8U << 20);) {
             connection.buffer.clear();
-            total += co_await connection.stream.async_read_some(connection.buffer.prepare(65536), into(code));
+            const auto got = co_await connection.socket.async_read_some(connection.buffer.prepare(65536), into(code));
+            total += got;
         }
     }
 
@@ -354,7 +402,8 @@ private:
         raw.request_id = text_of(message["X-Request-Id"]);
         raw.identity = connection->identity;
         const auto shared = std::make_shared<RawRequest>(std::move(raw));
-        auto reply = co_await on_worker([this, shared] { return dispatcher_.handle(*shared); });
+        std::function<Reply()> handle = [this, shared] { return dispatcher_.handle(*shared); };
+        auto reply = co_await on_worker(std::move(handle));
         if (!reply.later) co_return reply;
 
         const auto headers = reply.headers;
@@ -387,12 +436,12 @@ private:
         auto response = to_http(reply, version, is_head, keep);
         http::response_serializer<http::string_body> serializer{response};
         Code code;
-        connection.stream.expires_after(limits_.write_time);
+        connection.set_deadline(limits_.write_time);
         if (is_head)
-            co_await http::async_write_header(connection.stream, serializer, into(code));
+            co_await http::async_write_header(connection.socket, serializer, into(code));
         else
-            co_await http::async_write(connection.stream, serializer, into(code));
-        if (code == beast::error::timeout)
+            co_await http::async_write(connection.socket, serializer, into(code));
+        if (code && connection.is_timed_out())
             log::warn("server", "a client did not take its answer", {{"client", connection.identity.text()}});
         co_return !code && keep;
     }
@@ -400,9 +449,9 @@ private:
     Task<bool> write_text(Connection& connection, std::string_view text)
     {
         Code code;
-        connection.stream.expires_after(limits_.write_time);
-        co_await asio::async_write(connection.stream, asio::buffer(text.data(), text.size()), into(code));
-        if (code == beast::error::timeout)
+        connection.set_deadline(limits_.write_time);
+        co_await asio::async_write(connection.socket, asio::buffer(text.data(), text.size()), into(code));
+        if (code && connection.is_timed_out())
             log::warn("server", "a client was too slow for its stream and was dropped",
                       {{"client", connection.identity.text()}});
         co_return !code;

@@ -51,8 +51,8 @@ struct Parts {
     std::unique_ptr<Operations> operations; ///< goes first: its threads wake what the server waits for
 };
 
-Result<> assemble(Parts& parts, const DaemonOptions& options, instance::HostReport host, std::vector<os::Fd> listeners,
-                  const MoreRoutes& more)
+/// All but the server.
+Result<> assemble(Parts& parts, const DaemonOptions& options, instance::HostReport host, const MoreRoutes& more)
 {
     const std::string directory = cat(options.root, '/', kDaemonDirectory, '/');
     parts.log = TRY(JournalOperationLog::open(directory + "operations.journal"));
@@ -70,7 +70,6 @@ Result<> assemble(Parts& parts, const DaemonOptions& options, instance::HostRepo
     for (Route& route : more(*parts.services))
         routes.push_back(std::move(route));
     parts.dispatcher = std::make_unique<Dispatcher>(std::move(routes), *parts.answers);
-    parts.server = TRY(Server::make(std::move(listeners), *parts.dispatcher, options.limits));
     return {};
 }
 
@@ -91,19 +90,21 @@ Result<int> run_daemon(const DaemonOptions& options, const MoreRoutes& more)
     const auto lock = TRY(take_lock(directory + "/lock", cat("a coppiced runs already for ", options.root)));
 
     auto listeners = TRY(os::take_listening_sockets());
-    std::optional<OwnSocket> own_socket;
-    if (listeners.empty()) {
-        auto [listener, socket] = TRY(make_socket(options.socket));
-        listeners.push_back(std::move(listener));
-        own_socket = std::move(socket);
-    }
     auto host = instance::examine_host(options.root); // forks, so before there are threads
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGHUP, SIG_IGN);                                       // there is nothing to read again
     const auto signals = TRY(os::SignalFd::make({SIGTERM, SIGINT})); // blocked for all threads from here on
 
     Parts parts;
-    TRY(assemble(parts, options, std::move(host), std::move(listeners), more));
+    TRY(assemble(parts, options, std::move(host), more));
+    // Last: who can connect may believe that the daemon has started.
+    std::optional<OwnSocket> own_socket;
+    if (listeners.empty()) {
+        auto [listener, socket] = TRY(make_socket(options.socket));
+        listeners.push_back(std::move(listener));
+        own_socket = std::move(socket);
+    }
+    parts.server = TRY(Server::make(std::move(listeners), *parts.dispatcher, options.limits));
     TRY(parts.server->watch(signals.fd(), [&] {
         while (signals.next() != 0)
             parts.server->stop();

@@ -58,11 +58,11 @@ Result<> limit_sending(const Fd& socket, int wait_ms)
     return {};
 }
 
-Result<> bind_to(const Fd& socket, int dir, const std::string& name)
+Result<> bind_to(const Fd& socket, const std::string& path, const std::string& shown)
 {
-    const auto address = TRY(address_of(path_in(dir, name)));
+    const auto address = TRY(address_of(path));
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return fail_os(errno, cat("create the socket ", name));
+        return fail_os(errno, cat("create the socket ", shown));
     return {};
 }
 
@@ -93,7 +93,7 @@ Result<std::pair<Fd, Fd>> socket_pair()
 Result<Fd> listen_in(int dir, const std::string& name)
 {
     auto socket = TRY(new_socket(SOCK_SEQPACKET));
-    TRY(bind_to(socket, dir, name));
+    TRY(bind_to(socket, path_in(dir, name), name));
     if (::listen(socket.get(), 8) < 0) return fail_os(errno, cat("listen on ", name));
     return socket;
 }
@@ -122,7 +122,9 @@ Result<Fd> listen_stream(const std::string& path, mode_t mode)
 {
     auto socket = TRY(new_socket(SOCK_STREAM));
     const auto place = TRY_DOING(cat("create the socket ", path), open_parent(path));
-    TRY(bind_to(socket, place.directory.get(), place.name));
+    // The path that was given is what others see as its address, where it fits.
+    const bool fits = path.size() < sizeof(sockaddr_un::sun_path);
+    TRY(bind_to(socket, fits ? path : path_in(place.directory.get(), place.name), path));
     if (::fchmodat(place.directory.get(), place.name.c_str(), mode, 0) < 0)
         return fail_os(errno, cat("set the mode of ", path));
     if (::listen(socket.get(), SOMAXCONN) < 0) return fail_os(errno, cat("listen on ", path));
@@ -141,7 +143,7 @@ Result<Peer> peer_of(int socket)
 Result<Fd> bind_datagrams_in(int dir, const std::string& name)
 {
     auto socket = TRY(new_socket(SOCK_DGRAM));
-    TRY(bind_to(socket, dir, name));
+    TRY(bind_to(socket, path_in(dir, name), name));
     return socket;
 }
 
