@@ -39,6 +39,7 @@ protected:
             return Reply::json({{"count", count}});
         });
         add(Method::Post, "/slow", Verb::Change, "", [this](const Request&) -> Result<Reply> {
+            if (!is_slow_.exchange(false)) return Reply::json({{"count", ++changes_}});
             entered_.count_down();
             go_on_.wait();
             return Reply::json({{"count", ++changes_}});
@@ -70,6 +71,7 @@ protected:
     std::unique_ptr<AnswerStore> store_;
     std::unique_ptr<Dispatcher> dispatcher_;
     std::atomic<int> changes_ = 0;
+    std::atomic<bool> is_slow_ = true; ///< the first of /slow waits
     int fail_at_ = -1;
     std::latch entered_{1}, go_on_{1};
 };

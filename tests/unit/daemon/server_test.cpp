@@ -17,6 +17,7 @@
 #include <latch>
 #include <set>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <thread>
 #include <unistd.h>
 
@@ -94,6 +95,8 @@ protected:
     /// Sends bytes, and returns what comes until the other side closes.
     static std::string talk(const os::Fd& socket, std::string_view bytes)
     {
+        const timeval patience{.tv_sec = 10, .tv_usec = 0};
+        ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         [[maybe_unused]] const auto sent = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
         std::string all(1U << 16, '\0');
         std::size_t size = 0;
