@@ -34,4 +34,7 @@ target_link_options(coppice_flags INTERFACE -Wl,--gc-sections -Wl,-z,relro,-z,no
 if(COPPICE_SANITIZE)
   target_compile_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
+  if(COPPICE_SANITIZE MATCHES thread AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(coppice_flags INTERFACE -Wno-tsan) # Asio's fences; nothing of ours relies on them
+  endif()
 endif()

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <latch>
 #include <set>
@@ -98,7 +99,7 @@ protected:
         const timeval patience{.tv_sec = 10, .tv_usec = 0};
         ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         [[maybe_unused]] const auto sent = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-        std::string all(1U << 16, '\0');
+        std::string all(4U << 20, '\0');
         std::size_t size = 0;
         for (ssize_t got = 1; got > 0 && size < all.size(); size += static_cast<std::size_t>(std::max<ssize_t>(got, 0)))
             got = ::recv(socket.get(), all.data() + size, all.size() - size, 0);
@@ -292,7 +293,8 @@ TEST_F(ServerTest, ASlowConsumerIsToldAndDropped)
     const auto slow = connect();
     constexpr std::string_view kAsk = "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n";
     ASSERT_EQ(::send(slow.get(), kAsk.data(), kAsk.size(), 0), static_cast<ssize_t>(kAsk.size()));
-    std::this_thread::sleep_for(100ms);
+    std::array<char, 16> beginning{};
+    ASSERT_GT(::recv(slow.get(), beginning.data(), beginning.size(), 0), 0); // it listens from here on
     const nlohmann::json large{{"x", std::string(4096, 'x')}};
     for (int i = 0; i < 400; ++i)
         events_.publish("many", "", large); // the ring holds 64, the socket's buffer about 50
