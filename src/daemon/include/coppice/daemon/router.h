@@ -16,12 +16,12 @@ using Handler = std::function<Result<Reply>(const Request&)>;
 /// One row of the API. docs/reference/openapi.json says the same; a test compares both.
 struct Route {
     Method method = Method::Get;
-    std::string path;          ///< template: "/v1/operations/{id}"
-    std::string id;            ///< operationId in the document
+    std::string path{};        ///< template: "/v1/operations/{id}"
+    std::string id{};          ///< operationId in the document
     Verb verb = Verb::Read;    ///< what authorize() is asked
-    std::string body_schema;   ///< name of the body's schema in the document; empty: there must be no body
+    std::string body_schema{}; ///< name of the body's schema in the document; empty: there must be no body
     bool long_running = false; ///< answers 202 with an Operation
-    Handler handler;
+    Handler handler{};
     std::string type = "application/json"; ///< of the answer, when it is no problem
 };
 
