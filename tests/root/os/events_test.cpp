@@ -308,7 +308,7 @@ TEST(SocketTest, NamesInADirectoryOfAnyDepth)
     }
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "start.sock", connect_in(dir.get(), "start.sock", 100)))
         << "nobody listens any more";
-    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "longer than", connect_stream("/" + deep)));
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "connect to", connect_stream("/" + deep))) << "of any length";
 }
 
 TEST(SocketTest, AFullQueueIsSaidWhenNobodyWantsToWait)
