@@ -20,7 +20,8 @@ Result<> notify_manager(std::string_view assignments)
 {
     const std::string path = notify_socket();
     if (path.empty()) return {};
-    const auto socket = TRY_DOING("NOTIFY_SOCKET", connect_datagrams(path));
+    constexpr int kPatienceMs = 5'000;
+    const auto socket = TRY_DOING("NOTIFY_SOCKET", connect_datagrams(path, kPatienceMs));
     return with_context(send_message(socket, assignments), "NOTIFY_SOCKET");
 }
 
