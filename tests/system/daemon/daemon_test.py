@@ -23,6 +23,17 @@ WITH_WORK = str(BIN.parent / "tests/coppiced_with_work")
 DOCUMENT = json.loads((SOURCE / "docs/reference/openapi.json").read_text())
 
 
+def hear(stream):
+    """All that comes until the end; a reset is one, too."""
+    heard = b""
+    try:
+        while piece := stream.recv(65536):
+            heard += piece
+    except ConnectionResetError:
+        pass
+    return heard
+
+
 class Connection(http.client.HTTPConnection):
     def __init__(self, path, timeout=30):
         super().__init__("coppice", timeout=timeout)
@@ -99,13 +110,7 @@ class Daemon:
                 stream.sendall(data)
             except OSError:
                 pass  # it has answered and closed before all was sent
-            heard = b""
-            try:
-                while piece := stream.recv(65536):
-                    heard += piece
-            except ConnectionResetError:
-                pass
-            return heard
+            return hear(stream)
 
     def end(self, number=signal.SIGTERM, seconds=30):
         if self.process.poll() is None:
@@ -221,13 +226,7 @@ class Hostile(DaemonCase):
             time.sleep(0.2)
         for stream in slow:
             stream.settimeout(5)
-            heard = b""
-            try:
-                while piece := stream.recv(4096):
-                    heard += piece
-            except ConnectionResetError:
-                pass
-            self.assertIn(b" 408 ", heard[:20])
+            self.assertIn(b" 408 ", hear(stream)[:20])
             stream.close()
 
     def test_more_connections_than_there_is_room_for(self):

@@ -94,14 +94,7 @@ TEST(CollectTest, AStagedLayerIsNotTaken)
     const auto vdisk = make_vdisk(*f.store);
     const auto staged = test::stage(*f.store, range(0, 5), "k");
     ASSERT_TRUE(succeeds(collect(*f.store, {.grace_seconds = 0})));
-    const auto id = security::make_random<SnapshotId>();
-    value_of(f.store->write([&](Txn& txn) -> Result<> {
-        TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .author = "a"}));
-        TRY(seal_snapshot(txn, id, &staged, f.store->node_key()));
-        return {};
-    }));
-    const auto snapshot = value_of(f.store->read([&](const View& view) { return get_snapshot(view, id); }));
-    EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(range(0, 5)));
+    EXPECT_EQ(value_of(read_back(*f.store, test::add_sealed(*f.store, vdisk, staged))), joined(range(0, 5)));
 }
 
 TEST(CollectTest, AStagedLayerIsTakenOutOfTheTrash)
@@ -186,14 +179,7 @@ TEST(CollectTest, AChunkThatVanishesAfterTheLookUpIsStoredAgain)
     std::this_thread::sleep_for(std::chrono::milliseconds{200}); // the workers have looked them up
     EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).removed_chunks, 5U);
     const auto staged = value_of(ingest->finish("new"));
-    const auto id = security::make_random<SnapshotId>();
-    value_of(f.store->write([&](Txn& txn) -> Result<> {
-        TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .author = "a"}));
-        TRY(seal_snapshot(txn, id, &staged, f.store->node_key()));
-        return {};
-    }));
-    const auto snapshot = value_of(f.store->read([&](const View& view) { return get_snapshot(view, id); }));
-    EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(range(0, 5)));
+    EXPECT_EQ(value_of(read_back(*f.store, test::add_sealed(*f.store, vdisk, staged))), joined(range(0, 5)));
 }
 
 TEST(UsageTest, SaysWhatIsSharedWithWhom)

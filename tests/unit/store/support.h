@@ -45,12 +45,11 @@ inline store::VdiskId make_vdisk(store::Store& store, const std::string& name = 
     return value_of(store.write([&](store::Txn& txn) { return store::add_vdisk(txn, name); })).id;
 }
 
-/// A sealed snapshot of `chunks`.
-inline store::Snapshot import(store::Store& store, const store::VdiskId& vdisk, const std::vector<std::string>& chunks,
-                              std::optional<store::SnapshotId> parent = {}, const std::string& metadata = "metadata")
+/// A sealed snapshot of what was staged.
+inline store::Snapshot add_sealed(store::Store& store, const store::VdiskId& vdisk, const store::StagedLayer& staged,
+                                  std::optional<store::SnapshotId> parent = {})
 {
     const auto id = security::make_random<store::SnapshotId>();
-    const auto staged = stage(store, chunks, id.hex(), metadata);
     return value_of(store.write([&](store::Txn& txn) -> Result<store::Snapshot> {
         TRY(store::add_snapshot(
             txn,
@@ -58,6 +57,14 @@ inline store::Snapshot import(store::Store& store, const store::VdiskId& vdisk, 
         TRY(store::seal_snapshot(txn, id, &staged, store.node_key()));
         return store::get_snapshot(txn, id);
     }));
+}
+
+/// A sealed snapshot of `chunks`.
+inline store::Snapshot import(store::Store& store, const store::VdiskId& vdisk, const std::vector<std::string>& chunks,
+                              std::optional<store::SnapshotId> parent = {}, const std::string& metadata = "metadata")
+{
+    const std::string key = security::make_random<store::SnapshotId>().hex();
+    return add_sealed(store, vdisk, stage(store, chunks, key, metadata), parent);
 }
 
 inline store::Layer layer_of(const store::Store& store, const store::Snapshot& snapshot)
