@@ -67,6 +67,13 @@ std::string kernel_release()
     return ::uname(&names) == 0 ? names.release : "unknown";
 }
 
+Result<std::string> boot_id()
+{
+    auto text = TRY(read_file(kCwd, "/proc/sys/kernel/random/boot_id", 64));
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+}
+
 std::vector<Feature> probe_features(const std::string& state_directory)
 {
     const auto layout = CgroupLayout::detect();

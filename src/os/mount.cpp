@@ -171,6 +171,34 @@ Result<> detach_mount(int mount)
     return {};
 }
 
+Result<> unmount(const std::string& path)
+{
+    if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+    if (errno == EBUSY)
+        return fail(Error{ErrorKind::Conflict, cat("unmount ", path, ": it is in use")}.hint(
+            "end the programs that have files open below it"));
+    if (errno == EINVAL) return fail(ErrorKind::Invalid, cat("unmount ", path, ": nothing is mounted there"));
+    return fail_os(errno, cat("unmount ", path));
+}
+
+Result<> detach_mount_at(const std::string& path)
+{
+    if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0) return fail_os(errno, cat("detach ", path));
+    return {};
+}
+
+Result<> mount_at(const std::string& type, const std::string& source, const std::string& path,
+                  const std::string& options)
+{
+    constexpr std::size_t kPageBytes = 4096; // the kernel cuts what is longer, without a word
+    if (options.size() >= kPageBytes)
+        return fail(ErrorKind::Invalid, cat("the options of ", type, " have ", options.size(), " bytes, more than ",
+                                            kPageBytes - 1, " that this kernel takes"));
+    if (::mount(source.c_str(), path.c_str(), type.c_str(), 0, options.c_str()) < 0)
+        return fail_os(errno, cat("mount a file system of type ", type));
+    return {};
+}
+
 Result<std::uint64_t> file_system_magic(int fd)
 {
     struct statfs status{};

@@ -23,4 +23,7 @@ std::vector<Feature> probe_features(const std::string& state_directory);
 /// Kernel release as uname(2) tells it.
 std::string kernel_release();
 
+/// A name that each boot of the machine gets anew. Source: random(4), /proc/sys/kernel/random/boot_id
+Result<std::string> boot_id();
+
 } // namespace coppice::os

@@ -53,6 +53,16 @@ Result<> detach_kernel_mounts();
 
 /// Takes an attached mount off at once; whoever still uses it may go on to.
 Result<> detach_mount(int mount);
+/// Takes off what is mounted at `path`. Errors: Conflict (in use), Invalid (nothing is mounted there)
+Result<> unmount(const std::string& path);
+/// The same at once, as detach_mount.
+Result<> detach_mount_at(const std::string& path);
+
+/// mount(2) of before the descriptors: what takes more in one option than fsconfig's 255 bytes, up to a page, on
+/// kernels that have no other way. @param path a directory, where it is attached. Errors: Invalid (options longer than
+/// a page)
+Result<> mount_at(const std::string& type, const std::string& source, const std::string& path,
+                  const std::string& options);
 
 /// Magic number of the file system that holds `fd`. Source: statfs(2)
 Result<std::uint64_t> file_system_magic(int fd);
