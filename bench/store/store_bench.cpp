@@ -67,7 +67,8 @@ void ingest(const std::string& root, const char* chunks, const char* sizes, int 
     for (std::size_t length = 0; lengths >> length; data.remove_prefix(length))
         need(ingest->put(data.substr(0, length)));
     const double put = clock.seconds();
-    const auto staged = need(ingest->finish("metadata"));
+    need(ingest->put_metadata("metadata"));
+    const auto staged = need(ingest->finish());
     const double finished = clock.seconds();
     need(store->write([&](store::Txn& txn) -> Result<> {
         TRY(store::add_snapshot(txn, {.id = id,

@@ -18,8 +18,8 @@ namespace {
 
 constexpr int kMaxTries = 64; // another program may take the free device that we were told of
 
-/// Opens `path` if it is a read-only loop device over the file of `image`, whole.
-std::optional<Fd> open_if_over(const std::string& path, const struct stat& image)
+/// Opens `path` if it is a read-only loop device over this range of the file of `image`.
+std::optional<Fd> open_if_over(const std::string& path, const struct stat& image, const LoopDevice::Range& range)
 {
     auto device = open_at(kCwd, path, O_RDONLY);
     if (!device) return std::nullopt;
@@ -28,7 +28,7 @@ std::optional<Fd> open_if_over(const std::string& path, const struct stat& image
     const bool same_file = info.lo_inode == image.st_ino && info.lo_device == image.st_dev;
     // Without autoclear it is somebody else's, who may detach it under us.
     const bool as_ours = (info.lo_flags & LO_FLAGS_AUTOCLEAR) && (info.lo_flags & LO_FLAGS_READ_ONLY) &&
-                         info.lo_offset == 0 && info.lo_sizelimit == 0;
+                         info.lo_offset == range.offset && info.lo_sizelimit == range.bytes;
     if (!same_file || !as_ours) return std::nullopt;
     return *std::move(device);
 }
@@ -46,7 +46,7 @@ Result<Fd> lock_for_a_moment(const Fd& image)
 
 } // namespace
 
-Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name)
+Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name, const Range& range)
 {
     struct stat status{};
     if (::fstat(image.get(), &status) < 0) return fail_os(errno, cat("stat ", name));
@@ -61,7 +61,7 @@ Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name)
     for (const std::string& block : blocks) {
         if (!block.starts_with("loop") || !exists(kCwd, cat("/sys/block/", block, "/loop"))) continue;
         const std::string path = cat("/dev/", block);
-        if (auto device = open_if_over(path, status)) return LoopDevice{*std::move(device), path};
+        if (auto device = open_if_over(path, status, range)) return LoopDevice{*std::move(device), path};
     }
     for (int i = 0; i < kMaxTries; ++i) {
         const int number = ::ioctl(control->get(), LOOP_CTL_GET_FREE);
@@ -70,6 +70,8 @@ Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name)
         auto device = TRY(open_at(kCwd, path, O_RDONLY));
         loop_config config{};
         config.fd = static_cast<std::uint32_t>(image.get());
+        config.info.lo_offset = range.offset;
+        config.info.lo_sizelimit = range.bytes;
         // Direct I/O: the image's own pages are not cached a second time below the device.
         config.info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
         std::strncpy(reinterpret_cast<char*>(config.info.lo_file_name), name.c_str(), LO_NAME_SIZE - 1);

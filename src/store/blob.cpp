@@ -4,6 +4,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
+#include "coppice/os/features.h"
 #include "coppice/os/file.h"
 #include "coppice/security/sha256.h"
 #include "coppice/store/chunk_reader.h"
@@ -25,7 +26,7 @@ enum class Record : unsigned char { None, Written, Synced };
 
 Result<Record> record_of(const Store& store, const LayerDigest& layer)
 {
-    const auto boot = TRY(boot_id());
+    const auto boot = TRY(os::boot_id());
     return store.read([&](const View& view) -> Result<Record> {
         auto query = TRY(view.db().query(
             "SELECT synced, boot FROM blob WHERE layer = (SELECT id FROM layer WHERE digest = ?)", layer));
@@ -37,7 +38,7 @@ Result<Record> record_of(const Store& store, const LayerDigest& layer)
 
 Result<> record_synced(Store& store, const LayerDigest& layer)
 {
-    const auto boot = TRY(boot_id());
+    const auto boot = TRY(os::boot_id());
     return store.write([&](Txn& txn) -> Result<> {
         const auto id = TRY(layer_row_id(txn, layer));
         TRY(txn.db().execute("INSERT INTO blob(layer, synced, boot) VALUES(?, 1, ?) "

@@ -15,7 +15,4 @@ struct Store::LayerGuard {
     std::set<std::string> sessions;    ///< keys of running ingests
 };
 
-/// Boot id of the running kernel.
-Result<std::string> boot_id();
-
 } // namespace coppice::store

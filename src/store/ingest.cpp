@@ -88,7 +88,10 @@ struct Ingest::Parts {
     Progress progress;
     std::optional<Error> failure;
 
-    std::uint64_t put_bytes = 0;           // the caller's thread only
+    std::uint64_t put_bytes = 0; // the caller's thread only, as what follows
+    MetadataFile metadata;
+    os::Fd metadata_file;
+    security::Sha256 metadata_hash;
     std::optional<PackWriter> pack, spare; // the appender's; the committer's
     std::vector<std::thread> threads;
 
@@ -370,6 +373,9 @@ Result<std::unique_ptr<Ingest>> Ingest::begin(Store& store, const IngestOptions&
         parts.blob =
             TRY(os::open_at(store.directory(), parts.blob_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
     }
+    parts.metadata.name = cat("tmp/metadata-", random_hex(16));
+    parts.metadata_file =
+        TRY(os::open_at(store.directory(), parts.metadata.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0400));
     const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
     parts.start(std::clamp(options.threads == 0 ? cores : options.threads, 1U, kThreadsMax));
     return ingest;
@@ -380,8 +386,8 @@ Ingest::Ingest(std::unique_ptr<Parts> parts) : parts_{std::move(parts)} {}
 Ingest::~Ingest()
 {
     parts_->stop();
-    if (!parts_->blob_name.empty())
-        (void)os::remove_file(parts_->store.directory(), parts_->blob_name).has_value(); // tmp/ is emptied anyway
+    for (const std::string& name : {parts_->blob_name, parts_->metadata.name})
+        if (!name.empty()) (void)os::remove_file(parts_->store.directory(), name).has_value(); // tmp/ is emptied anyway
     auto& guard = parts_->store.layer_guard();
     const std::lock_guard lock{guard.mutex};
     guard.sessions.erase(parts_->options.key);
@@ -416,7 +422,16 @@ Result<> Ingest::put(std::string_view plain)
     return {};
 }
 
-Result<StagedLayer> Ingest::finish(std::string_view metadata)
+Result<> Ingest::put_metadata(std::string_view part)
+{
+    Parts& parts = *parts_;
+    TRY(os::write_all(parts.metadata_file.get(), part, "the layer's metadata"));
+    parts.metadata_hash.update(part);
+    parts.metadata.bytes += part.size();
+    return {};
+}
+
+Result<StagedLayer> Ingest::finish()
 {
     Parts& parts = *parts_;
     {
@@ -439,8 +454,11 @@ Result<StagedLayer> Ingest::finish(std::string_view metadata)
     }
     std::sort(rows.begin(), rows.end());
     rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
-    auto staged = TRY(stage_layer(parts.store, metadata, table, parts.blob_name));
+    TRY(os::sync_data(parts.metadata_file.get(), "the layer's metadata"));
+    parts.metadata.digest = parts.metadata_hash.finish<MetadataDigest>();
+    auto staged = TRY(stage_layer(parts.store, parts.metadata, table, parts.blob_name));
     parts.blob_name.clear();
+    parts.metadata.name.clear();
     return StagedLayer{parts.store, staged, parts.session, std::move(rows), parts.blob.is_open()};
 }
 

@@ -4,6 +4,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
+#include "coppice/os/features.h"
 #include "coppice/os/file.h"
 #include "coppice/security/sha256.h"
 #include "guards.h"
@@ -27,6 +28,24 @@ Result<> write_synced(int directory, const std::string& path, std::string_view d
     return os::sync_data(file.get(), path);
 }
 
+/// Errors: Corrupt
+Result<os::Fd> open_checked(int directory, const std::string& path, const MetadataDigest& digest, std::uint64_t bytes)
+{
+    auto file = TRY(os::open_at(directory, path, O_RDONLY | O_NOFOLLOW));
+    security::Sha256 hash;
+    std::string buffer(std::min<std::uint64_t>(bytes, 1U << 20), '\0');
+    for (std::uint64_t at = 0; at < bytes; at += buffer.size()) {
+        buffer.resize(std::min<std::uint64_t>(buffer.size(), bytes - at));
+        TRY(os::read_at(file.get(), buffer.data(), buffer.size(), at, path));
+        hash.update(buffer);
+    }
+    struct stat status{};
+    if (::fstat(file.get(), &status) < 0) return fail_os(errno, cat("stat ", path));
+    if (static_cast<std::uint64_t>(status.st_size) != bytes || hash.finish<MetadataDigest>() != digest)
+        return fail(Error{ErrorKind::Corrupt, cat(path, " is damaged")}.hint("run coppice fsck"));
+    return file;
+}
+
 bool same_content(int directory, const std::string& path, std::string_view data)
 {
     const auto content = os::read_file(directory, path, data.size());
@@ -39,15 +58,15 @@ Error missing(const LayerDigest& digest) { return Error{ErrorKind::NotFound, cat
 
 std::string blob_name(const LayerDigest& digest) { return cat("cache/", digest.hex(), ".blob"); }
 
-Result<Layer> stage_layer(Store& store, std::string_view metadata, const ChunkTable& table, const std::string& blob)
+Result<Layer> stage_layer(Store& store, const MetadataFile& metadata, const ChunkTable& table, const std::string& blob)
 {
     const auto encoded = table.encode();
     Layer layer;
-    layer.metadata = security::sha256<MetadataDigest>(metadata);
+    layer.metadata = metadata.digest;
     layer.table = encoded.digest;
     layer.root = table.root();
     layer.digest = layer_digest(layer.metadata, layer.root);
-    layer.metadata_bytes = metadata.size();
+    layer.metadata_bytes = metadata.bytes;
     layer.table_bytes = encoded.bytes.size();
     layer.blob_bytes = table.blob_bytes();
     layer.chunks = table.size();
@@ -55,7 +74,7 @@ Result<Layer> stage_layer(Store& store, std::string_view metadata, const ChunkTa
     const int root = store.directory();
     const std::string made = cat("tmp/layer-", random_hex(16));
     TRY(os::make_directory(root, made, 0700));
-    TRY(write_synced(root, made + "/metadata", metadata));
+    TRY(os::rename_at(root, metadata.name, root, made + "/metadata"));
     TRY(write_synced(root, made + "/chunks", encoded.bytes));
     const auto directory = TRY(os::open_at(root, made, O_RDONLY | O_DIRECTORY));
     TRY(os::sync_directory(directory.get(), made));
@@ -63,7 +82,8 @@ Result<Layer> stage_layer(Store& store, std::string_view metadata, const ChunkTa
     auto& guard = store.layer_guard();
     const std::lock_guard lock{guard.mutex};
     const std::string path = directory_of(layer.digest);
-    if (same_content(root, path + "/metadata", metadata) && same_content(root, path + "/chunks", encoded.bytes)) {
+    if (open_checked(root, path + "/metadata", metadata.digest, metadata.bytes) &&
+        same_content(root, path + "/chunks", encoded.bytes)) {
         TRY(os::remove_tree(root, made));
     } else {
         // Left by a killed process, or damaged: ours are the right ones.
@@ -133,7 +153,7 @@ Result<> add_layer(Txn& txn, const StagedLayer& staged)
     if (staged.has_blob_)
         TRY(db.execute("INSERT INTO blob(layer, synced, boot) VALUES(?, 0, ?) "
                        "ON CONFLICT(layer) DO UPDATE SET synced = 0, boot = excluded.boot",
-                       id, TRY(boot_id())));
+                       id, TRY(os::boot_id())));
     return end_session(db, staged.session_);
 }
 
@@ -182,21 +202,8 @@ Result<ChunkTable> load_table(const Store& store, const Layer& layer)
 
 Result<os::Fd> open_metadata(const Store& store, const Layer& layer)
 {
-    const std::string path = directory_of(layer.digest) + "/metadata";
-    auto file = TRY(os::open_at(store.directory(), path, O_RDONLY | O_NOFOLLOW));
-    security::Sha256 hash;
-    std::string buffer(std::min<std::uint64_t>(layer.metadata_bytes, 1U << 20), '\0');
-    for (std::uint64_t at = 0; at < layer.metadata_bytes; at += buffer.size()) {
-        buffer.resize(std::min<std::uint64_t>(buffer.size(), layer.metadata_bytes - at));
-        TRY(os::read_at(file.get(), buffer.data(), buffer.size(), at, path));
-        hash.update(buffer);
-    }
-    struct stat status{};
-    if (::fstat(file.get(), &status) < 0) return fail_os(errno, cat("stat ", path));
-    if (static_cast<std::uint64_t>(status.st_size) != layer.metadata_bytes ||
-        hash.finish<MetadataDigest>() != layer.metadata)
-        return fail(Error{ErrorKind::Corrupt, cat(path, " is damaged")}.hint("run coppice fsck"));
-    return file;
+    return open_checked(store.directory(), directory_of(layer.digest) + "/metadata", layer.metadata,
+                        layer.metadata_bytes);
 }
 
 } // namespace coppice::store

@@ -254,6 +254,13 @@ Result<std::optional<Working>> find_working(const View& view, const std::string&
     return std::optional<Working>{std::move(found.front())};
 }
 
+Result<Working> get_working(const View& view, const std::string& name)
+{
+    auto found = TRY(find_working(view, name));
+    if (!found) return fail(ErrorKind::NotFound, cat("there is no working layer ", name));
+    return *std::move(found);
+}
+
 Result<std::vector<Working>> all_working(const View& view)
 {
     return read_working(TRY(view.db().query("SELECT name, snapshot, created FROM working ORDER BY name")));
@@ -274,6 +281,17 @@ Result<> end_lease(Txn& txn, const std::string& id)
 {
     TRY(txn.db().execute("DELETE FROM lease WHERE id = ?", std::string_view{id}));
     return {};
+}
+
+Result<std::vector<Lease>> leases(const View& view)
+{
+    std::vector<Lease> found;
+    auto query = TRY(view.db().query("SELECT id, snapshot, expires FROM lease WHERE expires > ? ORDER BY id", now()));
+    while (TRY(query.next())) {
+        const auto snapshot = TRY(query.name<SnapshotId>(1));
+        found.push_back({.id = std::string{query.text(0)}, .snapshot = snapshot, .expires = Time{query.integer(2)}});
+    }
+    return found;
 }
 
 } // namespace coppice::store

@@ -8,9 +8,16 @@ namespace coppice::store {
 
 class Query;
 
-/// Writes metadata and table of a layer below layers/, synced, and the blob (a path in the store's directory, or empty)
+/// Metadata that is written and synced already.
+struct MetadataFile {
+    std::string name; ///< a path in the store's directory, below tmp/
+    MetadataDigest digest;
+    std::uint64_t bytes = 0;
+};
+
+/// Puts metadata and table of a layer below layers/, synced, and the blob (a path in the store's directory, or empty)
 /// into cache/. The layer's digest is in the guard's list of staged ones afterwards, for a StagedLayer to take out.
-Result<Layer> stage_layer(Store& store, std::string_view metadata, const ChunkTable& table, const std::string& blob);
+Result<Layer> stage_layer(Store& store, const MetadataFile& metadata, const ChunkTable& table, const std::string& blob);
 
 /// Files of a layer that the database does not know any more. The guard's mutex is held.
 Result<> remove_layer_files(const Store& store, const LayerDigest& digest);

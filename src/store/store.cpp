@@ -179,11 +179,4 @@ int Store::directory() const { return parts_->directory.get(); }
 Packs& Store::packs() const { return *parts_->packs; }
 Store::LayerGuard& Store::layer_guard() const { return parts_->guard; }
 
-Result<std::string> boot_id()
-{
-    auto text = TRY(os::read_file(os::kCwd, "/proc/sys/kernel/random/boot_id", 64));
-    if (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-}
-
 } // namespace coppice::store

@@ -178,7 +178,8 @@ TEST(CollectTest, AChunkThatVanishesAfterTheLookUpIsStoredAgain)
         ASSERT_TRUE(succeeds(ingest->put(chunk)));
     std::this_thread::sleep_for(std::chrono::milliseconds{200}); // the workers have looked them up
     EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).removed_chunks, 5U);
-    const auto staged = value_of(ingest->finish("new"));
+    value_of(ingest->put_metadata("new"));
+    const auto staged = value_of(ingest->finish());
     EXPECT_EQ(value_of(read_back(*f.store, test::add_sealed(*f.store, vdisk, staged))), joined(range(0, 5)));
 }
 

@@ -46,7 +46,8 @@ Result<> import_one(Store& store, const VdiskId& vdisk, const SnapshotId& id, st
     auto ingest = TRY(Ingest::begin(store, {.key = id.hex(), .threads = 1}));
     for (const std::string& chunk : content(which))
         TRY(ingest->put(chunk));
-    const auto staged = TRY(ingest->finish("metadata " + std::to_string(which)));
+    TRY(ingest->put_metadata("metadata " + std::to_string(which)));
+    const auto staged = TRY(ingest->finish());
     return store.write([&](Txn& txn) -> Result<> {
         TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .state = SnapshotState::Durable, .author = "a"}));
         TRY(seal_snapshot(txn, id, &staged, store.node_key()));

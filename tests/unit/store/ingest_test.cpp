@@ -91,7 +91,8 @@ TEST(IngestTest, KnownChunksAreNotStoredAgain)
     auto ingest = value_of(Ingest::begin(*f.store, {.key = "second"}));
     for (const auto& chunk : changed)
         ASSERT_TRUE(succeeds(ingest->put(chunk)));
-    const auto staged = value_of(ingest->finish("metadata"));
+    value_of(ingest->put_metadata("metadata"));
+    const auto staged = value_of(ingest->finish());
     EXPECT_EQ(ingest->progress().chunks, 50U);
     EXPECT_EQ(ingest->progress().new_chunks, 1U);
     const auto again = import(*f.store, vdisk, chunks, first.id);
@@ -139,7 +140,8 @@ TEST(IngestTest, AStoppedOneIsResumed)
     const auto ingest = value_of(Ingest::begin(*f.store, {.key = "import-1"}));
     for (const auto& chunk : chunks)
         ASSERT_TRUE(succeeds(ingest->put(chunk)));
-    const auto staged = value_of(ingest->finish("metadata"));
+    value_of(ingest->put_metadata("metadata"));
+    const auto staged = value_of(ingest->finish());
     EXPECT_EQ(ingest->progress().new_chunks, 300U - static_cast<std::uint64_t>(kept));
 }
 

@@ -37,7 +37,8 @@ inline store::StagedLayer stage(store::Store& store, const std::vector<std::stri
     auto ingest = value_of(store::Ingest::begin(store, {.key = key, .write_blob = blob}));
     for (const std::string& chunk : chunks)
         value_of(ingest->put(chunk));
-    return value_of(ingest->finish(metadata));
+    value_of(ingest->put_metadata(metadata));
+    return value_of(ingest->finish());
 }
 
 inline store::VdiskId make_vdisk(store::Store& store, const std::string& name = "debian")

@@ -34,10 +34,13 @@ public:
     /// Errors: Invalid (size); any error that a worker met since: disk full, I/O
     Result<> put(std::string_view plain) override;
 
-    /// Waits for the chunks, writes metadata and chunk table, syncs both. The layer becomes part of the store when it
-    /// is given to add_layer in a transaction; until then the session's pins hold its chunks.
-    /// @param metadata of the layer: the EROFS image without file data
-    Result<StagedLayer> finish(std::string_view metadata);
+    /// The next part, of any length, of the layer's metadata: the EROFS image without file data. It goes to a file; no
+    /// more than the part is in memory. The caller's thread, as put().
+    Result<> put_metadata(std::string_view part);
+
+    /// Waits for the chunks, writes the chunk table, syncs it and the metadata. The layer becomes part of the store
+    /// when it is given to add_layer in a transaction; until then the session's pins hold its chunks.
+    Result<StagedLayer> finish();
 
     /// Of what was put so far. Any thread.
     struct Progress {

@@ -99,10 +99,19 @@ Result<> add_working(Txn& txn, const std::string& name,
 Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snapshot);
 Result<> remove_working(Txn& txn, const std::string& name); ///< absence is fine
 Result<std::optional<Working>> find_working(const View& view, const std::string& name);
+Result<Working> get_working(const View& view, const std::string& name); ///< Errors: NotFound
 Result<std::vector<Working>> all_working(const View& view);
 
 /// Somebody reads the snapshot until `expires`: a mount, a remote reader. The same id again renews it.
 Result<> take_lease(Txn& txn, const std::string& id, const SnapshotId& snapshot, Time expires);
 Result<> end_lease(Txn& txn, const std::string& id); ///< absence is fine
+
+struct Lease {
+    std::string id;
+    SnapshotId snapshot;
+    Time expires{};
+};
+/// Those that have not expired.
+Result<std::vector<Lease>> leases(const View& view);
 
 } // namespace coppice::store
