@@ -25,16 +25,27 @@ Result<> read_exactly(int fd, std::uint64_t offset, std::span<char> out)
 
 class Range final : public OpenContent {
 public:
-    Range(int fd, std::uint64_t start, std::uint64_t bytes) : fd_{fd}, start_{start}, bytes_{bytes} {}
+    Range(int fd, std::uint64_t start, std::uint64_t bytes, RangeSource::Holes holes)
+        : fd_{fd}, start_{start}, bytes_{bytes}, holes_{holes}
+    {
+    }
     Result<> read(std::uint64_t offset, std::span<char> out) const override
     {
         COPPICE_CHECK(offset <= bytes_ && out.size() <= bytes_ - offset);
         return read_exactly(fd_, start_ + offset, out);
     }
+    [[nodiscard]] std::uint64_t next_data(std::uint64_t offset) const override
+    {
+        if (holes_ == RangeSource::Holes::None) return offset;
+        const auto found = ::lseek(fd_, static_cast<off_t>(start_ + offset), SEEK_DATA);
+        if (found >= 0) return static_cast<std::uint64_t>(found) - start_;
+        return errno == ENXIO ? bytes_ : offset;
+    }
 
 private:
     int fd_;
     std::uint64_t start_, bytes_;
+    RangeSource::Holes holes_;
 };
 
 class WholeFile final : public OpenContent {
@@ -77,7 +88,7 @@ Result<std::unique_ptr<OpenContent>> RangeSource::open(std::uint64_t key, std::u
     if (::fstat(file_.get(), &status) < 0) return fail_os(errno, cat("stat ", name_));
     const auto size = static_cast<std::uint64_t>(status.st_size);
     if (key > size || bytes > size - key) return fail(ErrorKind::Conflict, cat(name_, " is cut short"));
-    return std::make_unique<Range>(file_.get(), key, bytes);
+    return std::make_unique<Range>(file_.get(), key, bytes, holes_);
 }
 
 Result<std::unique_ptr<OpenContent>> open_whole_file(os::Fd file, std::uint64_t bytes)

@@ -2,12 +2,11 @@
 
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
-#include "coppice/os/capability.h"
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
+#include "instance_ids.h"
 
 #include <cerrno>
-#include <sys/fsuid.h>
 #include <unistd.h>
 
 namespace coppice::vdisk {
@@ -39,33 +38,7 @@ Result<> copy_root_attributes(int image, int upper)
     return {};
 }
 
-/// Acts as the instance's root towards file systems, with all rights kept.
-///
-/// Overlayfs works on its layers with the rights of whoever mounted it. The layers show files with mapped ids, where
-/// the host's root is nobody and may create nothing; the instance's root may. Source: setfsuid(2), and
-/// Documentation/filesystems/overlayfs.rst "Permission model"
-class [[nodiscard]] FileSystemUser {
-public:
-    static Result<FileSystemUser> become(uid_t uid, gid_t gid)
-    {
-        ::setfsgid(gid);
-        ::setfsuid(uid); // takes the file system capabilities out of the effective set
-        TRY(os::raise_effective_capabilities());
-        return FileSystemUser{};
-    }
-    FileSystemUser(FileSystemUser&& other) noexcept : active_{std::exchange(other.active_, false)} {}
-    FileSystemUser& operator=(FileSystemUser&&) = delete;
-    ~FileSystemUser()
-    {
-        if (!active_) return;
-        ::setfsuid(::geteuid());
-        ::setfsgid(::getegid());
-    }
-
-private:
-    FileSystemUser() = default;
-    bool active_ = true;
-};
+} // namespace
 
 Result<> map_layer(const os::Fd& mount, const os::Fd& user_namespace, const std::string& path)
 {
@@ -74,8 +47,6 @@ Result<> map_layer(const os::Fd& mount, const os::Fd& user_namespace, const std:
     return fail(std::move(mapped).error().with(path).hint(
         "put it on a file system such as ext4, xfs, btrfs or EROFS; on tmpfs it needs Linux 6.3"));
 }
-
-} // namespace
 
 Result<WorkingLayer> WorkingLayer::open(int directory)
 {

@@ -44,13 +44,18 @@ public:
 /// Ranges of one file, such as a spool or an uncompressed archive: a key is the offset of a file's first byte.
 class RangeSource final : public ContentSource {
 public:
+    enum class Holes : unsigned char { None, Some }; ///< whether it is worth asking the file system for holes
     /// @param name for messages
-    RangeSource(os::Fd file, std::string name) : file_{std::move(file)}, name_{std::move(name)} {}
+    RangeSource(os::Fd file, std::string name, Holes holes = Holes::None)
+        : file_{std::move(file)}, name_{std::move(name)}, holes_{holes}
+    {
+    }
     Result<std::unique_ptr<OpenContent>> open(std::uint64_t key, std::uint64_t bytes) const override;
 
 private:
     os::Fd file_;
     std::string name_;
+    Holes holes_;
 };
 
 /// A file of `bytes` bytes that is open as `file`; it must be a regular one of just this size.

@@ -1,0 +1,56 @@
+#pragma once
+
+#include "coppice/store/snapshot.h"
+
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace coppice::vdisk {
+
+/// Brings frozen snapshots further: durable, then sealed; and takes them away. Any thread; one at a time works.
+/// See docs/design/storage.md, section "Three states".
+class Sealer {
+public:
+    explicit Sealer(store::Store& store) : store_{&store} {}
+
+    enum class Doubtful : unsigned char {
+        Refuse,
+        Accept, ///< what is there is what shall be kept, even though a power cut may have left holes in it
+    };
+    /// Syncs the snapshot and all that it comes from, and records it. Errors: NotFound; Corrupt (the machine went down
+    /// before it was on the disk: what is there is not known to be complete)
+    Result<> make_durable(const store::SnapshotId& id, Doubtful doubtful = Doubtful::Refuse);
+
+    /// Turns the snapshot's frozen directory into a layer and signs it, ancestors first. Killed at any point, the next
+    /// call goes on with what is not done; chunks already written are found again. Nothing happens to a sealed one.
+    /// Errors: as make_durable; Unsupported (something no layer can hold)
+    Result<> seal(const store::SnapshotId& id);
+
+    struct Sealed {
+        std::vector<store::SnapshotId> done, doubtful;
+    };
+    /// Everything that is not sealed; doubtful ones and what comes from them are left alone. @param go_on asked before
+    /// each snapshot
+    Result<Sealed> seal_all(const std::function<bool()>& go_on = [] { return true; });
+
+    /// Removes frozen directories that have become layers and that nobody has mounted. @returns how many
+    Result<std::size_t> remove_sealed_directories();
+
+    /// The snapshot, and its frozen directory if it still has one. Errors: as store::remove_snapshot
+    Result<> remove(const store::SnapshotId& id);
+
+    /// After a start: finishes removals. @returns frozen directories that no row knows; they are kept
+    Result<std::vector<std::string>> recover();
+
+private:
+    Result<bool> is_doubtful(const store::Snapshot& snapshot) const;
+    Result<> seal_one(const store::Snapshot& snapshot);
+    Result<> discard(const std::string& name);
+
+    store::Store* store_;
+    std::mutex mutex_;
+};
+
+} // namespace coppice::vdisk

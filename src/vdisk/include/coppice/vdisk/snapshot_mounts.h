@@ -1,0 +1,94 @@
+#pragma once
+
+#include "coppice/os/id_map.h"
+#include "coppice/store/snapshot.h"
+#include "coppice/vdisk/layer_mounts.h"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace coppice::vdisk {
+
+/// Whose ids files appear with.
+struct InstanceIds {
+    const os::Fd* user_namespace = nullptr; ///< borrowed
+    os::UserMapping mapping;                ///< that it has; with id 0
+};
+
+/// What may be done through a mount.
+struct MountUse {
+    bool devices = false;           ///< device nodes work
+    bool set_uid = false;           ///< set-user-id programs and file capabilities count
+    bool throw_away = false;        ///< what is written will be undone: nothing of it is synced (option "volatile")
+    std::optional<InstanceIds> ids; ///< else those on the disk. Needs file systems that allow id-mapped mounts
+};
+
+/// A snapshot or working layer as a file tree, not attached anywhere yet.
+struct StackedMount {
+    os::Fd mount;
+    std::size_t layers = 0;                                ///< that it was stacked from, without the working layer
+    std::string how;                                       ///< "EROFS from files, overlay of 3 layers"
+    std::vector<std::shared_ptr<const LayerMount>> shared; ///< later mounts share their page cache while these live
+};
+
+/// A mount at a path that a user gave.
+struct MountRecord {
+    std::string id;   ///< also of the lease that keeps its layers
+    std::string path; ///< absolute, links resolved
+    store::SnapshotId snapshot;
+    std::string working; ///< name of the working layer, or empty: read-only
+};
+
+/// Mounts snapshots, and working layers over them. Any thread.
+///
+/// Before the layers of a snapshot are looked up a lease is taken on it, so that neither the snapshot nor a frozen
+/// directory of its line goes away as long as it is in use.
+class SnapshotMounts {
+public:
+    static Result<std::unique_ptr<SnapshotMounts>> make(store::Store& store, LayerPath best = LayerPath::Files);
+
+    /// The snapshot, read-only. @param holder names the use: the lease, until `release`; 1 to 128 bytes
+    /// Errors: NotFound, Corrupt, Unavailable (more than 500 layers), Unsupported
+    Result<StackedMount> open(const store::SnapshotId& snapshot, const std::string& holder, const MountUse& use = {});
+    /// The snapshot below a working layer seen through it, writable. One use at a time is for the caller to see to.
+    Result<StackedMount> open_working(const std::string& name, const std::string& holder, const MountUse& use = {});
+    /// Ends a use. The mount must be gone.
+    Result<> release(const std::string& holder);
+
+    /// Mounts at a directory of the caller's mount namespace. Recorded, so that it is found after a restart.
+    /// Errors: as `open`; Conflict (something of ours is mounted there; the working layer is mounted)
+    Result<std::pair<MountRecord, std::string>> attach(const store::SnapshotId& snapshot, const std::string& path,
+                                                       const MountUse& use = {});
+    Result<std::pair<MountRecord, std::string>> attach_working(const std::string& name, const std::string& path,
+                                                               const MountUse& use = {});
+    /// Errors: NotFound (nothing of ours there), Conflict (in use)
+    Result<> detach(const std::string& path);
+    /// Those that are mounted now.
+    Result<std::vector<MountRecord>> records() const;
+    /// After a start: forgets mounts that are gone, with their leases. @returns how many
+    Result<std::size_t> forget_dead();
+
+private:
+    SnapshotMounts(store::Store& store, std::shared_ptr<const os::MountSpace> space, LayerPath best)
+        : store_{&store}, space_{space}, layers_{store, std::move(space), best}
+    {
+    }
+    struct Stack {
+        std::vector<std::string> lowers; ///< inside the space
+        std::vector<std::shared_ptr<const LayerMount>> layers;
+    };
+    Result<Stack> stack_of(const store::SnapshotId& snapshot);
+    Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
+    Result<std::pair<MountRecord, std::string>> attach_recorded(MountRecord record, const MountUse& use);
+
+    store::Store* store_;
+    std::shared_ptr<const os::MountSpace> space_;
+    LayerMounts layers_;
+    std::mutex mutex_; ///< of attach and detach, and of `kept_`
+    std::map<std::string, std::vector<std::shared_ptr<const LayerMount>>> kept_; ///< by record
+};
+
+} // namespace coppice::vdisk

@@ -1,0 +1,52 @@
+#pragma once
+
+#include "coppice/store/snapshot.h"
+#include "coppice/vdisk/layer_writer.h"
+#include "coppice/vdisk/sealer.h"
+#include "coppice/vdisk/tree_stack.h"
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace coppice::vdisk {
+
+/// What is in snapshots, without mounting them: their layers' metadata as trees; content comes from the packs, every
+/// byte checked. Any thread.
+class SnapshotTrees {
+public:
+    SnapshotTrees(store::Store& store, Sealer& sealer) : store_{&store}, sealer_{&sealer} {}
+
+    /// The layers and frozen directories of a snapshot's line. A layer that somebody still holds is not read again.
+    /// Errors: NotFound, Corrupt
+    Result<TreeStack> stack_of(const store::SnapshotId& id);
+
+    /// What leads from one snapshot to another; see vdisk::diff.
+    Result<> diff(const store::SnapshotId& from, const store::SnapshotId& to,
+                  const std::function<Result<>(const Change&)>& take);
+
+    /// The content of one file. Links are not followed. Errors: NotFound (the path), Invalid (no regular file)
+    Result<> copy_file(const store::SnapshotId& id, const std::string& path, ByteSink& out);
+
+    struct MergeNote {
+        std::string author, message;
+    };
+    /// A new, sealed snapshot with the content of `id`, in which everything above `base` is one layer; its parent is
+    /// `base`, or nothing: flattened. `id` and what is between stay as they are. Seals `id` first.
+    /// Errors: Invalid (`base` is not an ancestor of `id`); as Sealer::seal
+    Result<store::Snapshot> merge(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base,
+                                  const MergeNote& note);
+
+private:
+    Result<std::shared_ptr<const Tree>> tree_of(const store::Snapshot& snapshot);
+    Result<TreeStack> stack_above(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base);
+
+    store::Store* store_;
+    Sealer* sealer_;
+    std::mutex mutex_; ///< held while a layer is read
+    std::map<store::LayerDigest, std::weak_ptr<const Tree>> read_;
+};
+
+} // namespace coppice::vdisk

@@ -1,0 +1,56 @@
+#pragma once
+
+#include "coppice/store/snapshot.h"
+#include "coppice/vdisk/snapshot_mounts.h"
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace coppice::vdisk {
+
+/// Who freezes, and what is said of it.
+struct FreezeNote {
+    std::string author; ///< 1 to 512 bytes
+    std::string message;
+    std::string config; ///< OCI image configuration, or empty: the parent's
+};
+
+/// The named writable layers over snapshots: working/NAME below the store's directory. Any thread.
+///
+/// Whatever kills the process, what was written stays: a step that moves directories is noted before it begins, and
+/// `recover` finishes or undoes it, as the database says. See docs/design/storage.md
+class WorkingLayers {
+public:
+    WorkingLayers(store::Store& store, SnapshotMounts& mounts) : store_{&store}, mounts_{&mounts} {}
+
+    /// An empty layer: a branch. Costs the same whatever the snapshot's size.
+    /// Errors: Conflict (the name is taken, or a directory without a row has it), NotFound, Invalid (name)
+    Result<> create(const std::string& name, const store::SnapshotId& snapshot);
+    /// With all it holds. Errors: NotFound, Conflict (mounted)
+    Result<> remove(const std::string& name);
+
+    /// Makes a snapshot of what is in the layer, in state *frozen*; the layer goes on empty above it. Costs the same
+    /// whatever was written. Nobody may have the layer mounted. Errors: NotFound, Conflict (mounted), Invalid (note)
+    Result<store::Snapshot> freeze(const std::string& name, const FreezeNote& note);
+    /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone.
+    /// Errors: NotFound, Conflict (mounted)
+    Result<> rollback(const std::string& name, const store::SnapshotId& snapshot);
+
+    struct Recovered {
+        std::vector<std::string> settled; ///< layers of which a step was finished or undone
+        std::vector<std::string> unknown; ///< directories that no row knows; kept
+    };
+    /// After a start, before anything else is asked of the object.
+    Result<Recovered> recover();
+
+private:
+    Result<> check_unmounted(const std::string& name) const;
+    Result<bool> settle(const std::string& name);
+
+    store::Store* store_;
+    SnapshotMounts* mounts_;
+    std::mutex mutex_; ///< one step at a time
+};
+
+} // namespace coppice::vdisk

@@ -1,0 +1,74 @@
+#include "mount_records.h"
+
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "coppice/os/features.h"
+#include "coppice/os/file.h"
+
+#include <nlohmann/json.hpp>
+
+namespace coppice::vdisk {
+
+namespace {
+
+constexpr const char* kDirectory = "mounts";
+constexpr std::string_view kSuffix = ".json";
+
+std::string file_of(const std::string& id) { return cat(kDirectory, '/', id, kSuffix); }
+
+Result<FoundRecord> read_record(const store::Store& store, const std::string& id, const std::string& boot)
+{
+    const auto document = TRY(parse_json(TRY(os::read_file(store.directory(), file_of(id)))));
+    const JsonNode node{document};
+    FoundRecord found{.record = {.id = id, .path = {}, .snapshot = {}, .working = {}}, .mounted = false};
+    const auto path = TRY(node.get("path"));
+    found.record.path = TRY(path.text());
+    const auto snapshot = TRY(node.get("snapshot"));
+    found.record.snapshot = TRY(store::SnapshotId::parse(TRY(snapshot.text())));
+    found.record.working = TRY(node.text_or("working", ""));
+    const auto device = TRY(TRY(node.get("device")).unsigned_integer());
+    if (TRY(TRY(node.get("boot")).text()) != boot) return found;
+    const auto status = TRY(os::find_status(os::kCwd, found.record.path, false));
+    found.mounted = status && status->st_dev == device;
+    return found;
+}
+
+} // namespace
+
+Result<> write_mount_record(const store::Store& store, const MountRecord& record, int mount)
+{
+    struct stat status{};
+    if (::fstat(mount, &status) < 0) return fail_os(errno, "stat a mount");
+    if (!os::exists(store.directory(), kDirectory)) TRY(os::make_directory(store.directory(), kDirectory, 0700));
+    const auto boot = TRY(os::boot_id());
+    const nlohmann::json document{{"path", record.path},
+                                  {"snapshot", record.snapshot.hex()},
+                                  {"working", record.working},
+                                  {"device", static_cast<std::uint64_t>(status.st_dev)},
+                                  {"boot", boot}};
+    return os::replace_file(store.directory(), file_of(record.id),
+                            document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+Result<> remove_mount_record(const store::Store& store, const std::string& id)
+{
+    return os::remove_file(store.directory(), file_of(id));
+}
+
+Result<std::vector<FoundRecord>> read_mount_records(const store::Store& store)
+{
+    std::vector<FoundRecord> found;
+    if (!os::exists(store.directory(), kDirectory)) return found;
+    const auto boot = TRY(os::boot_id());
+    for (const std::string& file : TRY(os::list_directory(store.directory(), kDirectory))) {
+        if (!file.ends_with(kSuffix)) continue; // a half-written one
+        const std::string id = file.substr(0, file.size() - kSuffix.size());
+        auto record = read_record(store, id, boot);
+        if (!record)
+            return fail(std::move(record).error().as(ErrorKind::Corrupt).with(cat("record of a mount ", file)));
+        found.push_back(*std::move(record));
+    }
+    return found;
+}
+
+} // namespace coppice::vdisk

@@ -1,0 +1,217 @@
+#include "coppice/vdisk/snapshot_mounts.h"
+
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/os/mount.h"
+#include "mount_records.h"
+#include "overlay.h"
+#include "working_files.h"
+
+#include <cstdlib>
+#include <set>
+
+namespace coppice::vdisk {
+
+namespace {
+
+constexpr const char* kEmpty = "empty"; ///< inside the space: the last layer below a single one
+constexpr std::string_view kRecordPrefix = "mount-";
+constexpr store::Time kForever{INT64_MAX};
+
+std::uint64_t attributes_of(const MountUse& use, bool read_only)
+{
+    return (read_only ? os::mount_attr::kReadOnly : 0U) | (use.devices ? 0U : os::mount_attr::kNoDev) |
+           (use.set_uid ? 0U : os::mount_attr::kNoSuid);
+}
+
+Result<std::string> resolve_directory(const std::string& path)
+{
+    const std::unique_ptr<char, void (*)(void*)> resolved{::realpath(path.c_str(), nullptr), &std::free};
+    if (!resolved) return fail_os(errno, cat("mount point ", path));
+    return std::string{resolved.get()};
+}
+
+} // namespace
+
+Result<std::unique_ptr<SnapshotMounts>> SnapshotMounts::make(store::Store& store, LayerPath best)
+{
+    const auto space = std::make_shared<const os::MountSpace>(TRY(os::MountSpace::make(store.directory())));
+    TRY(space->run([] { return os::make_directory(os::kCwd, kEmpty, 0755); }));
+    return std::unique_ptr<SnapshotMounts>{new SnapshotMounts{store, space, best}};
+}
+
+Result<SnapshotMounts::Stack> SnapshotMounts::stack_of(const store::SnapshotId& snapshot)
+{
+    struct Found {
+        store::Snapshot snapshot;
+        std::optional<store::Layer> layer;
+    };
+    const auto line = TRY(store_->read([&](const store::View& view) -> Result<std::vector<Found>> {
+        std::vector<Found> all;
+        for (store::Snapshot& one : TRY(store::lineage(view, snapshot))) {
+            Found found{.snapshot = std::move(one), .layer = {}};
+            if (found.snapshot.layer) found.layer = TRY(store::get_layer(view, *found.snapshot.layer));
+            all.push_back(std::move(found));
+        }
+        return all;
+    }));
+    if (line.size() > kMostLowers) // before hundreds of layers are mounted in vain
+        return fail(Error{ErrorKind::Unavailable, cat("snapshot ", snapshot.hex(), " has ", line.size(),
+                                                      " layers, the kernel stacks ", kMostLowers)}
+                        .hint("merge some of its ancestors"));
+    Stack stack;
+    for (const Found& found : line) {
+        if (!found.layer) {
+            stack.lowers.push_back(cat("base/", frozen_name(found.snapshot.id)));
+            continue;
+        }
+        stack.layers.push_back(TRY(layers_.get(*found.layer)));
+        stack.lowers.push_back(stack.layers.back()->name());
+    }
+    return stack;
+}
+
+Result<StackedMount> SnapshotMounts::open_stack(const store::SnapshotId& snapshot, const std::string& working,
+                                                const MountUse& use)
+{
+    auto stack = TRY(stack_of(snapshot));
+    StackedMount stacked;
+    stacked.layers = stack.lowers.size();
+    if (!stack.layers.empty()) stacked.how = to_text(stack.layers.front()->path());
+    const auto attributes = attributes_of(use, working.empty());
+    if (working.empty() && !use.ids && stack.lowers.size() == 1 && stack.layers.size() == 1) {
+        TRY(space_->run([&]() -> Result<> {
+            stacked.mount = TRY(os::clone_mount(os::kCwd, stack.lowers.front(), false));
+            // The shared mount has no device nodes for anybody: this one is a copy of its own.
+            return os::set_mount_attributes(stacked.mount.get(), attributes, use.devices ? os::mount_attr::kNoDev : 0U,
+                                            false);
+        }));
+    } else {
+        OverlayPlan plan{.lowers = stack.lowers, .directory = {}, .source = cat("coppice:", snapshot.hex())};
+        plan.ids = use.ids;
+        plan.throw_away = use.throw_away;
+        if (!working.empty()) plan.directory = cat("base/", working_layer_name(working));
+        if (working.empty() && plan.lowers.size() == 1) plan.lowers.emplace_back(kEmpty); // overlayfs wants two
+        stacked.mount = TRY(make_overlay(*space_, plan, attributes));
+        stacked.how += cat(stacked.how.empty() ? "" : ", ", "overlay of ", stacked.layers, " layers");
+    }
+    stacked.shared = std::move(stack.layers);
+    return stacked;
+}
+
+Result<StackedMount> SnapshotMounts::open(const store::SnapshotId& snapshot, const std::string& holder,
+                                          const MountUse& use)
+{
+    // First the lease, then the look at the line: what it sees cannot be taken away any more.
+    TRY(store_->write([&](store::Txn& txn) { return store::take_lease(txn, holder, snapshot, kForever); }));
+    auto stacked = open_stack(snapshot, "", use);
+    if (stacked) return stacked;
+    TRY(release(holder));
+    return fail(std::move(stacked).error().with(cat("mount snapshot ", snapshot.hex())));
+}
+
+Result<StackedMount> SnapshotMounts::open_working(const std::string& name, const std::string& holder,
+                                                  const MountUse& use)
+{
+    const auto below = TRY(store_->write([&](store::Txn& txn) -> Result<store::SnapshotId> {
+        const auto working = TRY(store::get_working(txn, name));
+        TRY(store::take_lease(txn, holder, working.snapshot, kForever));
+        return working.snapshot;
+    }));
+    auto stacked = open_stack(below, name, use);
+    if (stacked) return stacked;
+    TRY(release(holder));
+    return fail(std::move(stacked).error().with(cat("mount working layer ", name)));
+}
+
+Result<> SnapshotMounts::release(const std::string& holder)
+{
+    return store_->write([&](store::Txn& txn) { return store::end_lease(txn, holder); });
+}
+
+Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach_recorded(MountRecord record, const MountUse& use)
+{
+    record.id = cat(kRecordPrefix, random_hex(16));
+    record.path = TRY(resolve_directory(record.path));
+    const std::lock_guard lock{mutex_};
+    for (const MountRecord& other : TRY(records())) {
+        if (other.path == record.path)
+            return fail(Error{ErrorKind::Conflict, cat(record.path, ": a vdisk is mounted there already")}.hint(
+                "unmount it first"));
+        if (!record.working.empty() && other.working == record.working)
+            return fail(
+                Error{ErrorKind::Conflict, cat("working layer ", record.working, " is mounted at ", other.path)}.hint(
+                    "a working layer has one writer: unmount it there, or make a branch"));
+    }
+    auto stacked = TRY(record.working.empty() ? open(record.snapshot, record.id, use)
+                                              : open_working(record.working, record.id, use));
+    const auto attach = [&]() -> Result<> {
+        TRY(write_mount_record(*store_, record, stacked.mount.get()));
+        return os::attach_mount(stacked.mount.get(), os::kCwd, record.path);
+    };
+    if (auto attached = attach(); !attached) {
+        stacked.mount.reset();
+        TRY(remove_mount_record(*store_, record.id));
+        TRY(release(record.id));
+        return fail(std::move(attached).error());
+    }
+    kept_[record.id] = std::move(stacked.shared);
+    return std::pair{std::move(record), std::move(stacked.how)};
+}
+
+Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach(const store::SnapshotId& snapshot,
+                                                                   const std::string& path, const MountUse& use)
+{
+    return attach_recorded({.id = {}, .path = path, .snapshot = snapshot, .working = {}}, use);
+}
+
+Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach_working(const std::string& name,
+                                                                           const std::string& path, const MountUse& use)
+{
+    const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
+    return attach_recorded({.id = {}, .path = path, .snapshot = working.snapshot, .working = name}, use);
+}
+
+Result<> SnapshotMounts::detach(const std::string& path)
+{
+    const auto resolved = TRY(resolve_directory(path));
+    const std::lock_guard lock{mutex_};
+    for (const MountRecord& record : TRY(records())) {
+        if (record.path != resolved) continue;
+        TRY(os::unmount(resolved));
+        TRY(remove_mount_record(*store_, record.id));
+        kept_.erase(record.id);
+        return release(record.id);
+    }
+    return fail(ErrorKind::NotFound, cat("no vdisk is mounted at ", resolved));
+}
+
+Result<std::vector<MountRecord>> SnapshotMounts::records() const
+{
+    std::vector<MountRecord> live;
+    for (FoundRecord& found : TRY(read_mount_records(*store_)))
+        if (found.mounted) live.push_back(std::move(found.record));
+    return live;
+}
+
+Result<std::size_t> SnapshotMounts::forget_dead()
+{
+    const std::lock_guard lock{mutex_};
+    std::size_t forgotten = 0;
+    std::set<std::string> recorded;
+    for (const FoundRecord& found : TRY(read_mount_records(*store_))) {
+        recorded.insert(found.record.id);
+        if (found.mounted) continue;
+        TRY(release(found.record.id)); // the record goes last: it is what finds the lease
+        TRY(remove_mount_record(*store_, found.record.id));
+        ++forgotten;
+    }
+    // Whoever was killed between its lease and its record had mounted nothing yet.
+    const auto leases = TRY(store_->read([](const store::View& view) { return store::leases(view); }));
+    for (const store::Lease& lease : leases)
+        if (lease.id.starts_with(kRecordPrefix) && !recorded.contains(lease.id)) TRY(release(lease.id));
+    return forgotten;
+}
+
+} // namespace coppice::vdisk
