@@ -1,0 +1,170 @@
+#include "coppice/import/disk_image.h"
+
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/base/units.h"
+#include "coppice/os/file.h"
+#include "coppice/os/loop_device.h"
+#include "coppice/os/mount.h"
+#include "coppice/vdisk/read_tree.h"
+#include "partition_table.h"
+#include "program.h"
+
+#include <algorithm>
+#include <unistd.h>
+
+namespace coppice::imports {
+
+namespace {
+
+constexpr std::string_view kQcowMagic{"QFI\xfb", 4};
+constexpr std::size_t kQcowHeaderBytes = 104;
+constexpr std::uint64_t kExternalData = 1U << 2U; // an incompatible feature
+
+std::uint64_t big_endian(std::string_view bytes, std::size_t at, std::size_t size)
+{
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < size; ++i)
+        value = value << 8U | static_cast<unsigned char>(bytes[at + i]);
+    return value;
+}
+
+Result<std::string> read_part(const os::Fd& disk, std::uint64_t offset, std::size_t bytes)
+{
+    std::string part(bytes, '\0');
+    std::size_t filled = 0;
+    while (filled < bytes) {
+        const auto got = os::retry_eintr([&] {
+            return ::pread(disk.get(), part.data() + filled, bytes - filled, static_cast<off_t>(offset + filled));
+        });
+        if (got < 0) return fail_os(errno, "read the disk image");
+        if (got == 0) break;
+        filled += static_cast<std::size_t>(got);
+    }
+    part.resize(filled);
+    return part;
+}
+
+/// A qcow2 file may name any other file of this machine as its content: that is refused here and, against somebody who
+/// changes the header meanwhile, by the words for qemu-img. Source: qemu, docs/interop/qcow2.txt
+Result<> check_qcow(std::string_view header, const Limits& limits)
+{
+    if (header.size() < kQcowHeaderBytes) return fail(ErrorKind::Corrupt, "a qcow2 image that is cut short");
+    const auto version = big_endian(header, 4, 4);
+    if (version != 2 && version != 3) return fail(ErrorKind::Unsupported, cat("qcow of version ", version));
+    if (big_endian(header, 8, 8) != 0)
+        return fail(Error{ErrorKind::Unsupported, "a qcow2 image with a backing file"}.hint(
+            "make one file of it: qemu-img convert -O qcow2 IMAGE WHOLE"));
+    if (big_endian(header, 32, 4) != 0) return fail(ErrorKind::Unsupported, "an encrypted qcow2 image");
+    if (version == 3 && (big_endian(header, 72, 8) & kExternalData) != 0)
+        return fail(ErrorKind::Unsupported, "a qcow2 image with an external data file");
+    if (const auto bytes = big_endian(header, 24, 8); bytes > limits.logical_bytes)
+        return fail(ErrorKind::Unavailable, cat("a disk of ", format_bytes(bytes)));
+    return {};
+}
+
+Result<os::Fd> convert_qcow(const os::Fd& image, const Context& context)
+{
+    const std::string path = cat(context.spool_path, "/disk-", random_hex(16));
+    auto raw = TRY(os::open_at(os::kCwd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+    auto converted = run_program({.arguments = {"qemu-img", "convert", "-n", "-O", "raw",
+                                                R"(json:{"driver":"qcow2","backing":null,)"
+                                                R"("file":{"driver":"file","filename":"/dev/fd/3","locking":"off"}})",
+                                                path},
+                                  .further = image.get(),
+                                  .package = "qemu-utils"},
+                                 context);
+    const auto removed = os::remove_file(os::kCwd, path);
+    if (!converted) return fail(std::move(converted).error());
+    TRY(removed);
+    return raw;
+}
+
+std::string list_of(const std::vector<Partition>& partitions, const ReadDisk& read)
+{
+    std::string list;
+    for (const Partition& partition : partitions) {
+        const auto type = file_system_at(read, partition.offset);
+        list += cat(list.empty() ? "" : ", ", "partition ", partition.number, " (", format_bytes(partition.bytes),
+                    type && !type->empty() ? " " + *type : "", ")");
+    }
+    return list.empty() ? "no partitions" : list;
+}
+
+Result<Partition> choose_partition(const std::vector<Partition>& all, std::optional<unsigned> wanted,
+                                   const ReadDisk& read)
+{
+    std::vector<Partition> roots, others;
+    for (const Partition& partition : all) {
+        if (wanted && partition.number == *wanted) return partition;
+        if (wanted || TRY(file_system_at(read, partition.offset)).empty()) continue;
+        if (partition.linux_root) roots.push_back(partition);
+        if (partition.linux_data) others.push_back(partition);
+    }
+    if (roots.size() == 1) return roots.front();
+    if (roots.empty() && others.size() == 1) return others.front();
+    return fail(Error{ErrorKind::Invalid, wanted ? cat("the disk has no partition ", *wanted)
+                                                 : "the disk has no partition that must be the root, or several"}
+                    .hint(cat("there are: ", list_of(all, read))));
+}
+
+Result<os::Fd> mount_disk(const os::Fd& disk, const std::string& path, const std::string& type,
+                          const os::LoopDevice::Range& range)
+{
+    const auto device = TRY(os::LoopDevice::over(disk, path, range));
+    os::FsParameters parameters{{"source", device.path()}, {"ro", ""}};
+    if (type == "xfs") parameters.emplace_back("nouuid", "");
+    constexpr auto kAttributes = os::mount_attr::kReadOnly | os::mount_attr::kNoSuid | os::mount_attr::kNoDev |
+                                 os::mount_attr::kNoExec | os::mount_attr::kNoAtime;
+    auto mount = os::new_file_system(type, parameters, kAttributes);
+    if (mount) return mount;
+    const std::string words = mount.error().hint_text();
+    return fail(std::move(mount)
+                    .error()
+                    .with(cat("mount the ", type, " file system"))
+                    .hint(cat(words, words.empty() ? "" : "; ",
+                              "if its machine was not shut down cleanly, do that or run fsck")));
+}
+
+} // namespace
+
+Result<Imported> import_disk(const std::string& path, std::optional<unsigned> partition, const Context& context)
+{
+    auto disk = TRY(os::open_at(os::kCwd, path, O_RDONLY | O_NONBLOCK));
+    struct stat status{};
+    if (::fstat(disk.get(), &status) < 0) return fail_os(errno, cat("stat ", path));
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+        return fail(ErrorKind::Invalid, cat(path, " is neither a file nor a block device"));
+    context.progress({.stage = "reading the disk image"});
+    const auto header = TRY(read_part(disk, 0, kQcowHeaderBytes));
+    if (header.starts_with(kQcowMagic)) {
+        TRY_DOING(path, check_qcow(header, context.limits));
+        disk = TRY_DOING(path, convert_qcow(disk, context));
+    }
+    const auto end = ::lseek(disk.get(), 0, SEEK_END);
+    if (end < 0) return fail_os(errno, cat("size of ", path));
+    const auto bytes = static_cast<std::uint64_t>(end);
+
+    const ReadDisk read = [&](std::uint64_t offset, std::size_t size) { return read_part(disk, offset, size); };
+    std::string type = partition ? "" : TRY(file_system_at(read, 0));
+    os::LoopDevice::Range range;
+    if (type.empty()) {
+        const auto partitions = TRY_DOING(path, read_partitions(read, bytes));
+        if (partitions.empty())
+            return fail(ErrorKind::Invalid, cat(path, " has neither a known file system nor a partition table"));
+        const auto chosen = TRY_DOING(path, choose_partition(partitions, partition, read));
+        range = {.offset = chosen.offset, .bytes = chosen.bytes};
+        type = TRY(file_system_at(read, chosen.offset));
+        if (type.empty())
+            return fail(ErrorKind::Unsupported, cat(path, ": partition ", chosen.number, " has no known file system"));
+    }
+    auto mount = TRY_DOING(path, mount_disk(disk, path, type, range));
+    context.progress({.stage = "listing files"});
+    TRY(check_stop(context.stop));
+    Imported imported;
+    imported.tree = TRY_DOING(path, vdisk::read_tree(mount));
+    imported.held.push_back(std::move(mount));
+    return imported;
+}
+
+} // namespace coppice::imports

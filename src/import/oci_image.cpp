@@ -1,0 +1,267 @@
+#include "coppice/import/oci_image.h"
+
+#include "coppice/base/text.h"
+#include "layer_diff.h"
+#include "oci_documents.h"
+
+#include <algorithm>
+#include <sys/utsname.h>
+
+namespace coppice::imports {
+
+using vdisk::InodeId;
+using vdisk::Tree;
+
+namespace {
+
+constexpr int kIndexDepth = 4, kLinkHops = 8;
+
+/// A file of a tree from its start.
+class ContentStream final : public ByteStream {
+public:
+    ContentStream(std::unique_ptr<vdisk::OpenContent> content, std::uint64_t bytes, std::stop_token stop)
+        : content_{std::move(content)}, bytes_{bytes}, stop_{std::move(stop)}
+    {
+    }
+    Result<std::size_t> read(std::span<char> out) override
+    {
+        TRY(check_stop(stop_));
+        const std::size_t wanted = std::min<std::uint64_t>(out.size(), bytes_ - at_);
+        if (wanted > 0) TRY(content_->read(at_, out.first(wanted)));
+        at_ += wanted;
+        return wanted;
+    }
+
+private:
+    std::unique_ptr<vdisk::OpenContent> content_;
+    std::uint64_t bytes_, at_ = 0;
+    std::stop_token stop_;
+};
+
+/// The files of an image by name.
+class Files {
+public:
+    Files(const Tree& tree, const Context& context) : tree_{&tree}, context_{&context} {}
+
+    /// @param follow docker's archives share layers by links: "../OTHER/layer.tar"
+    [[nodiscard]] Result<std::unique_ptr<ByteStream>> open(const std::string& name, bool follow = false) const
+    {
+        const auto inode = find(name, follow);
+        if (!inode || !tree_->is_file(*inode))
+            return fail(ErrorKind::Corrupt, cat("the image has no file ", printable(name)));
+        if (tree_->size(*inode) == 0) return std::make_unique<ContentStream>(nullptr, 0, context_->stop);
+        auto content = TRY_DOING(printable(name), tree_->open_content(*inode));
+        return std::make_unique<ContentStream>(std::move(content), tree_->size(*inode), context_->stop);
+    }
+    [[nodiscard]] Result<std::string> read(const std::string& name) const
+    {
+        const auto stream = TRY(open(name));
+        return read_rest(*stream, context_->limits.document_bytes, name);
+    }
+    /// Checked against its digest.
+    [[nodiscard]] Result<std::string> read_blob(const Descriptor& descriptor) const
+    {
+        auto text = TRY(read(blob_name(descriptor)));
+        if (text.size() != descriptor.bytes || security::sha256(text) != descriptor.digest)
+            return fail(ErrorKind::Corrupt, cat(blob_name(descriptor), " is not what its name says (wrong digest)"));
+        return text;
+    }
+    static std::string blob_name(const Descriptor& descriptor) { return "blobs/sha256/" + descriptor.digest.hex(); }
+
+private:
+    [[nodiscard]] std::optional<InodeId> find(std::string name, bool follow) const
+    {
+        for (int hop = 0; hop <= kLinkHops; ++hop) {
+            const auto inode = tree_->find_path(name);
+            if (!inode || !follow || !tree_->is_link(*inode)) return inode;
+            std::vector<std::string_view> parts;
+            const auto slash = name.rfind('/');
+            const std::string whole =
+                cat(name.substr(0, slash == std::string::npos ? 0 : slash), '/', tree_->target(*inode));
+            for (const auto part : split(whole, '/')) {
+                if (part.empty() || part == ".") continue;
+                if (part != "..")
+                    parts.push_back(part);
+                else if (!parts.empty())
+                    parts.pop_back();
+            }
+            std::string next;
+            for (const auto part : parts)
+                next += cat(next.empty() ? "" : "/", part);
+            name = std::move(next);
+        }
+        return {};
+    }
+    const Tree* tree_;
+    const Context* context_;
+};
+
+struct Wanted {
+    std::string reference, architecture;
+    [[nodiscard]] bool fits(const Descriptor& d) const
+    {
+        return (d.os.empty() || d.os == "linux") && (d.architecture.empty() || d.architecture == architecture);
+    }
+};
+
+std::unexpected<Error> several(std::string what, std::string there)
+{
+    return fail(Error{ErrorKind::NotFound, std::move(what)}.hint(cat("there are: ", std::move(there))));
+}
+
+/// The one that is meant among those of an index.
+Result<Descriptor> choose(const std::vector<Descriptor>& all, const Wanted& wanted, bool outermost)
+{
+    std::vector<Descriptor> found;
+    std::string platforms, references;
+    for (const Descriptor& d : all) {
+        if (d.kind != Descriptor::Kind::Index && d.kind != Descriptor::Kind::Manifest) continue;
+        if (!d.architecture.empty())
+            platforms += cat(platforms.empty() ? "" : ", ", printable(d.os), '/', printable(d.architecture));
+        if (!d.reference.empty()) references += cat(references.empty() ? "" : ", ", printable(d.reference));
+        if (outermost && !wanted.reference.empty() && d.reference != wanted.reference) continue;
+        if (wanted.fits(d)) found.push_back(d);
+    }
+    if (found.empty() && outermost && !wanted.reference.empty())
+        return several(cat("the image has no ", printable(wanted.reference), " for linux/", wanted.architecture),
+                       references + (platforms.empty() ? "" : "; " + platforms));
+    if (found.empty()) return several(cat("the image is not for linux/", wanted.architecture), platforms);
+    if (outermost && wanted.reference.empty() && found.size() > 1)
+        for (const Descriptor& d : found)
+            if (d.digest != found.front().digest && d.reference != found.front().reference)
+                return fail(
+                    Error{ErrorKind::Invalid, "there are several images"}.hint(cat("name one of: ", references)));
+    return found.front(); // of a platform the first one, as the specification has it
+}
+
+Result<Descriptor> find_manifest(const Files& files, const Wanted& wanted)
+{
+    const auto choose_in = [&](Result<std::string> text, bool outermost) -> Result<Descriptor> {
+        return choose(TRY(parse_index(TRY(std::move(text)))), wanted, outermost);
+    };
+    auto found = TRY_DOING("index.json", choose_in(files.read("index.json"), true));
+    for (int depth = 0; found.kind == Descriptor::Kind::Index; ++depth) {
+        if (depth == kIndexDepth) return fail(ErrorKind::Invalid, "indexes within indexes");
+        found = TRY_DOING(Files::blob_name(found), choose_in(files.read_blob(found), false));
+    }
+    return found;
+}
+
+Result<ImageConfig> check_config(std::string_view text, const Wanted& wanted, std::size_t layers)
+{
+    auto config = TRY_DOING("the image's configuration", parse_image_config(text));
+    if ((!config.os.empty() && config.os != "linux") ||
+        (!config.architecture.empty() && config.architecture != wanted.architecture))
+        return fail(ErrorKind::NotFound,
+                    cat("the image is for ", printable(config.os), '/', printable(config.architecture),
+                        " and not for linux/", wanted.architecture));
+    if (config.diff_ids.size() != layers)
+        return fail(ErrorKind::Corrupt,
+                    cat("the image has ", layers, " layers and its configuration names ", config.diff_ids.size()));
+    return config;
+}
+
+Result<Imported> apply_all(const std::vector<LayerSource>& layers, std::string config, const Context& context)
+{
+    TreeBuilder builder{context.limits, TreeBuilder::Form::Layers};
+    const auto spool = TRY(Spool::make(context.spool));
+    for (const LayerSource& layer : layers)
+        TRY(apply_layer(layer, *spool, builder, context));
+    Imported imported;
+    imported.tree = std::move(builder).take_tree();
+    imported.config = std::move(config);
+    return imported;
+}
+
+Result<Imported> read_layout(const Files& files, const Wanted& wanted, const Context& context)
+{
+    const auto descriptor = TRY(find_manifest(files, wanted));
+    const auto manifest_text = TRY(files.read_blob(descriptor));
+    const auto manifest = TRY_DOING(Files::blob_name(descriptor), parse_image_manifest(manifest_text));
+    auto text = TRY(files.read_blob(manifest.config));
+    const auto config = TRY(check_config(text, wanted, manifest.layers.size()));
+    std::vector<LayerSource> layers;
+    for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
+        const Descriptor& layer = manifest.layers[i];
+        LayerSource source;
+        source.open = [&files, name = Files::blob_name(layer)] { return files.open(name); };
+        source.name = cat("layer ", i + 1, " (sha256:", layer.digest.hex().substr(0, 12), ")");
+        source.digest = layer.digest;
+        source.bytes = layer.bytes;
+        source.diff_id = config.diff_ids[i];
+        layers.push_back(std::move(source));
+    }
+    return apply_all(layers, std::move(text), context);
+}
+
+Result<Imported> read_archive(const Files& files, const Wanted& wanted, const Context& context)
+{
+    const auto images = TRY_DOING("manifest.json", parse_archive_manifest(TRY(files.read("manifest.json"))));
+    const ArchiveImage* chosen = nullptr;
+    std::string tags;
+    for (const ArchiveImage& image : images) {
+        for (const auto& tag : image.tags)
+            tags += cat(tags.empty() ? "" : ", ", printable(tag));
+        if (wanted.reference.empty() ? images.size() == 1 : std::ranges::count(image.tags, wanted.reference) > 0)
+            chosen = &image;
+    }
+    if (chosen == nullptr) return several("the archive has no such image, or several", tags);
+    auto text = TRY(files.read(chosen->config));
+    // The name is the digest: "DIGITS.json" or "blobs/sha256/DIGITS".
+    auto digits = std::string_view{chosen->config};
+    digits.remove_prefix(digits.rfind('/') == std::string_view::npos ? 0 : digits.rfind('/') + 1);
+    digits = digits.substr(0, digits.find('.'));
+    const auto digest = security::Sha256Digest::parse(digits);
+    if (!digest || security::sha256(text) != *digest)
+        return fail(ErrorKind::Corrupt, cat(printable(chosen->config), " is not what its name says (wrong digest)"));
+    const auto config = TRY(check_config(text, wanted, chosen->layers.size()));
+    std::vector<LayerSource> layers;
+    for (std::size_t i = 0; i < chosen->layers.size(); ++i) {
+        LayerSource source;
+        source.open = [&files, name = chosen->layers[i]] { return files.open(name, true); };
+        source.name = cat("layer ", i + 1, " (", printable(chosen->layers[i]), ")");
+        source.diff_id = config.diff_ids[i];
+        layers.push_back(std::move(source));
+    }
+    return apply_all(layers, std::move(text), context);
+}
+
+bool has_file(const Tree& files, std::string_view name)
+{
+    const auto inode = files.find(Tree::root(), name);
+    return inode && files.is_file(*inode);
+}
+bool is_layout(const Tree& files) { return has_file(files, "oci-layout") && has_file(files, "index.json"); }
+
+} // namespace
+
+std::string machine_architecture()
+{
+    utsname name{};
+    COPPICE_CHECK(::uname(&name) == 0);
+    const std::string_view machine = name.machine;
+    if (machine == "x86_64") return "amd64";
+    if (machine == "aarch64") return "arm64";
+    if (machine == "i686") return "386";
+    if (machine.starts_with("armv")) return "arm";
+    return std::string{machine}; // ppc64le, s390x, riscv64
+}
+
+bool is_image(const Tree& files)
+{
+    return is_layout(files) ||
+           (has_file(files, "manifest.json") && !files.find(Tree::root(), "usr") && !files.find(Tree::root(), "etc"));
+}
+
+Result<Imported> read_image(const Tree& files, const ImageChoice& choice, const Context& context)
+{
+    const Wanted wanted{.reference = choice.reference,
+                        .architecture = choice.architecture.empty() ? machine_architecture() : choice.architecture};
+    const Files by_name{files, context};
+    if (is_layout(files)) return read_layout(by_name, wanted, context);
+    if (has_file(files, "manifest.json")) return read_archive(by_name, wanted, context);
+    return fail(ErrorKind::Invalid,
+                "neither an OCI layout (oci-layout, index.json) nor a docker-archive (manifest.json)");
+}
+
+} // namespace coppice::imports

@@ -1,0 +1,73 @@
+#include "coppice/base/error.h"
+#include "tree_builder.h"
+
+#include <algorithm>
+
+// An archive, as a tree and as a layer over itself. Whatever it says: no more memory than the limits allow, an end, and
+// a tree whose files are within their limits.
+
+namespace {
+
+using namespace coppice;
+using namespace coppice::imports;
+
+class Memory final : public ByteStream {
+public:
+    explicit Memory(std::string_view bytes) : bytes_{bytes} {}
+    Result<std::size_t> read(std::span<char> out) override
+    {
+        const std::size_t got = std::min(out.size(), bytes_.size());
+        std::copy_n(bytes_.data(), got, out.data());
+        bytes_.remove_prefix(got);
+        return got;
+    }
+
+private:
+    std::string_view bytes_;
+};
+
+/// Reads everything, keeps nothing.
+class Nowhere final : public Contents {
+public:
+    Result<Place> take(const TarEntry& entry, TarReader& reader) override
+    {
+        std::string buffer(4096, '\0');
+        std::uint64_t all = 0;
+        while (const std::size_t got = TRY(reader.read(buffer)))
+            all += got;
+        COPPICE_CHECK(all <= entry.size || entry.sparse);
+        return Place{nullptr, 0};
+    }
+};
+
+void feed(std::string_view bytes, TreeBuilder::Form form, int layers)
+{
+    const Limits limits{.entries = 1000, .logical_bytes = 1 << 20, .depth = 16, .header_bytes = 1 << 16};
+    TreeBuilder builder{limits, form};
+    for (int i = 0; i < layers; ++i) {
+        if (form == TreeBuilder::Form::Layers && !builder.begin_layer()) return;
+        Memory memory{bytes};
+        TarReader reader{memory, limits, TarReader::End::Any};
+        Nowhere contents;
+        for (;;) {
+            const auto entry = reader.next();
+            if (!entry || !*entry) break;
+            if (!builder.add(**entry, reader, contents)) break;
+        }
+    }
+    COPPICE_CHECK(builder.logical_bytes() <= limits.logical_bytes);
+    auto tree = std::move(builder).take_tree();
+    tree.sort();
+    for (const auto& entry : tree.entries(vdisk::Tree::root()))
+        COPPICE_CHECK(entry.name != ".." && entry.name.find('/') == std::string_view::npos);
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size)
+{
+    const std::string_view bytes{reinterpret_cast<const char*>(data), size};
+    feed(bytes, TreeBuilder::Form::Plain, 1);
+    feed(bytes, TreeBuilder::Form::Layers, 2);
+    return 0;
+}

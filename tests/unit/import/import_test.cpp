@@ -1,0 +1,122 @@
+#include "coppice/import/import_image.h"
+
+#include "coppice/store/seal.h"
+#include "coppice/vdisk/layer_reader.h"
+#include "image_maker.h"
+
+#include <gtest/gtest.h>
+
+namespace coppice::imports {
+namespace {
+
+using namespace coppice::imports::test;
+
+class ImportTest : public testing::Test, protected ImportFixture {
+protected:
+    Result<ImportedVersion> import_archive(const std::string& bytes, const std::string& key = "key",
+                                           const std::string& vdisk = "debian")
+    {
+        directory.write("archive.tar", bytes);
+        return import_image(*store_, {.kind = Source::Kind::Archive, .location = directory / "archive.tar"}, {},
+                            {.vdisk = vdisk, .key = key, .author = "tester"}, context);
+    }
+    std::size_t count_vdisks()
+    {
+        return value_of(store_->read([](const store::View& view) { return store::all_vdisks(view); })).size();
+    }
+    bool tmp_is_empty() { return value_of(os::list_directory(store_->directory(), "tmp")).empty(); }
+
+    std::unique_ptr<store::Store> store_ = value_of(store::Store::open(directory / "store"));
+};
+
+TEST_F(ImportTest, AnImageBecomesASealedVersion)
+{
+    ImageMaker maker;
+    maker.layer(TarMaker{}.file("etc/motd", std::string(100'000, 'm')));
+    const auto version = value_of(import_archive(maker.layout().layout_archive()));
+    EXPECT_EQ(version.number, 1U);
+    EXPECT_EQ(version.size.file_bytes, 100'000U);
+    const auto snapshot =
+        value_of(store_->read([&](const store::View& view) { return store::get_snapshot(view, version.snapshot); }));
+    EXPECT_EQ(snapshot.state, store::SnapshotState::Sealed);
+    EXPECT_EQ(nlohmann::json::parse(snapshot.config)["config"]["Env"][0], "A=b");
+    const std::array trusted{store_->node_key().public_key()};
+    value_of(
+        store_->read([&](const store::View& view) { return store::verify_chain(view, version.snapshot, trusted); }));
+    const auto layer =
+        value_of(store_->read([&](const store::View& view) { return store::get_layer(view, *snapshot.layer); }));
+    auto reader = value_of(vdisk::LayerReader::open(value_of(store::open_metadata(*store_, layer))));
+    EXPECT_TRUE(succeeds(reader.check()));
+    EXPECT_TRUE(value_of(reader.find("etc/motd")).has_value());
+    EXPECT_TRUE(tmp_is_empty());
+}
+
+TEST_F(ImportTest, ARepeatedRequestTakesEffectOnce)
+{
+    const auto bytes = TarMaker{}.file("a", "b").finish();
+    const auto first = value_of(import_archive(bytes));
+    const auto again = value_of(import_archive(bytes));
+    EXPECT_EQ(first.snapshot, again.snapshot);
+    EXPECT_EQ(value_of(import_archive(bytes, "other key")).number, 2U);
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "key", import_archive(bytes, "key", "ubuntu")));
+    EXPECT_EQ(count_vdisks(), 1U);
+    EXPECT_TRUE(tmp_is_empty());
+}
+
+TEST_F(ImportTest, NothingIsHalfImported)
+{
+    ImageMaker maker;
+    maker.layer(TarMaker{}.file("good", std::string(300'000, 'g')));
+    maker.layer(TarMaker{}.file("../evil", "e"));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "layer 2", import_archive(maker.layout().layout_archive())));
+    EXPECT_EQ(count_vdisks(), 0U);
+    EXPECT_TRUE(tmp_is_empty());
+    EXPECT_TRUE(value_of(os::list_directory(store_->directory(), "layers")).empty());
+    EXPECT_TRUE(succeeds(import_archive(TarMaker{}.file("a", "b").finish()))) << "the key is free again";
+}
+
+TEST_F(ImportTest, AStoppedImportIsGoneOnWith)
+{
+    TarMaker tar;
+    for (int i = 0; i < 64; ++i)
+        tar.file(cat("f", i), std::string(200'000, static_cast<char>('0' + i)));
+    std::stop_source stop;
+    context.stop = stop.get_token();
+    std::uint64_t stored = 0;
+    context.progress = [&](const Progress& progress) {
+        if (progress.stage == "storing") stored = progress.bytes;
+        if (progress.stage == "storing" && progress.bytes > 4'000'000) stop.request_stop();
+    };
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", import_archive(tar.finish())));
+    EXPECT_LT(stored, 5'000'000U) << "it went on for a while";
+    EXPECT_EQ(count_vdisks(), 0U);
+    EXPECT_TRUE(tmp_is_empty());
+    context.stop = {};
+    EXPECT_TRUE(succeeds(import_archive(tar.finish())));
+}
+
+TEST_F(ImportTest, SourcesAreRecognised)
+{
+    const auto kind = [&](const std::string& text) { return value_of(parse_source(text)).kind; };
+    using enum Source::Kind;
+    directory.make_directory("tree");
+    ImageMaker{}.layer(TarMaker{}.file("a", "")).layout().write_below(directory, "layout");
+    directory.write("a.tar", TarMaker{}.file("a", "").finish());
+    directory.write("a.gz", gzip("x"));
+    directory.write("disk", std::string(1024, 'd'));
+    EXPECT_EQ(kind(directory / "tree"), Directory);
+    EXPECT_EQ(kind(directory / "layout"), Layout);
+    EXPECT_EQ(kind(directory / "a.tar"), Archive);
+    EXPECT_EQ(kind(directory / "a.gz"), Archive);
+    EXPECT_EQ(kind(directory / "disk"), Disk);
+    EXPECT_EQ(kind("docker://debian:12"), Registry);
+    EXPECT_EQ(kind("debian:bookworm"), Suite);
+    EXPECT_EQ(kind("ssh://root@host"), Machine);
+    const auto named = value_of(parse_source("docker-archive:" + (directory / "a.tar") + ":debian:12"));
+    EXPECT_EQ(named.location, directory / "a.tar");
+    EXPECT_EQ(named.reference, "debian:12");
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "docker://nginx", parse_source("nginx")));
+}
+
+} // namespace
+} // namespace coppice::imports
