@@ -125,7 +125,7 @@ Result<Reply> IdempotentRequests::run(const Request& request, const std::string&
     }
     auto outcome = handle();
     Reply reply = outcome ? *std::move(outcome) : Reply::problem(api::Problem{std::move(outcome).error()});
-    if (reply.status >= 500 || reply.later || reply.stream) return reply;
+    if (reply.status >= 500 || reply.later || reply.stream || reply.file) return reply;
     const Answered answered{
         .request = text, .status = reply.status, .body = reply.body, .etag = reply.etag, .type = reply.type};
     if (const auto kept = store_.put(key, answered); !kept)

@@ -20,6 +20,21 @@ const std::string& Request::param(const std::string& name) const
     return found->second;
 }
 
+Result<std::string> Request::query_text(const std::string& name) const
+{
+    const auto found = query.find(name);
+    if (found != query.end() && !found->second.empty()) return found->second;
+    return fail(ErrorKind::Invalid, cat("the query parameter ", name, " is missing"));
+}
+
+Result<bool> Request::query_boolean(const std::string& name) const
+{
+    const auto found = query.find(name);
+    if (found == query.end() || found->second == "false") return false;
+    if (found->second == "true") return true;
+    return fail(ErrorKind::Invalid, cat("query parameter ", name, ": true or false is wanted"));
+}
+
 Result<std::int64_t> Request::query_integer(const std::string& name, std::int64_t least, std::int64_t most,
                                             std::int64_t otherwise) const
 {

@@ -23,6 +23,8 @@
 #include <boost/beast/http.hpp>
 #include <list>
 #include <set>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace coppice::daemon {
 
@@ -367,6 +369,10 @@ private:
             co_await send_stream(*connection, reply, message.method() == http::verb::head);
             co_return false;
         }
+        if (reply.file) {
+            co_await send_file(*connection, reply, message.method() == http::verb::head);
+            co_return false;
+        }
         const bool keep = message.keep_alive() && !stopping_;
         const bool written =
             co_await write(*connection, reply, message.version(), message.method() == http::verb::head, keep);
@@ -455,6 +461,33 @@ private:
             log::warn("server", "a client was too slow for its stream and was dropped",
                       {{"client", connection.identity.text()}});
         co_return !code;
+    }
+
+    /// However long it is: the deadline is for each part. The connection ends with it, so that a file that could not
+    /// be read to its end is not taken for a whole one.
+    Task<> send_file(Connection& connection, const Reply& reply, bool is_head)
+    {
+        struct stat status{};
+        if (::fstat(reply.file->get(), &status) < 0) co_return;
+        std::string part = cat(
+            "HTTP/1.1 200 OK\r\nServer: coppiced\r\nContent-Type: ", reply.type, "\r\nContent-Length: ", status.st_size,
+            "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n");
+        for (const auto& [name, value] : reply.headers)
+            part += cat(name, ": ", value, "\r\n");
+        part += "\r\n";
+        bool alive = co_await write_text(connection, part);
+        constexpr std::size_t kPartBytes = 256U << 10;
+        for (off_t at = 0; alive && !is_head && at < status.st_size;) {
+            part.resize(kPartBytes);
+            const auto got = ::pread(reply.file->get(), part.data(), part.size(), at);
+            if (got <= 0) {
+                log::error("server", "a file ended early", {{"client", connection.identity.text()}});
+                co_return;
+            }
+            part.resize(static_cast<std::size_t>(got));
+            at += got;
+            alive = co_await write_text(connection, part);
+        }
     }
 
     /// Until the client goes, falls behind, or the server stops.

@@ -67,7 +67,7 @@ Result<> assemble(Parts& parts, const DaemonOptions& options, instance::HostRepo
                                                          .stop = [&parts] { parts.server->stop(); },
                                                          .started = now()});
     auto routes = own_routes(*parts.services);
-    for (Route& route : more(*parts.services))
+    for (Route& route : TRY(more(*parts.services)))
         routes.push_back(std::move(route));
     parts.dispatcher = std::make_unique<Dispatcher>(std::move(routes), *parts.answers);
     return {};

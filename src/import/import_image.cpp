@@ -5,6 +5,7 @@
 #include "coppice/os/file.h"
 #include "coppice/store/seal.h"
 #include "coppice/store/snapshot.h"
+#include "coppice/vdisk/ingest_sink.h"
 
 #include <nlohmann/json.hpp>
 
@@ -12,36 +13,14 @@ namespace coppice::imports {
 
 namespace {
 
-/// The writer's chunks and metadata, on their way to the store.
-class IngestSink final : public store::ChunkSink, public vdisk::ByteSink {
-public:
-    IngestSink(store::Ingest& ingest, const Context& context) : ingest_{&ingest}, context_{&context} {}
-    Result<> put(std::string_view chunk) override
-    {
-        TRY(check_stop(context_->stop));
-        TRY(ingest_->put(chunk));
-        bytes_ += chunk.size();
-        context_->progress({.stage = "storing", .bytes = bytes_});
-        return {};
-    }
-    Result<> write(std::string_view part) override
-    {
-        TRY(check_stop(context_->stop));
-        return ingest_->put_metadata(part);
-    }
-
-private:
-    store::Ingest* ingest_;
-    const Context* context_;
-    std::uint64_t bytes_ = 0;
-};
-
 /// All that becomes true. Errors: as import_image
 Result<std::string> commit(store::Txn& txn, const store::StagedLayer& staged, const store::SnapshotId& id,
                            const Imported& imported, const ImportOptions& options, const vdisk::LayerSize& size,
                            const security::SigningKey& key)
 {
     auto vdisk = TRY(store::find_vdisk(txn, options.vdisk));
+    const auto state =
+        options.state.value_or(vdisk ? store::VersionState::Maintenance : store::VersionState::Production);
     if (!vdisk) vdisk = TRY(store::add_vdisk(txn, options.vdisk));
     store::NewSnapshot wanted;
     wanted.id = id;
@@ -53,7 +32,7 @@ Result<std::string> commit(store::Txn& txn, const store::StagedLayer& staged, co
     wanted.config = imported.config;
     TRY(store::add_snapshot(txn, wanted));
     TRY(store::seal_snapshot(txn, id, &staged, key));
-    const auto version = TRY(store::add_version(txn, vdisk->id, id, store::VersionState::Maintenance));
+    const auto version = TRY(store::add_version(txn, vdisk->id, id, state));
     return nlohmann::json{{"vdisk", vdisk->id.hex()}, {"snapshot", id.hex()}, {"version", version.number}}.dump();
 }
 
@@ -74,7 +53,11 @@ Result<ImportedVersion> import_image(store::Store& store, Imported imported, con
                                      const Context& context)
 {
     auto ingest = TRY(store::Ingest::begin(store, {.key = options.key, .threads = options.threads}));
-    IngestSink sink{*ingest, context};
+    vdisk::IngestSink sink{*ingest, [&](std::uint64_t bytes) -> Result<> {
+                               TRY(check_stop(context.stop));
+                               context.progress({.stage = "storing", .bytes = bytes});
+                               return {};
+                           }};
     const auto size = TRY(vdisk::write_layer(imported.tree, sink, sink));
     const auto staged = TRY(ingest->finish());
     TRY(check_stop(context.stop)); // from here on it is done rather than undone

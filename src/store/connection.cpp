@@ -1,6 +1,7 @@
 #include "connection.h"
 
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 
 #include <sqlite3.h>
 
@@ -45,6 +46,12 @@ const char* hint_of(int code)
 }
 
 } // namespace
+
+std::string to_rfc3339(Time time)
+{
+    const auto count = nanoseconds(time);
+    return coppice::to_rfc3339(timespec{.tv_sec = count / 1'000'000'000, .tv_nsec = count % 1'000'000'000});
+}
 
 Time now()
 {

@@ -19,28 +19,12 @@ constexpr std::uint64_t kCountMax = INT64_MAX;
 constexpr std::size_t kAuthorMaxBytes = 512, kMessageMaxBytes = 64U << 10, kConfigMaxBytes = 256U << 10;
 constexpr std::size_t kAlgorithmMaxBytes = 64, kProfilesMax = 64;
 
-std::string time_text(Time time)
-{
-    const auto count = nanoseconds(time);
-    timespec ts{.tv_sec = count / 1'000'000'000, .tv_nsec = count % 1'000'000'000};
-    return to_rfc3339(ts);
-}
-
-/// Only the form that time_text makes.
+/// Only the form that to_rfc3339 makes.
 Result<Time> parse_time(const JsonNode& node)
 {
     const auto text = TRY(node.text());
-    std::tm parts{};
-    const bool shaped = text.size() == 30 && text[19] == '.' && text[29] == 'Z' &&
-                        ::strptime(text.substr(0, 19).c_str(), "%Y-%m-%dT%H:%M:%S", &parts) != nullptr;
-    std::int64_t fraction = 0;
-    for (std::size_t i = 20; shaped && i < 29; ++i)
-        fraction = text[i] >= '0' && text[i] <= '9' ? fraction * 10 + (text[i] - '0') : -1'000'000'000'000;
-    const std::int64_t seconds = shaped ? ::timegm(&parts) : 0;
-    if (shaped && fraction >= 0 && seconds >= 0 && seconds < INT64_MAX / 1'000'000'000) {
-        const Time time{seconds * 1'000'000'000 + fraction};
-        if (time_text(time) == text) return time;
-    }
+    if (const auto parsed = parse_rfc3339(text); parsed && coppice::to_rfc3339(*parsed) == text)
+        return Time{parsed->tv_sec * 1'000'000'000 + parsed->tv_nsec};
     return fail(node.complain("must be a time such as 2026-01-31T08:15:00.000000001Z"));
 }
 
@@ -198,7 +182,7 @@ Result<std::string> encode_manifest(const Manifest& manifest)
         {"author", manifest.author},
         {"author_certificate", hex_or_null(manifest.author_certificate)},
         {"policy", hex_or_null(manifest.policy)},
-        {"created", time_text(manifest.created)},
+        {"created", to_rfc3339(manifest.created)},
         {"message", manifest.message},
     };
     if (manifest.parent)

@@ -152,22 +152,40 @@ Store::~Store() = default;
 Result<> Store::read_by(const std::function<Result<>(const View&)>& body) const { return parts_->database->read(body); }
 Result<> Store::write_by(const std::function<Result<>(Txn&)>& body) { return parts_->database->write(body); }
 
-Result<std::string> Store::write_once(const RequestKey& request, const std::function<Result<std::string>(Txn&)>& body)
+namespace {
+
+Result<security::Digest<FingerprintKind>> check_request(const RequestKey& request)
 {
     TRY(check_key(request.key));
-    const auto fingerprint = security::sha256<security::Digest<FingerprintKind>>(request.fingerprint);
+    return security::sha256<security::Digest<FingerprintKind>>(request.fingerprint);
+}
+
+} // namespace
+
+Result<std::optional<std::string>> find_outcome(const View& view, const RequestKey& request)
+{
+    const auto fingerprint = TRY(check_request(request));
+    auto query = TRY(view.db().query("SELECT fingerprint, outcome FROM request WHERE key = ?", request.key));
+    if (!TRY(query.next())) return std::optional<std::string>{};
+    if (query.blob(0) == fingerprint.raw()) return std::optional{std::string{query.text(1)}};
+    return fail(Error{ErrorKind::Conflict, "this idempotency key was used for another request"}.hint(
+        "use a new key for a new request"));
+}
+
+Result<> keep_outcome(Txn& txn, const RequestKey& request, std::string_view outcome)
+{
+    const auto fingerprint = TRY(check_request(request));
+    TRY(txn.db().execute("INSERT INTO request(key, fingerprint, outcome, created) VALUES(?, ?, ?, ?)", request.key,
+                         fingerprint, outcome, now()));
+    return {};
+}
+
+Result<std::string> Store::write_once(const RequestKey& request, const std::function<Result<std::string>(Txn&)>& body)
+{
     return write([&](Txn& txn) -> Result<std::string> {
-        {
-            auto query = TRY(txn.db().query("SELECT fingerprint, outcome FROM request WHERE key = ?", request.key));
-            if (TRY(query.next())) {
-                if (query.blob(0) == fingerprint.raw()) return std::string{query.text(1)};
-                return fail(Error{ErrorKind::Conflict, "this idempotency key was used for another request"}.hint(
-                    "use a new key for a new request"));
-            }
-        }
+        if (auto before = TRY(find_outcome(txn, request))) return *std::move(before);
         auto outcome = TRY(body(txn));
-        TRY(txn.db().execute("INSERT INTO request(key, fingerprint, outcome, created) VALUES(?, ?, ?, ?)", request.key,
-                             fingerprint, std::string_view{outcome}, now()));
+        TRY(keep_outcome(txn, request, outcome));
         return outcome;
     });
 }

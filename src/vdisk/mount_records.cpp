@@ -20,12 +20,15 @@ Result<FoundRecord> read_record(const store::Store& store, const std::string& id
 {
     const auto document = TRY(parse_json(TRY(os::read_file(store.directory(), file_of(id)))));
     const JsonNode node{document};
-    FoundRecord found{.record = {.id = id, .path = {}, .snapshot = {}, .working = {}}, .mounted = false};
+    FoundRecord found{.record = {.id = id}, .mounted = false};
     const auto path = TRY(node.get("path"));
     found.record.path = TRY(path.text());
     const auto snapshot = TRY(node.get("snapshot"));
     found.record.snapshot = TRY(store::SnapshotId::parse(TRY(snapshot.text())));
     found.record.working = TRY(node.text_or("working", ""));
+    found.record.devices = TRY(node.boolean_or("devices", false));
+    found.record.set_uid = TRY(node.boolean_or("set_uid", false));
+    found.record.how = TRY(node.text_or("how", ""));
     const auto device = TRY(TRY(node.get("device")).unsigned_integer());
     if (TRY(TRY(node.get("boot")).text()) != boot) return found;
     const auto status = TRY(os::find_status(os::kCwd, found.record.path, false));
@@ -44,6 +47,9 @@ Result<> write_mount_record(const store::Store& store, const MountRecord& record
     const nlohmann::json document{{"path", record.path},
                                   {"snapshot", record.snapshot.hex()},
                                   {"working", record.working},
+                                  {"devices", record.devices},
+                                  {"set_uid", record.set_uid},
+                                  {"how", record.how},
                                   {"device", static_cast<std::uint64_t>(status.st_dev)},
                                   {"boot", boot}};
     return os::replace_file(store.directory(), file_of(record.id),

@@ -6,9 +6,8 @@
 #include "coppice/os/file.h"
 #include "coppice/store/ingest.h"
 #include "coppice/store/seal.h"
-#include "coppice/vdisk/layer_writer.h"
+#include "coppice/vdisk/ingest_sink.h"
 #include "coppice/vdisk/read_tree.h"
-#include "metadata_sink.h"
 #include "working_files.h"
 
 #include <algorithm>
@@ -59,7 +58,7 @@ Result<> Sealer::make_durable(const store::SnapshotId& id, Doubtful doubtful)
     });
 }
 
-Result<> Sealer::seal_one(const store::Snapshot& snapshot)
+Result<> Sealer::seal_one(const store::Snapshot& snapshot, const GoOn& go_on)
 {
     const auto directory =
         TRY(os::open_at(store_->directory(), frozen_name(snapshot.id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -69,8 +68,11 @@ Result<> Sealer::seal_one(const store::Snapshot& snapshot)
                        TRY(look_of(tree)) == TRY(look_of_snapshot(*store_, *snapshot.parent));
     if (!empty) {
         const auto ingest = TRY(store::Ingest::begin(*store_, {.key = cat("seal ", snapshot.id.hex())}));
-        MetadataSink metadata{*ingest};
-        TRY(write_layer(tree, *ingest, metadata));
+        IngestSink sink{*ingest, [&](std::uint64_t) -> Result<> {
+                            if (go_on()) return {};
+                            return fail(ErrorKind::Unavailable, "sealing was stopped; it goes on later");
+                        }};
+        TRY(write_layer(tree, sink, sink));
         step("seal written");
         layer.emplace(TRY(ingest->finish()));
     }
@@ -82,7 +84,7 @@ Result<> Sealer::seal_one(const store::Snapshot& snapshot)
     return {};
 }
 
-Result<> Sealer::seal(const store::SnapshotId& id)
+Result<> Sealer::seal(const store::SnapshotId& id, const GoOn& go_on)
 {
     const std::lock_guard lock{mutex_};
     auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, id); }));
@@ -90,12 +92,12 @@ Result<> Sealer::seal(const store::SnapshotId& id)
     for (const store::Snapshot& one : line) {
         if (one.state == store::SnapshotState::Sealed) continue;
         if (TRY(is_doubtful(one))) return fail(doubtful_error(one));
-        TRY_DOING(cat("seal snapshot ", one.id.hex()), seal_one(one));
+        TRY_DOING(cat("seal snapshot ", one.id.hex()), seal_one(one, go_on));
     }
     return {};
 }
 
-Result<Sealer::Sealed> Sealer::seal_all(const std::function<bool()>& go_on)
+Result<Sealer::Sealed> Sealer::seal_all(const GoOn& go_on)
 {
     Sealed sealed;
     std::set<store::SnapshotId> left;
@@ -107,7 +109,7 @@ Result<Sealer::Sealed> Sealer::seal_all(const std::function<bool()>& go_on)
             sealed.doubtful.push_back(one.id);
             continue;
         }
-        TRY(seal(one.id));
+        TRY(seal(one.id, go_on));
         sealed.done.push_back(one.id);
     }
     return sealed;
@@ -150,17 +152,26 @@ Result<std::size_t> Sealer::remove_sealed_directories()
 
 Result<> Sealer::remove(const store::SnapshotId& id)
 {
+    return remove({&id, 1}, [&](store::Txn& txn) { return store::remove_snapshot(txn, id); });
+}
+
+Result<> Sealer::remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change)
+{
     const std::lock_guard lock{mutex_};
     const auto all = TRY(os::open_at(store_->directory(), "frozen", O_RDONLY | O_DIRECTORY));
-    const bool frozen = os::exists(all.get(), id.hex());
-    const std::string mark = cat(kRemoving, id.hex());
-    if (frozen && ::symlinkat(id.hex().c_str(), all.get(), mark.c_str()) < 0 && errno != EEXIST)
-        return fail_os(errno, cat("note the removal of snapshot ", id.hex()));
+    std::vector<std::string> frozen;
+    for (const store::SnapshotId& id : ids)
+        if (os::exists(all.get(), id.hex())) frozen.push_back(id.hex());
+    for (const std::string& name : frozen)
+        if (::symlinkat(name.c_str(), all.get(), cat(kRemoving, name).c_str()) < 0 && errno != EEXIST)
+            return fail_os(errno, cat("note the removal of snapshot ", name));
     step("removal noted");
-    auto removed = store_->write([&](store::Txn& txn) { return store::remove_snapshot(txn, id); });
+    auto removed = store_->write(change);
     step("removal committed");
-    if (removed && frozen) TRY(discard(id.hex()));
-    TRY(os::remove_file(all.get(), mark));
+    for (const std::string& name : frozen) {
+        if (removed) TRY(discard(name));
+        TRY(os::remove_file(all.get(), cat(kRemoving, name)));
+    }
     return removed;
 }
 

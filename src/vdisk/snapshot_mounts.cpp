@@ -130,7 +130,7 @@ Result<> SnapshotMounts::release(const std::string& holder)
     return store_->write([&](store::Txn& txn) { return store::end_lease(txn, holder); });
 }
 
-Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach_recorded(MountRecord record, const MountUse& use)
+Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const MountUse& use)
 {
     record.id = cat(kRecordPrefix, random_hex(16));
     record.path = TRY(resolve_directory(record.path));
@@ -146,6 +146,9 @@ Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach_recorded(Moun
     }
     auto stacked = TRY(record.working.empty() ? open(record.snapshot, record.id, use)
                                               : open_working(record.working, record.id, use));
+    record.devices = use.devices;
+    record.set_uid = use.set_uid;
+    record.how = std::move(stacked.how);
     const auto attach = [&]() -> Result<> {
         TRY(write_mount_record(*store_, record, stacked.mount.get()));
         return os::attach_mount(stacked.mount.get(), os::kCwd, record.path);
@@ -157,20 +160,20 @@ Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach_recorded(Moun
         return fail(std::move(attached).error());
     }
     kept_[record.id] = std::move(stacked.shared);
-    return std::pair{std::move(record), std::move(stacked.how)};
+    return record;
 }
 
-Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach(const store::SnapshotId& snapshot,
-                                                                   const std::string& path, const MountUse& use)
+Result<MountRecord> SnapshotMounts::attach(const store::SnapshotId& snapshot, const std::string& path,
+                                           const MountUse& use)
 {
-    return attach_recorded({.id = {}, .path = path, .snapshot = snapshot, .working = {}}, use);
+    return attach_recorded({.path = path, .snapshot = snapshot}, use);
 }
 
-Result<std::pair<MountRecord, std::string>> SnapshotMounts::attach_working(const std::string& name,
-                                                                           const std::string& path, const MountUse& use)
+Result<MountRecord> SnapshotMounts::attach_working(const std::string& name, const std::string& path,
+                                                   const MountUse& use)
 {
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
-    return attach_recorded({.id = {}, .path = path, .snapshot = working.snapshot, .working = name}, use);
+    return attach_recorded({.path = path, .snapshot = working.snapshot, .working = name}, use);
 }
 
 Result<> SnapshotMounts::detach(const std::string& path)

@@ -5,9 +5,10 @@
 #include "coppice/store/chunk_reader.h"
 #include "coppice/store/ingest.h"
 #include "coppice/store/seal.h"
+#include "coppice/vdisk/ingest_sink.h"
 #include "coppice/vdisk/layer_reader.h"
 #include "coppice/vdisk/read_tree.h"
-#include "metadata_sink.h"
+#include "made_before.h"
 #include "working_files.h"
 
 #include <algorithm>
@@ -53,16 +54,19 @@ private:
     mutable std::string plain_;
 };
 
+/// An upper directory, frozen or not, by its path in the store.
+Result<std::shared_ptr<const Tree>> read_upper(const store::Store& store, const std::string& path)
+{
+    const auto directory = TRY(os::open_at(store.directory(), path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    return std::make_shared<const Tree>(
+        TRY(read_tree(directory, {.form = ScanOptions::Form::OverlayUpper, .cross_mounts = false})));
+}
+
 } // namespace
 
 Result<std::shared_ptr<const Tree>> SnapshotTrees::tree_of(const store::Snapshot& snapshot)
 {
-    if (!snapshot.layer) {
-        const auto directory =
-            TRY(os::open_at(store_->directory(), frozen_name(snapshot.id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-        return std::make_shared<const Tree>(
-            TRY(read_tree(directory, {.form = ScanOptions::Form::OverlayUpper, .cross_mounts = false})));
-    }
+    if (!snapshot.layer) return read_upper(*store_, frozen_name(snapshot.id));
     const std::lock_guard lock{mutex_};
     auto& known = read_[*snapshot.layer];
     if (auto tree = known.lock()) return tree;
@@ -100,6 +104,14 @@ Result<> SnapshotTrees::diff(const store::SnapshotId& from, const store::Snapsho
     return vdisk::diff(before, after, take);
 }
 
+Result<> SnapshotTrees::diff_working(const store::Working& working, const std::function<Result<>(const Change&)>& take)
+{
+    const auto before = TRY(stack_of(working.snapshot));
+    auto after = before;
+    after.insert(after.begin(), TRY(read_upper(*store_, working_layer_name(working.name) + "/upper")));
+    return vdisk::diff(before, after, take);
+}
+
 Result<> SnapshotTrees::copy_file(const store::SnapshotId& id, const std::string& path, ByteSink& out)
 {
     const auto tree = TRY(merge_trees(TRY(stack_of(id)), MergeInto::Whole));
@@ -120,6 +132,11 @@ Result<> SnapshotTrees::copy_file(const store::SnapshotId& id, const std::string
 Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base,
                                              const MergeNote& note)
 {
+    if (note.request) {
+        const auto before =
+            TRY(store_->read([&](const store::View& view) { return made_before(view, *note.request); }));
+        if (before) return *before;
+    }
     const auto stack = TRY(stack_above(id, base)); // first: a wrong base is told before anything is sealed
     TRY(sealer_->seal(id));
     const auto top = TRY(store_->read([&](const store::View& view) { return store::get_snapshot(view, id); }));
@@ -135,6 +152,7 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
         return store_->write([&](store::Txn& txn) -> Result<store::Snapshot> {
             TRY(store::add_snapshot(txn, wanted));
             TRY(store::seal_snapshot(txn, wanted.id, layer, store_->node_key()));
+            if (note.request) TRY(store::keep_outcome(txn, *note.request, wanted.id.hex()));
             return store::get_snapshot(txn, wanted.id);
         });
     };
@@ -142,8 +160,8 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
     auto tree = TRY(merge_trees(stack, base ? MergeInto::Layer : MergeInto::Whole));
     const auto ingest =
         TRY(store::Ingest::begin(*store_, {.key = cat("merge ", id.hex(), " ", base ? base->hex() : "all")}));
-    MetadataSink metadata{*ingest};
-    TRY(write_layer(tree, *ingest, metadata));
+    IngestSink sink{*ingest};
+    TRY(write_layer(tree, sink, sink));
     const auto layer = TRY(ingest->finish());
     return enter(&layer);
 }

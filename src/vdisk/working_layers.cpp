@@ -4,7 +4,9 @@
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
+#include "coppice/store/vdisk.h"
 #include "coppice/vdisk/working_layer.h"
+#include "made_before.h"
 #include "working_files.h"
 
 #include <algorithm>
@@ -81,6 +83,18 @@ Result<os::Fd> open_layer(const store::Store& store, const std::string& name)
     return os::open_at(store.directory(), working_name(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
+Result<bool> was_done(const store::Store& store, const WorkingLayers::Request& request)
+{
+    if (!request) return false;
+    const auto outcome = TRY(store.read([&](const store::View& view) { return store::find_outcome(view, *request); }));
+    return outcome.has_value();
+}
+
+Result<> keep_done(store::Txn& txn, const WorkingLayers::Request& request)
+{
+    return request ? store::keep_outcome(txn, *request, "done") : Result<>{};
+}
+
 } // namespace
 
 Result<> WorkingLayers::check_unmounted(const std::string& name) const
@@ -92,9 +106,10 @@ Result<> WorkingLayers::check_unmounted(const std::string& name) const
     return {};
 }
 
-Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId& snapshot)
+Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId& snapshot, const Request& request)
 {
     const std::lock_guard lock{mutex_};
+    if (TRY(was_done(*store_, request))) return {};
     TRY(check_name(name));
     const auto look = TRY(look_of_snapshot(*store_, snapshot));
     // Before the row: what a directory without one holds may be all that is left of something.
@@ -104,7 +119,13 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
         return fail(
             Error{ErrorKind::Conflict, cat(working_name(name), " is there, but the database does not know it")}.hint(
                 "look what it holds, and remove it"));
-    TRY(store_->write([&](store::Txn& txn) { return store::add_working(txn, name, snapshot); }));
+    TRY(store_->write([&](store::Txn& txn) -> Result<> {
+        if (TRY(store::find_vdisk(txn, name)))
+            return fail(Error{ErrorKind::Conflict, cat("a vdisk is named ", name)}.hint(
+                "choose another name: a name means either a vdisk or a branch"));
+        TRY(store::add_working(txn, name, snapshot));
+        return keep_done(txn, request);
+    }));
     step("create committed");
     const auto made = settle(name);
     if (!made) return fail(Error{made.error()}.with(cat("make working layer ", name)));
@@ -130,6 +151,11 @@ Result<> WorkingLayers::remove(const std::string& name)
 Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const FreezeNote& note)
 {
     const std::lock_guard lock{mutex_};
+    if (note.request) {
+        const auto before =
+            TRY(store_->read([&](const store::View& view) { return made_before(view, *note.request); }));
+        if (before) return *before;
+    }
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
     const auto directory = TRY(open_layer(*store_, name));
@@ -158,6 +184,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
                                                       .message = note.message,
                                                       .config = note.config.empty() ? parent.config : note.config}));
             TRY(store::move_working(txn, name, id));
+            if (note.request) TRY(store::keep_outcome(txn, *note.request, id.hex()));
             return made;
         });
     };
@@ -168,9 +195,10 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
     return with_context(std::move(frozen), cat("freeze working layer ", name));
 }
 
-Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotId& snapshot)
+Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request)
 {
     const std::lock_guard lock{mutex_};
+    if (TRY(was_done(*store_, request))) return {};
     TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
     const auto directory = TRY(open_layer(*store_, name));
@@ -183,7 +211,10 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
         step("rollback moved");
         TRY(os::rename_at(directory.get(), kNext, directory.get(), kUpper, false));
         step("rollback renewed");
-        return store_->write([&](store::Txn& txn) { return store::move_working(txn, name, snapshot); });
+        return store_->write([&](store::Txn& txn) -> Result<> {
+            TRY(store::move_working(txn, name, snapshot));
+            return keep_done(txn, request);
+        });
     };
     auto moved = move();
     step("rollback committed");

@@ -3,6 +3,7 @@
 #include "coppice/api/client.h"
 #include "coppice/base/log.h"
 #include "coppice/daemon/service.h"
+#include "coppice/daemon/storage_routes.h"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -44,7 +45,7 @@ int main(int argc, char** argv)
     if (options.socket.empty()) options.socket = api::default_socket(options.root);
     log::configure("coppiced", STDERR_FILENO, format == "json" ? log::Format::Json : log::Format::Text,
                    levels.at(level));
-    const auto status = daemon::run_daemon(options, [](daemon::Services&) { return std::vector<daemon::Route>{}; });
+    const auto status = daemon::run_daemon(options, daemon::storage_routes);
     if (status) return *status;
     log::error("", status.error().line());
     return 1;

@@ -7,13 +7,13 @@
 #include "coppice/store/vdisk.h"
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
+#include "coppice/vdisk/ingest_sink.h"
 #include "coppice/vdisk/read_tree.h"
 #include "coppice/vdisk/sealer.h"
 #include "coppice/vdisk/snapshot_mounts.h"
 #include "coppice/vdisk/snapshot_trees.h"
 #include "coppice/vdisk/working_layers.h"
 #include "layer_fixture.h"
-#include "metadata_sink.h"
 #include "overlay.h"
 #include "working_files.h"
 
@@ -98,8 +98,8 @@ protected:
         t.file("dir/two", "2");
         t.link("link", "etc/motd");
         const auto ingest = value_of(store::Ingest::begin(*node_->store, {.key = "base"}));
-        MetadataSink metadata{*ingest};
-        value_of(write_layer(t.tree, *ingest, metadata));
+        IngestSink sink{*ingest};
+        value_of(write_layer(t.tree, sink, sink));
         const auto layer = value_of(ingest->finish());
         const auto id = security::make_random<SnapshotId>();
         value_of(node_->store->write([&](store::Txn& txn) -> Result<> {

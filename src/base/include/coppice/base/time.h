@@ -1,7 +1,10 @@
 #pragma once
 
+#include "coppice/base/result.h"
+
 #include <ctime>
 #include <string>
+#include <string_view>
 
 namespace coppice {
 
@@ -18,5 +21,8 @@ void sleep_ms(long milliseconds);
 
 /// RFC 3339 with nanoseconds in UTC, for example 2026-01-31T08:15:00.000000001Z.
 std::string to_rfc3339(const timespec& time);
+/// The same back: UTC ("Z"), from 1970 to 2261, with up to nine digits of a fraction or none.
+/// Errors: Invalid
+Result<timespec> parse_rfc3339(std::string_view text);
 
 } // namespace coppice

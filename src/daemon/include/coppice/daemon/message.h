@@ -2,11 +2,13 @@
 
 #include "coppice/api/problem.h"
 #include "coppice/daemon/access.h"
+#include "coppice/os/fd.h"
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -32,6 +34,10 @@ struct Request {
     /// A query parameter. Errors: Invalid (not a whole number in [least, most])
     [[nodiscard]] Result<std::int64_t> query_integer(const std::string& name, std::int64_t least, std::int64_t most,
                                                      std::int64_t otherwise) const;
+    /// Errors: Invalid (absent or empty)
+    [[nodiscard]] Result<std::string> query_text(const std::string& name) const;
+    /// "true" or "false"; absent: false. Errors: Invalid
+    [[nodiscard]] Result<bool> query_boolean(const std::string& name) const;
 };
 
 struct Reply;
@@ -65,8 +71,9 @@ struct Reply {
     std::map<std::string, std::string> headers;
     std::string raw; ///< a ready document in the place of `body`
     std::string type = "application/json";
-    std::optional<Later> later;   ///< then the rest counts for nothing
-    std::optional<Stream> stream; ///< then `body` counts for nothing
+    std::shared_ptr<const os::Fd> file; ///< a file from its beginning, in the place of `body`; nobody changes it
+    std::optional<Later> later;         ///< then the rest counts for nothing
+    std::optional<Stream> stream;       ///< then `body` counts for nothing
 
     static Reply json(nlohmann::json body, std::string etag = {});
     static Reply problem(api::Problem problem);

@@ -21,7 +21,7 @@ struct DaemonOptions {
 };
 
 /// What is wired in besides the daemon's own routes. `services` outlives the routes.
-using MoreRoutes = std::function<std::vector<Route>(Services&)>;
+using MoreRoutes = std::function<Result<std::vector<Route>>(Services&)>;
 
 /// Runs the daemon until SIGTERM, SIGINT or a shutdown request; only one per root. Takes a listening socket from the
 /// service manager or makes one, and says when it is ready. Single-threaded callers.

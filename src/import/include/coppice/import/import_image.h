@@ -12,6 +12,7 @@ struct ImportOptions {
     std::string key;   ///< names the request: repeated, it goes on where it was, and takes effect once. 1 to 128 bytes
     std::string author;
     std::string message;
+    std::optional<store::VersionState> state; ///< empty: the first version is in production, others in maintenance
     unsigned threads = 0; ///< that hash and compress; 0: one per processor
 };
 

@@ -31,6 +31,7 @@ using StoreId = security::RandomId<StoreKind>;
 enum class Time : std::int64_t {};
 Time now();
 constexpr std::int64_t nanoseconds(Time time) { return static_cast<std::int64_t>(time); }
+std::string to_rfc3339(Time time);
 constexpr Time after(Time time, std::int64_t seconds) { return Time{nanoseconds(time) + seconds * 1'000'000'000}; }
 
 /// "coppice layer 1" and the two. Source: docs/format/chunk-table.md

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -102,5 +103,11 @@ private:
     Result<> write_by(const std::function<Result<>(Txn&)>& body);
     std::unique_ptr<Parts> parts_;
 };
+
+/// What the request of this key returned, if it took effect. Errors: as write_once
+Result<std::optional<std::string>> find_outcome(const View& view, const RequestKey& request);
+/// Remembers what it returned, in the transaction of its change. For requests that do more than change rows; it is for
+/// the caller to have asked find_outcome before.
+Result<> keep_outcome(Txn& txn, const RequestKey& request, std::string_view outcome);
 
 } // namespace coppice::store

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace coppice::vdisk {
 class Sealer {
 public:
     explicit Sealer(store::Store& store) : store_{&store} {}
+
+    using GoOn = std::function<bool()>; ///< asked again and again; false: stop as soon as is safe
 
     enum class Doubtful : unsigned char {
         Refuse,
@@ -26,27 +29,30 @@ public:
     /// Turns the snapshot's frozen directory into a layer and signs it, ancestors first. Killed at any point, the next
     /// call goes on with what is not done; chunks already written are found again. Nothing happens to a sealed one.
     /// Errors: as make_durable; Unsupported (something no layer can hold)
-    Result<> seal(const store::SnapshotId& id);
+    /// Unavailable (`go_on` said no)
+    Result<> seal(const store::SnapshotId& id, const GoOn& go_on = [] { return true; });
 
     struct Sealed {
         std::vector<store::SnapshotId> done, doubtful;
     };
-    /// Everything that is not sealed; doubtful ones and what comes from them are left alone. @param go_on asked before
-    /// each snapshot
-    Result<Sealed> seal_all(const std::function<bool()>& go_on = [] { return true; });
+    /// Everything that is not sealed; doubtful ones and what comes from them are left alone.
+    Result<Sealed> seal_all(const GoOn& go_on = [] { return true; });
 
     /// Removes frozen directories that have become layers and that nobody has mounted. @returns how many
     Result<std::size_t> remove_sealed_directories();
 
     /// The snapshot, and its frozen directory if it still has one. Errors: as store::remove_snapshot
     Result<> remove(const store::SnapshotId& id);
+    /// Several at once, or none.
+    /// @param change removes their rows, and whatever goes with them. Errors: its own
+    Result<> remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change);
 
     /// After a start: finishes removals. @returns frozen directories that no row knows; they are kept
     Result<std::vector<std::string>> recover();
 
 private:
     Result<bool> is_doubtful(const store::Snapshot& snapshot) const;
-    Result<> seal_one(const store::Snapshot& snapshot);
+    Result<> seal_one(const store::Snapshot& snapshot, const GoOn& go_on);
     Result<> discard(const std::string& name);
 
     store::Store* store_;

@@ -30,16 +30,18 @@ struct MountUse {
 struct StackedMount {
     os::Fd mount;
     std::size_t layers = 0;                                ///< that it was stacked from, without the working layer
-    std::string how;                                       ///< "EROFS from files, overlay of 3 layers"
+    std::string how = {};                                  ///< "EROFS from files, overlay of 3 layers"
     std::vector<std::shared_ptr<const LayerMount>> shared; ///< later mounts share their page cache while these live
 };
 
 /// A mount at a path that a user gave.
 struct MountRecord {
-    std::string id;   ///< also of the lease that keeps its layers
-    std::string path; ///< absolute, links resolved
-    store::SnapshotId snapshot;
-    std::string working; ///< name of the working layer, or empty: read-only
+    std::string id = {};   ///< also of the lease that keeps its layers
+    std::string path = {}; ///< absolute, links resolved
+    store::SnapshotId snapshot = {};
+    std::string working = {};              ///< name of the working layer, or empty: read-only
+    bool devices = false, set_uid = false; ///< as in MountUse
+    std::string how = {};                  ///< as in StackedMount
 };
 
 /// Mounts snapshots, and working layers over them. Any thread.
@@ -60,10 +62,8 @@ public:
 
     /// Mounts at a directory of the caller's mount namespace. Recorded, so that it is found after a restart.
     /// Errors: as `open`; Conflict (something of ours is mounted there; the working layer is mounted)
-    Result<std::pair<MountRecord, std::string>> attach(const store::SnapshotId& snapshot, const std::string& path,
-                                                       const MountUse& use = {});
-    Result<std::pair<MountRecord, std::string>> attach_working(const std::string& name, const std::string& path,
-                                                               const MountUse& use = {});
+    Result<MountRecord> attach(const store::SnapshotId& snapshot, const std::string& path, const MountUse& use = {});
+    Result<MountRecord> attach_working(const std::string& name, const std::string& path, const MountUse& use = {});
     /// Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);
     /// Those that are mounted now.
@@ -82,7 +82,7 @@ private:
     };
     Result<Stack> stack_of(const store::SnapshotId& snapshot);
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
-    Result<std::pair<MountRecord, std::string>> attach_recorded(MountRecord record, const MountUse& use);
+    Result<MountRecord> attach_recorded(MountRecord record, const MountUse& use);
 
     store::Store* store_;
     std::shared_ptr<const os::MountSpace> space_;

@@ -27,11 +27,16 @@ public:
     Result<> diff(const store::SnapshotId& from, const store::SnapshotId& to,
                   const std::function<Result<>(const Change&)>& take);
 
+    /// What has been written in a working layer since the snapshot below it.
+    /// Errors: NotFound, Conflict (it changed meanwhile)
+    Result<> diff_working(const store::Working& working, const std::function<Result<>(const Change&)>& take);
+
     /// The content of one file. Links are not followed. Errors: NotFound (the path), Invalid (no regular file)
     Result<> copy_file(const store::SnapshotId& id, const std::string& path, ByteSink& out);
 
     struct MergeNote {
         std::string author, message;
+        std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
     };
     /// A new, sealed snapshot with the content of `id`, in which everything above `base` is one layer; its parent is
     /// `base`, or nothing: flattened. `id` and what is between stay as they are. Seals `id` first.

@@ -4,6 +4,7 @@
 #include "coppice/vdisk/snapshot_mounts.h"
 
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,8 @@ namespace coppice::vdisk {
 struct FreezeNote {
     std::string author; ///< 1 to 512 bytes
     std::string message;
-    std::string config; ///< OCI image configuration, or empty: the parent's
+    std::string config;                            ///< OCI image configuration, or empty: the parent's
+    std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
 };
 
 /// The named writable layers over snapshots: working/NAME below the store's directory. Any thread.
@@ -24,18 +26,21 @@ class WorkingLayers {
 public:
     WorkingLayers(store::Store& store, SnapshotMounts& mounts) : store_{&store}, mounts_{&mounts} {}
 
+    using Request = std::optional<store::RequestKey>; ///< takes effect once, however often it is repeated
+
     /// An empty layer: a branch. Costs the same whatever the snapshot's size.
-    /// Errors: Conflict (the name is taken, or a directory without a row has it), NotFound, Invalid (name)
-    Result<> create(const std::string& name, const store::SnapshotId& snapshot);
+    /// Errors: Conflict (the name is taken, by a vdisk as well, or a directory without a row has it), NotFound, Invalid
+    Result<> create(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
     /// With all it holds. Errors: NotFound, Conflict (mounted)
     Result<> remove(const std::string& name);
 
     /// Makes a snapshot of what is in the layer, in state *frozen*; the layer goes on empty above it. Costs the same
-    /// whatever was written. Nobody may have the layer mounted. Errors: NotFound, Conflict (mounted), Invalid (note)
+    /// whatever was written. Nobody may have the layer mounted.
+    /// Errors: NotFound, Conflict (mounted; the request key is another request's), Invalid (note)
     Result<store::Snapshot> freeze(const std::string& name, const FreezeNote& note);
     /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone.
     /// Errors: NotFound, Conflict (mounted)
-    Result<> rollback(const std::string& name, const store::SnapshotId& snapshot);
+    Result<> rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
 
     struct Recovered {
         std::vector<std::string> settled; ///< layers of which a step was finished or undone

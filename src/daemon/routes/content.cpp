@@ -1,0 +1,137 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/storage/reference.h"
+#include "coppice/storage/verify.h"
+#include "storage.h"
+#include "storage_json.h"
+
+namespace coppice::daemon {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t kChangesAtOnce = 100'000;
+
+/// The changes of a comparison, the first ones by name and all by number.
+class Summary {
+public:
+    explicit Summary(std::size_t most) : most_{most} {}
+
+    Result<> take(const vdisk::Change& change)
+    {
+        using enum vdisk::Change::Kind;
+        ++(change.kind == Added ? added_ : change.kind == Removed ? removed_ : changed_);
+        old_bytes_ += change.old_bytes;
+        new_bytes_ += change.new_bytes;
+        if (changes_.size() < most_)
+            changes_.push_back(change_json(change));
+        else
+            truncated_ = true;
+        return {};
+    }
+    json finish()
+    {
+        return {{"changes", std::move(changes_)},
+                {"truncated", truncated_},
+                {"added", added_},
+                {"removed", removed_},
+                {"changed", changed_},
+                {"old_bytes", old_bytes_},
+                {"new_bytes", new_bytes_}};
+    }
+
+private:
+    std::size_t most_;
+    json changes_ = json::array();
+    bool truncated_ = false;
+    std::uint64_t added_ = 0, removed_ = 0, changed_ = 0, old_bytes_ = 0, new_bytes_ = 0;
+};
+
+Result<Reply> compare(const StorageApiPtr& api, const Request& request)
+{
+    const auto limit = TRY(request.query_integer("limit", 0, kChangesAtOnce, kChangesAtOnce));
+    const auto from_text = TRY(request.query_text("from"));
+    Summary summary{static_cast<std::size_t>(limit)};
+    const auto take = [&](const vdisk::Change& change) { return summary.take(change); };
+    const auto to_text = request.query.find("to");
+    const auto from = TRY(api->store().read(
+        [&](const store::View& view) -> Result<storage::Reference> { return storage::resolve(view, from_text); }));
+    if (to_text == request.query.end()) {
+        if (from.branch.empty())
+            return fail(Error{ErrorKind::Invalid, cat("compare ", from_text, " with what?")}.hint(
+                "name a second snapshot; a branch alone is compared with the snapshot below it"));
+        TRY(api->storage->with_lease({from.snapshot.id}, [&]() -> Result<> {
+            const auto working =
+                TRY(api->store().read([&](const store::View& view) { return store::get_working(view, from.branch); }));
+            return api->storage->trees().diff_working(working, take);
+        }));
+    } else {
+        const auto to = TRY(snapshot_named(*api, to_text->second));
+        TRY(api->storage->with_lease({from.snapshot.id, to},
+                                     [&] { return api->storage->trees().diff(from.snapshot.id, to, take); }));
+    }
+    return Reply::json(summary.finish());
+}
+
+class FileSink final : public vdisk::ByteSink {
+public:
+    explicit FileSink(const os::Fd& file) : file_{file} {}
+    Result<> write(std::string_view bytes) override { return os::write_all(file_.get(), bytes, "a temporary file"); }
+
+private:
+    const os::Fd& file_;
+};
+
+Result<Reply> get_file(const StorageApiPtr& api, const Request& request)
+{
+    const auto id = TRY(snapshot_named(*api, request.param("ref")));
+    const auto path = TRY(request.query_text("path"));
+    // It is put together before the first byte is sent: what turns out to be damaged is an error, not half a file.
+    auto file = TRY(os::open_at(api->store().directory(), "tmp", O_RDWR | O_TMPFILE, 0600));
+    FileSink sink{file};
+    TRY(api->storage->with_lease({id}, [&] { return api->storage->trees().copy_file(id, path, sink); }));
+    Reply reply;
+    reply.type = "application/octet-stream";
+    reply.file = std::make_shared<const os::Fd>(std::move(file));
+    return reply;
+}
+
+Result<Reply> verify(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"deep"}));
+    const bool deep = TRY(JsonNode{request.body}.boolean_or("deep", false));
+    const auto id = TRY(snapshot_named(*api, request.param("ref")));
+    return begin(api, "snapshot.verify", cat("/v1/snapshots/", id.hex()),
+                 [api, id, deep](OperationContext& operation) -> Result<json> {
+                     const auto verified = TRY(storage::verify(
+                         api->store(), id, deep ? storage::Depth::Deep : storage::Depth::Chain,
+                         [&](std::uint64_t bytes) -> Result<> {
+                             operation.show({.done = bytes, .total = 0, .unit = "bytes", .stage = "verifying"});
+                             if (!operation.stop().stop_requested()) return {};
+                             return fail(ErrorKind::Unavailable, "verifying was stopped");
+                         }));
+                     return json{{"snapshots", verified.snapshots},
+                                 {"chunks", verified.chunks},
+                                 {"bytes", verified.bytes},
+                                 {"signer", verified.signer}};
+                 });
+}
+
+} // namespace
+
+std::vector<StorageRow> content_rows()
+{
+    using enum Method;
+    return {{Get, "/v1/diff", "compare", "", compare},
+            {.method = Get,
+             .path = "/v1/snapshots/{ref}/files",
+             .id = "getFile",
+             .body_schema = "",
+             .handler = get_file,
+             .type = "application/octet-stream"},
+            {Post, "/v1/snapshots/{ref}/verify", "verifySnapshot", "VerifyRequest", verify, true}};
+}
+
+} // namespace coppice::daemon

@@ -1,0 +1,66 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "storage.h"
+#include "storage_json.h"
+
+#include <algorithm>
+
+namespace coppice::daemon {
+
+namespace {
+
+using nlohmann::json;
+
+Result<Reply> list_mounts(const StorageApiPtr& api, const Request&)
+{
+    json list = json::array();
+    for (const vdisk::MountRecord& mount : TRY(api->storage->mounts().records()))
+        list.push_back(mount_json(mount));
+    return with_etag(std::move(list));
+}
+
+Result<Reply> mount(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"ref", "branch", "path", "devices", "setuid"}));
+    const JsonNode body{request.body};
+    const auto reference = TRY(body.text_or("ref", ""));
+    const auto branch = TRY(body.text_or("branch", ""));
+    const auto path = TRY(TRY(body.get("path")).text());
+    if (reference.empty() == branch.empty())
+        return fail(ErrorKind::Invalid, "what to mount: either ref, a snapshot, or branch");
+    if (!path.starts_with('/')) return fail(ErrorKind::Invalid, cat(printable(path), " is no absolute path"));
+    vdisk::MountUse use;
+    use.devices = TRY(body.boolean_or("devices", false));
+    use.set_uid = TRY(body.boolean_or("setuid", false));
+    auto& mounts = api->storage->mounts();
+    const auto record = TRY(branch.empty() ? mounts.attach(TRY(snapshot_named(*api, reference)), path, use)
+                                           : mounts.attach_working(branch, path, use));
+    api->tell("mount.created", cat("/v1/mounts/", record.id), mount_json(record));
+    return created(mount_json(record), cat("/v1/mounts/", record.id));
+}
+
+Result<Reply> unmount(const StorageApiPtr& api, const Request& request)
+{
+    const auto& id = request.param("id");
+    const auto all = TRY(api->storage->mounts().records());
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const vdisk::MountRecord& record) { return record.id == id; });
+    if (found == all.end())
+        return fail(
+            Error{ErrorKind::NotFound, cat("there is no mount ", printable(id))}.hint("see: coppice vdisk mounts"));
+    TRY(api->storage->mounts().detach(found->path));
+    api->tell("mount.removed", request.path, mount_json(*found));
+    return no_content();
+}
+
+} // namespace
+
+std::vector<StorageRow> mount_rows()
+{
+    using enum Method;
+    return {{Get, "/v1/mounts", "listMounts", "", list_mounts},
+            {Post, "/v1/mounts", "mount", "MountRequest", mount},
+            {Delete, "/v1/mounts/{id}", "unmount", "", unmount}};
+}
+
+} // namespace coppice::daemon

@@ -1,0 +1,116 @@
+#include "storage.h"
+
+#include "coppice/base/text.h"
+#include "coppice/daemon/storage_routes.h"
+#include "coppice/security/sha256.h"
+#include "coppice/storage/reference.h"
+#include "storage_json.h"
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <unistd.h>
+
+namespace coppice::daemon {
+
+Result<> check_members(const nlohmann::json& body, std::initializer_list<std::string_view> known)
+{
+    if (!body.is_object()) return fail(ErrorKind::Invalid, "the body must be an object");
+    for (const auto& [name, value] : body.items())
+        if (std::find(known.begin(), known.end(), name) == known.end())
+            return fail(Error{ErrorKind::Invalid, cat("'", printable(name), "' is no member of this request")}.hint(
+                "see /v1/openapi.json"));
+    return {};
+}
+
+Result<store::SnapshotId> snapshot_named(const StorageApi& api, const std::string& reference)
+{
+    return api.store().read([&](const store::View& view) -> Result<store::SnapshotId> {
+        const auto found = TRY(storage::resolve(view, reference));
+        return found.snapshot.id;
+    });
+}
+
+std::string author_of(const Request& request)
+{
+    std::array<char, HOST_NAME_MAX + 1> host{};
+    if (::gethostname(host.data(), host.size() - 1) < 0) host[0] = '\0'; // it is told without
+    return cat("uid ", request.identity.uid, "@", host.data());
+}
+
+std::optional<store::RequestKey> request_key(const Request& request)
+{
+    if (request.idempotency_key.empty()) return {};
+    struct KeyKind {};
+    const auto key =
+        security::sha256<security::Digest<KeyKind>>(cat(request.identity.uid, ':', request.idempotency_key));
+    std::string asked = cat(word_of(request.method), ' ', request.path);
+    for (const auto& [name, value] : request.query)
+        asked += cat('\n', name, '=', value);
+    return store::RequestKey{.key = key.hex(), .fingerprint = cat(asked, '\n', request.body.dump())};
+}
+
+Result<nlohmann::json> change(const StorageApi& api, const Request& request,
+                              const std::function<Result<nlohmann::json>(store::Txn&)>& body)
+{
+    const auto key = request_key(request);
+    if (!key) return api.store().write(body);
+    const auto text = TRY(api.store().write_once(*key, [&](store::Txn& txn) -> Result<std::string> {
+        const auto outcome = TRY(body(txn));
+        return outcome.dump();
+    }));
+    return nlohmann::json::parse(text); // our own
+}
+
+Reply created(nlohmann::json body, const std::string& location)
+{
+    Reply reply = with_etag(std::move(body));
+    reply.status = 201;
+    reply.headers["Location"] = location;
+    return reply;
+}
+
+Reply no_content()
+{
+    Reply reply;
+    reply.status = 204;
+    return reply;
+}
+
+Reply with_etag(nlohmann::json body)
+{
+    const std::string etag = cat('"', hash_of(body.dump()), '"');
+    return Reply::json(std::move(body), etag);
+}
+
+Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subject, Operations::Work work)
+{
+    return accepted(TRY(api->services.operations.start(
+        std::move(kind), std::move(subject),
+        [api, work = std::move(work)](OperationContext& context) { return work(context); })));
+}
+
+Result<std::vector<Route>> storage_routes(Services& services)
+{
+    storage::Background::Options background;
+    background.sealed = [&events = services.events](const store::Snapshot& snapshot) {
+        events.publish("snapshot.sealed", cat("/v1/snapshots/", snapshot.id.hex()), {{"id", snapshot.id.hex()}});
+    };
+    auto opened = TRY(storage::Storage::open(services.root, std::move(background)));
+    const auto api = std::make_shared<StorageApi>(StorageApi{.services = services, .storage = std::move(opened)});
+    std::vector<Route> routes;
+    for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), mount_rows(), upkeep_rows()})
+        for (const StorageRow& row : rows)
+            routes.push_back(
+                {.method = row.method,
+                 .path = row.path,
+                 .id = row.id,
+                 .verb = row.method == Method::Get ? Verb::Read : row.verb,
+                 .body_schema = row.body_schema,
+                 .long_running = row.long_running,
+                 .handler = [api, handler = row.handler](const Request& request) { return handler(api, request); },
+                 .type = row.type});
+    return routes;
+}
+
+} // namespace coppice::daemon

@@ -1,0 +1,67 @@
+#pragma once
+
+#include "coppice/daemon/routes.h"
+#include "coppice/storage/storage.h"
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+
+/// What the storage's handlers share.
+namespace coppice::daemon {
+
+/// What they work on. Operations hold it, too.
+struct StorageApi {
+    Services& services;
+    std::unique_ptr<storage::Storage> storage;
+
+    [[nodiscard]] store::Store& store() const { return storage->store(); }
+    void tell(std::string type, std::string subject, nlohmann::json data = nlohmann::json::object()) const
+    {
+        services.events.publish(std::move(type), std::move(subject), std::move(data));
+    }
+};
+using StorageApiPtr = std::shared_ptr<StorageApi>;
+
+using StorageHandler = Result<Reply> (*)(const StorageApiPtr&, const Request&);
+struct StorageRow {
+    Method method;
+    const char* path;
+    const char* id;
+    const char* body_schema;
+    StorageHandler handler;
+    bool long_running = false;
+    Verb verb = Verb::Change; ///< of GET it is Read
+    const char* type = "application/json";
+};
+
+std::vector<StorageRow> vdisk_rows();
+std::vector<StorageRow> snapshot_rows();
+std::vector<StorageRow> content_rows(); ///< of what is in snapshots: diff, files, export, verify
+std::vector<StorageRow> branch_rows();
+std::vector<StorageRow> mount_rows();
+std::vector<StorageRow> upkeep_rows(); ///< df, gc, fsck
+
+/// Errors: Invalid, naming the member that the schema does not have
+Result<> check_members(const nlohmann::json& body, std::initializer_list<std::string_view> known);
+/// A member that must be a reference, resolved. Errors: as storage::resolve
+Result<store::SnapshotId> snapshot_named(const StorageApi& api, const std::string& reference);
+
+/// What the author of a snapshot is called: who asked, on which machine.
+std::string author_of(const Request& request);
+/// The key under which the store remembers what the request did; empty when it brought none.
+std::optional<store::RequestKey> request_key(const Request& request);
+/// Changes rows; with a key at most once. @returns what `body` did, the first time
+Result<nlohmann::json> change(const StorageApi& api, const Request& request,
+                              const std::function<Result<nlohmann::json>(store::Txn&)>& body);
+/// 201, with what was made.
+Reply created(nlohmann::json body, const std::string& location);
+Reply no_content();
+/// With an ETag that changes whenever the content does.
+Reply with_etag(nlohmann::json body);
+
+/// Work in an operation, whose progress is counted in bytes.
+Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subject, Operations::Work work);
+
+} // namespace coppice::daemon

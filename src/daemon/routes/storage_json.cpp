@@ -1,0 +1,185 @@
+#include "storage_json.h"
+
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+
+#include <map>
+
+namespace coppice::daemon {
+
+namespace {
+
+using nlohmann::json;
+
+template <typename T> json hex_or_null(const std::optional<T>& id) { return id ? json(id->hex()) : json(nullptr); }
+
+/// What names snapshots. Built once for many.
+class Names {
+public:
+    static Result<Names> read(const store::View& view)
+    {
+        Names names;
+        for (const store::Vdisk& vdisk : TRY(store::all_vdisks(view))) {
+            names.vdisks_[vdisk.id] = vdisk.name;
+            for (const store::Tag& tag : TRY(store::tags(view, vdisk.id)))
+                names.tags_[tag.snapshot].push_back(tag.name);
+            for (const store::Version& version : TRY(store::versions(view, vdisk.id)))
+                names.versions_[version.snapshot].push_back(version.number);
+        }
+        for (const store::Working& branch : TRY(store::all_working(view)))
+            names.branches_[branch.snapshot].push_back(branch.name);
+        return names;
+    }
+
+    [[nodiscard]] json describe(const store::Snapshot& snapshot) const
+    {
+        return {{"id", snapshot.id.hex()},
+                {"vdisk", of(vdisks_, snapshot.vdisk)},
+                {"parent", hex_or_null(snapshot.parent)},
+                {"state", store::to_text(snapshot.state)},
+                {"seq", snapshot.seq},
+                {"created", store::to_rfc3339(snapshot.created)},
+                {"bytes", snapshot.bytes},
+                {"author", snapshot.author},
+                {"message", snapshot.message},
+                {"layer", hex_or_null(snapshot.layer)},
+                {"manifest", hex_or_null(snapshot.manifest)},
+                {"tags", of(tags_, snapshot.id)},
+                {"versions", of(versions_, snapshot.id)},
+                {"branches", of(branches_, snapshot.id)}};
+    }
+
+private:
+    template <typename Key, typename Value> static Value of(const std::map<Key, Value>& all, const Key& key)
+    {
+        const auto found = all.find(key);
+        return found == all.end() ? Value{} : found->second;
+    }
+    std::map<store::VdiskId, std::string> vdisks_;
+    std::map<store::SnapshotId, std::vector<std::string>> tags_, branches_;
+    std::map<store::SnapshotId, std::vector<std::uint64_t>> versions_;
+};
+
+std::string_view word_of(vdisk::Change::Kind kind)
+{
+    switch (kind) {
+    case vdisk::Change::Kind::Added: return "added";
+    case vdisk::Change::Kind::Removed: return "removed";
+    case vdisk::Change::Kind::Content: return "content";
+    case vdisk::Change::Kind::Attributes: return "attributes";
+    case vdisk::Change::Kind::Type: return "type";
+    }
+    return "";
+}
+
+} // namespace
+
+json version_json(const store::Version& version)
+{
+    return {{"number", version.number},
+            {"snapshot", version.snapshot.hex()},
+            {"state", store::to_text(version.state)},
+            {"scheduled", version.scheduled ? json(store::to_rfc3339(*version.scheduled)) : json(nullptr)},
+            {"pinned", version.pinned},
+            {"created", store::to_rfc3339(version.created)}};
+}
+
+Result<json> vdisk_json(const store::View& view, const store::Vdisk& vdisk)
+{
+    json versions = json::array(), tags = json::array(), pinned = nullptr;
+    for (const store::Version& version : TRY(store::versions(view, vdisk.id))) {
+        versions.push_back(version_json(version));
+        if (version.pinned) pinned = version.number;
+    }
+    for (const store::Tag& tag : TRY(store::tags(view, vdisk.id)))
+        tags.push_back({{"name", tag.name}, {"snapshot", tag.snapshot.hex()}});
+    const auto standard = TRY(store::default_version(view, vdisk.id, store::now()));
+    return json{{"id", vdisk.id.hex()},
+                {"name", vdisk.name},
+                {"created", store::to_rfc3339(vdisk.created)},
+                {"seq", vdisk.seq},
+                {"epoch", vdisk.epoch},
+                {"default", standard ? json(standard->number) : json(nullptr)},
+                {"pinned", std::move(pinned)},
+                {"versions", std::move(versions)},
+                {"tags", std::move(tags)}};
+}
+
+Result<json> snapshots_json(const store::View& view, const std::vector<store::Snapshot>& snapshots)
+{
+    const auto names = TRY(Names::read(view));
+    json list = json::array();
+    for (const store::Snapshot& snapshot : snapshots)
+        list.push_back(names.describe(snapshot));
+    return list;
+}
+
+Result<json> snapshot_json(const store::View& view, const store::Snapshot& snapshot)
+{
+    return TRY(Names::read(view)).describe(snapshot);
+}
+
+Result<json> snapshot_details_json(const store::View& view, const store::Snapshot& snapshot)
+{
+    auto details = TRY(snapshot_json(view, snapshot));
+    const auto usage = TRY(store::snapshot_usage(view, snapshot.id));
+    details["config"] = snapshot.config.empty() ? json(nullptr) : TRY(parse_json(snapshot.config));
+    details["dependents"] = TRY(store::dependents(view, snapshot.id));
+    details["own_bytes"] = usage.own_bytes;
+    details["shared_bytes"] = usage.shared_bytes;
+    details["depth"] = TRY(store::ancestors(view, snapshot.id)).size();
+    return details;
+}
+
+Result<json> branch_json(const store::View& view, const store::Working& branch,
+                         const std::vector<vdisk::MountRecord>& mounts)
+{
+    const auto snapshot = TRY(store::get_snapshot(view, branch.snapshot));
+    const auto vdisk = TRY(store::get_vdisk(view, snapshot.vdisk));
+    json paths = json::array();
+    for (const vdisk::MountRecord& mount : mounts)
+        if (mount.working == branch.name) paths.push_back(mount.path);
+    return json{{"name", branch.name},
+                {"snapshot", branch.snapshot.hex()},
+                {"vdisk", vdisk.name},
+                {"created", store::to_rfc3339(branch.created)},
+                {"mounts", std::move(paths)}};
+}
+
+json mount_json(const vdisk::MountRecord& mount)
+{
+    return {{"id", mount.id},
+            {"path", mount.path},
+            {"snapshot", mount.snapshot.hex()},
+            {"branch", mount.working.empty() ? json(nullptr) : json(mount.working)},
+            {"devices", mount.devices},
+            {"setuid", mount.set_uid},
+            {"how", mount.how}};
+}
+
+json change_json(const vdisk::Change& change)
+{
+    return {{"kind", word_of(change.kind)}, {"path", change.path},           {"old_mode", change.old_mode},
+            {"new_mode", change.new_mode},  {"old_bytes", change.old_bytes}, {"new_bytes", change.new_bytes}};
+}
+
+json usage_json(const store::Usage& usage)
+{
+    json vdisks = json::array();
+    for (const store::VdiskUsage& vdisk : usage.vdisks)
+        vdisks.push_back({{"name", vdisk.name},
+                          {"snapshots", vdisk.snapshots},
+                          {"own_bytes", vdisk.own_bytes},
+                          {"shared_bytes", vdisk.shared_bytes},
+                          {"shared_with", vdisk.shared_with}});
+    return {{"vdisks", std::move(vdisks)},
+            {"stored_bytes", usage.stored_bytes},
+            {"plain_bytes", usage.plain_bytes},
+            {"trash_bytes", usage.trash_bytes},
+            {"unused_bytes", usage.unused_bytes},
+            {"pack_bytes", usage.pack_bytes},
+            {"metadata_bytes", usage.metadata_bytes},
+            {"chunks", usage.chunks}};
+}
+
+} // namespace coppice::daemon

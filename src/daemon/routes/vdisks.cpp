@@ -1,0 +1,322 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "coppice/base/time.h"
+#include "coppice/base/units.h"
+#include "coppice/import/import_image.h"
+#include "coppice/storage/reference.h"
+#include "storage.h"
+#include "storage_json.h"
+
+#include <algorithm>
+#include <array>
+
+namespace coppice::daemon {
+
+namespace {
+
+using nlohmann::json;
+
+std::string path_of(const std::string& vdisk) { return cat("/v1/vdisks/", vdisk); }
+
+Result<store::VersionState> parse_state(const std::string& word)
+{
+    for (const auto state :
+         {store::VersionState::Maintenance, store::VersionState::Test, store::VersionState::Production})
+        if (word == store::to_text(state)) return state;
+    return fail(ErrorKind::Invalid, cat("'", printable(word), "' is no state: maintenance, test or production is one"));
+}
+
+Result<json> current(const StorageApi& api, const std::string& name)
+{
+    return api.store().read(
+        [&](const store::View& view) -> Result<json> { return vdisk_json(view, TRY(store::get_vdisk(view, name))); });
+}
+
+/// Whether the client still means what is there.
+Result<std::optional<Reply>> refuse_if_changed(const StorageApi& api, const Request& request)
+{
+    if (request.if_match.empty() && request.if_none_match.empty()) return std::optional<Reply>{};
+    return check_preconditions(request, with_etag(TRY(current(api, request.param("name")))).etag);
+}
+
+Result<std::uint64_t> number_of(const Request& request)
+{
+    const auto number = parse_integer(request.param("number"), 1, INT64_MAX);
+    if (number) return static_cast<std::uint64_t>(*number);
+    return fail(ErrorKind::NotFound, cat("there is no version ", printable(request.param("number"))));
+}
+
+Result<Reply> list_vdisks(const StorageApiPtr& api, const Request&)
+{
+    auto list = TRY(api->store().read([](const store::View& view) -> Result<json> {
+        json all = json::array();
+        for (const store::Vdisk& vdisk : TRY(store::all_vdisks(view)))
+            all.push_back(TRY(vdisk_json(view, vdisk)));
+        return all;
+    }));
+    return with_etag(std::move(list));
+}
+
+Result<Reply> get_vdisk(const StorageApiPtr& api, const Request& request)
+{
+    return with_etag(TRY(current(*api, request.param("name"))));
+}
+
+// --- import
+
+struct ImportRequest {
+    imports::Source source;
+    imports::SourceOptions source_options;
+    imports::ImportOptions options;
+};
+
+Result<ImportRequest> parse_import(const Request& request)
+{
+    TRY(check_members(request.body, {"name", "source", "message", "architecture", "authfile", "plain_http", "partition",
+                                     "mirror", "file_systems", "state", "threads"}));
+    const JsonNode body{request.body};
+    ImportRequest wanted;
+    wanted.options.vdisk = TRY(TRY(body.get("name")).text());
+    wanted.options.author = author_of(request);
+    wanted.options.message = TRY(body.text_or("message", ""));
+    wanted.options.threads = static_cast<unsigned>(TRY(body.find_integer("threads", 0, 1024)).value_or(0));
+    const auto state = TRY(body.text_or("state", ""));
+    if (!state.empty()) wanted.options.state = TRY(parse_state(state));
+    wanted.source_options.architecture = TRY(body.text_or("architecture", ""));
+    wanted.source_options.authfile = TRY(body.text_or("authfile", ""));
+    wanted.source_options.plain_http = TRY(body.boolean_or("plain_http", false));
+    wanted.source_options.mirror = TRY(body.text_or("mirror", ""));
+    if (const auto number = TRY(body.find_integer("partition", 1, 128)))
+        wanted.source_options.partition = static_cast<unsigned>(*number);
+    auto file_systems = TRY(body.texts_or_none("file_systems"));
+    if (!file_systems.empty()) wanted.source_options.file_systems = std::move(file_systems);
+    const auto source = TRY(TRY(body.get("source")).text());
+    wanted.source = TRY(imports::parse_source(source)); // last: it looks whether there is such a thing
+    return wanted;
+}
+
+Result<json> run_import(const StorageApi& api, const ImportRequest& wanted, OperationContext& operation)
+{
+    imports::Context context;
+    context.stop = operation.stop();
+    context.progress = [&](const imports::Progress& progress) {
+        operation.show({.done = progress.bytes,
+                        .total = progress.total_bytes,
+                        .unit = "bytes",
+                        .stage = std::string{progress.stage}});
+    };
+    const auto made = TRY(
+        imports::import_image(api.store(), wanted.source, wanted.source_options, wanted.options, std::move(context)));
+    api.tell("vdisk.imported", path_of(wanted.options.vdisk),
+             {{"version", made.number}, {"snapshot", made.snapshot.hex()}});
+    return json{{"vdisk", wanted.options.vdisk},
+                {"snapshot", made.snapshot.hex()},
+                {"version", made.number},
+                {"files", made.size.inodes},
+                {"bytes", made.size.file_bytes},
+                {"metadata_bytes", made.size.metadata_bytes},
+                {"blob_bytes", made.size.blob_bytes},
+                {"chunks", made.ingest.chunks},
+                {"new_chunks", made.ingest.new_chunks},
+                {"new_stored_bytes", made.ingest.new_stored_bytes}};
+}
+
+Result<Reply> import_vdisk(const StorageApiPtr& api, const Request& request)
+{
+    auto wanted = TRY(parse_import(request));
+    const auto key = request_key(request);
+    const std::string subject = path_of(wanted.options.vdisk);
+    return begin(api, "vdisk.import", subject,
+                 [api, wanted = std::move(wanted), key](OperationContext& operation) mutable -> Result<json> {
+                     wanted.options.key = key ? key->key : cat("import ", operation.id());
+                     return run_import(*api, wanted, operation);
+                 });
+}
+
+// --- the vdisk itself
+
+Result<Reply> rename_vdisk(const StorageApiPtr& api, const Request& request)
+{
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
+    TRY(check_members(request.body, {"name"}));
+    const auto name = TRY(TRY(JsonNode{request.body}.get("name")).text());
+    auto renamed = TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+        auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
+        if (TRY(store::find_working(txn, name))) return fail(ErrorKind::Conflict, cat("a branch is named ", name));
+        TRY(store::rename_vdisk(txn, vdisk.id, name));
+        vdisk.name = name;
+        return vdisk_json(txn, vdisk);
+    }));
+    api->tell("vdisk.renamed", path_of(name), {{"old", request.param("name")}});
+    return with_etag(std::move(renamed));
+}
+
+/// Branches that stand on its snapshots.
+Result<std::vector<std::string>> branches_of(const store::View& view, const store::VdiskId& vdisk)
+{
+    std::vector<std::string> names;
+    for (const store::Working& branch : TRY(store::all_working(view)))
+        if (TRY(store::get_snapshot(view, branch.snapshot)).vdisk == vdisk) names.push_back(branch.name);
+    return names;
+}
+
+/// All that its name stands for, in one transaction.
+Result<> remove_rows(store::Txn& txn, const store::Vdisk& vdisk)
+{
+    TRY(store::unpin_version(txn, vdisk.id));
+    for (const store::Version& version : TRY(store::versions(txn, vdisk.id)))
+        TRY(store::remove_version(txn, vdisk.id, version.number));
+    for (const store::Tag& tag : TRY(store::tags(txn, vdisk.id)))
+        TRY(store::remove_tag(txn, vdisk.id, tag.name));
+    for (const store::Snapshot& snapshot : TRY(store::log(txn, vdisk.id))) // latest first: children before parents
+        TRY(store::remove_snapshot(txn, snapshot.id));
+    return store::remove_vdisk(txn, vdisk.id);
+}
+
+Result<Reply> remove_vdisk(const StorageApiPtr& api, const Request& request)
+{
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
+    const std::string& name = request.param("name");
+    const bool cascade = TRY(request.query_boolean("cascade"));
+    const auto vdisk = TRY(api->store().read([&](const store::View& view) { return store::get_vdisk(view, name); }));
+    if (cascade)
+        for (const std::string& branch :
+             TRY(api->store().read([&](const store::View& view) { return branches_of(view, vdisk.id); })))
+            TRY(api->storage->layers().remove(branch));
+    std::vector<store::SnapshotId> ids;
+    for (const store::Snapshot& one :
+         TRY(api->store().read([&](const store::View& view) { return store::log(view, vdisk.id); })))
+        ids.push_back(one.id);
+    TRY_DOING(cat("remove vdisk ", name),
+              api->storage->sealer().remove(ids, [&](store::Txn& txn) { return remove_rows(txn, vdisk); }));
+    api->tell("vdisk.removed", path_of(name));
+    return no_content();
+}
+
+// --- versions
+
+Result<Reply> publish_version(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"snapshot", "state"}));
+    const JsonNode body{request.body};
+    const auto reference = TRY(TRY(body.get("snapshot")).text());
+    const auto state = TRY(parse_state(TRY(body.text_or("state", "maintenance"))));
+    auto version = TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+        const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
+        const auto found = TRY(storage::resolve(txn, reference));
+        if (found.snapshot.vdisk != vdisk.id)
+            return fail(ErrorKind::Invalid, cat("snapshot ", found.snapshot.id.hex(), " is not of vdisk ", vdisk.name));
+        return version_json(TRY(store::add_version(txn, vdisk.id, found.snapshot.id, state)));
+    }));
+    const std::string location = cat(path_of(request.param("name")), "/versions/", version["number"].dump());
+    api->tell("version.added", location, version);
+    return created(std::move(version), location);
+}
+
+/// A change of one version. Answers with what it is then.
+Result<Reply> change_version(const StorageApiPtr& api, const Request& request, const char* event,
+                             const std::function<Result<>(store::Txn&, const store::VdiskId&, std::uint64_t)>& body)
+{
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
+    const auto number = TRY(number_of(request));
+    auto version = TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+        const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
+        TRY(body(txn, vdisk.id, number));
+        return version_json(TRY(store::get_version(txn, vdisk.id, number)));
+    }));
+    api->tell(event, request.path, version);
+    return with_etag(std::move(version));
+}
+
+Result<Reply> update_version(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"scheduled", "pinned"}));
+    const JsonNode body{request.body};
+    const bool reschedules = request.body.contains("scheduled");
+    const auto pinned = TRY(body.find("pinned"));
+    const bool pins = pinned ? TRY(pinned->boolean()) : false;
+    std::optional<store::Time> when;
+    if (const auto text = TRY(body.find("scheduled"))) {
+        const auto time = TRY(parse_rfc3339(TRY(text->text())));
+        when = store::Time{time.tv_sec * 1'000'000'000 + time.tv_nsec};
+    }
+    return change_version(api, request, "version.changed",
+                          [&](store::Txn& txn, const store::VdiskId& vdisk, std::uint64_t number) -> Result<> {
+                              if (reschedules) TRY(store::schedule_version(txn, vdisk, number, when));
+                              if (!pinned) return {};
+                              if (pins) return store::pin_version(txn, vdisk, number);
+                              if (!TRY(store::get_version(txn, vdisk, number)).pinned) return {};
+                              return store::unpin_version(txn, vdisk);
+                          });
+}
+
+Result<Reply> promote_version(const StorageApiPtr& api, const Request& request)
+{
+    return change_version(api, request, "version.promoted",
+                          [](store::Txn& txn, const store::VdiskId& vdisk, std::uint64_t number) -> Result<> {
+                              TRY(store::promote_version(txn, vdisk, number));
+                              return {};
+                          });
+}
+
+Result<Reply> remove_version(const StorageApiPtr& api, const Request& request)
+{
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
+    const auto number = TRY(number_of(request));
+    TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+        const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
+        TRY(store::remove_version(txn, vdisk.id, number));
+        return json::object();
+    }));
+    api->tell("version.removed", request.path);
+    return no_content();
+}
+
+// --- tags
+
+Result<Reply> set_tag(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"snapshot"}));
+    const auto reference = TRY(TRY(JsonNode{request.body}.get("snapshot")).text());
+    TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+        const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
+        const auto found = TRY(storage::resolve(txn, reference));
+        if (found.snapshot.vdisk != vdisk.id)
+            return fail(ErrorKind::Invalid, cat("snapshot ", found.snapshot.id.hex(), " is not of vdisk ", vdisk.name));
+        TRY(store::set_tag(txn, vdisk.id, request.param("tag"), found.snapshot.id));
+        return json::object();
+    }));
+    api->tell("tag.set", request.path);
+    return no_content();
+}
+
+Result<Reply> remove_tag(const StorageApiPtr& api, const Request& request)
+{
+    TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+        const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
+        TRY(store::remove_tag(txn, vdisk.id, request.param("tag")));
+        return json::object();
+    }));
+    api->tell("tag.removed", request.path);
+    return no_content();
+}
+
+} // namespace
+
+std::vector<StorageRow> vdisk_rows()
+{
+    using enum Method;
+    return {{Get, "/v1/vdisks", "listVdisks", "", list_vdisks},
+            {Post, "/v1/vdisks", "importVdisk", "ImportRequest", import_vdisk, true},
+            {Get, "/v1/vdisks/{name}", "getVdisk", "", get_vdisk},
+            {Patch, "/v1/vdisks/{name}", "renameVdisk", "RenameRequest", rename_vdisk},
+            {Delete, "/v1/vdisks/{name}", "removeVdisk", "", remove_vdisk},
+            {Post, "/v1/vdisks/{name}/versions", "publishVersion", "PublishRequest", publish_version},
+            {Patch, "/v1/vdisks/{name}/versions/{number}", "updateVersion", "VersionUpdate", update_version},
+            {Post, "/v1/vdisks/{name}/versions/{number}/promote", "promoteVersion", "", promote_version},
+            {Delete, "/v1/vdisks/{name}/versions/{number}", "removeVersion", "", remove_version},
+            {Put, "/v1/vdisks/{name}/tags/{tag}", "setTag", "SnapshotReference", set_tag},
+            {Delete, "/v1/vdisks/{name}/tags/{tag}", "removeTag", "", remove_tag}};
+}
+
+} // namespace coppice::daemon

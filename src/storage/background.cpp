@@ -1,0 +1,83 @@
+#include "coppice/storage/background.h"
+
+#include "coppice/base/log.h"
+#include "coppice/base/text.h"
+#include "coppice/store/collect.h"
+
+#include <sys/resource.h>
+
+namespace coppice::storage {
+
+namespace {
+constexpr std::chrono::hours kFirstCollection{1};
+constexpr int kNice = 10; // threads that it starts inherit it
+} // namespace
+
+Background::Background(store::Store& store, vdisk::Sealer& sealer, Options options)
+    : store_{store}, sealer_{sealer}, options_{std::move(options)}, thread_{[this] { run(); }}
+{
+}
+
+Background::~Background()
+{
+    {
+        const std::lock_guard lock{mutex_};
+        ending_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+}
+
+void Background::wake()
+{
+    {
+        const std::lock_guard lock{mutex_};
+        woken_ = true;
+    }
+    changed_.notify_one();
+}
+
+bool Background::is_ending() const
+{
+    const std::lock_guard lock{mutex_};
+    return ending_;
+}
+
+Result<> Background::seal()
+{
+    const auto sealed = TRY(sealer_.seal_all([this] { return !is_ending(); }));
+    for (const store::SnapshotId& id : sealed.done) {
+        const auto snapshot = TRY(store_.read([&](const store::View& view) { return store::find_snapshot(view, id); }));
+        if (snapshot) options_.sealed(*snapshot);
+    }
+    TRY(sealer_.remove_sealed_directories());
+    return {};
+}
+
+void Background::run()
+{
+    using Clock = std::chrono::steady_clock;
+    ::setpriority(PRIO_PROCESS, 0, kNice); // of this thread; without it the work is done all the same
+    auto next_collection = Clock::now() + kFirstCollection;
+    auto next_try = Clock::time_point::max(); // of what failed
+    for (;;) {
+        {
+            std::unique_lock lock{mutex_};
+            changed_.wait_until(lock, std::min(next_collection, next_try), [&] { return woken_ || ending_; });
+            if (ending_) return;
+            woken_ = false;
+        }
+        next_try = Clock::time_point::max();
+        auto done = seal();
+        if (done && Clock::now() >= next_collection) {
+            next_collection = Clock::now() + options_.collection;
+            if (auto collected = store::collect(store_); !collected) done = fail(std::move(collected).error());
+        }
+        if (done || is_ending()) continue;
+        log::warn("storage", "work in the background failed; it is tried again",
+                  {{"error", done.error().line()}, {"seconds", cat(options_.retry.count())}});
+        next_try = Clock::now() + options_.retry;
+    }
+}
+
+} // namespace coppice::storage

@@ -1,0 +1,65 @@
+#pragma once
+
+#include "coppice/storage/background.h"
+#include "coppice/vdisk/sealer.h"
+#include "coppice/vdisk/snapshot_mounts.h"
+#include "coppice/vdisk/snapshot_trees.h"
+#include "coppice/vdisk/working_layers.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace coppice::storage {
+
+/// What a new snapshot is to have become before anybody is told; see docs/design/storage.md, "Three states".
+enum class Reach : unsigned char { Frozen, Durable, Sealed };
+
+/// A node's storage as a whole: the store and all that works on it, recovered and at work. One per process and root;
+/// any thread. Blocks.
+class Storage {
+public:
+    /// Opens or makes the store, finishes what a killed process had begun, and starts the work in the background.
+    /// Errors: as Store::open, and those of recovery
+    static Result<std::unique_ptr<Storage>> open(const std::string& root, Background::Options options = {});
+
+    [[nodiscard]] store::Store& store() { return *store_; }
+    [[nodiscard]] vdisk::SnapshotMounts& mounts() { return *mounts_; }
+    [[nodiscard]] vdisk::WorkingLayers& layers() { return layers_; }
+    [[nodiscard]] vdisk::Sealer& sealer() { return sealer_; }
+    [[nodiscard]] vdisk::SnapshotTrees& trees() { return trees_; }
+    [[nodiscard]] Background& background() { return *background_; }
+
+    /// Freezes a working layer and brings the snapshot to `reach`; the background seals it in any case. One that is
+    /// mounted at a path is unmounted for a moment.
+    /// Errors: as WorkingLayers::freeze and Sealer; Conflict (something in it is open)
+    Result<store::Snapshot> snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach);
+    /// As WorkingLayers::rollback, also when it is mounted. Errors: Conflict (something in it is open)
+    Result<> rollback(const std::string& working, const store::SnapshotId& to,
+                      const vdisk::WorkingLayers::Request& request = {});
+    /// Writes files and directories of a snapshot into a working layer, mounted or not; see vdisk::write_tree.
+    Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths);
+
+    /// Calls `body` while nothing of the snapshots' lines can go away.
+    Result<> with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body);
+
+private:
+    Storage(std::unique_ptr<store::Store> store, std::unique_ptr<vdisk::SnapshotMounts> mounts)
+        : store_{std::move(store)}, mounts_{std::move(mounts)}, layers_{*store_, *mounts_}, sealer_{*store_},
+          trees_{*store_, sealer_}
+    {
+    }
+    Result<> recover();
+    Result<> while_unmounted(const std::string& working, const std::function<Result<>()>& body);
+
+    std::unique_ptr<store::Store> store_;
+    std::unique_ptr<vdisk::SnapshotMounts> mounts_;
+    vdisk::WorkingLayers layers_;
+    vdisk::Sealer sealer_;
+    vdisk::SnapshotTrees trees_;
+    std::mutex unmounting_;                  ///< one working layer at a time is unmounted for a moment
+    std::unique_ptr<Background> background_; ///< last: it uses the others
+};
+
+} // namespace coppice::storage

@@ -1,0 +1,149 @@
+#include "coppice/storage/storage.h"
+
+#include "coppice/base/id.h"
+#include "coppice/base/log.h"
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/vdisk/write_tree.h"
+
+#include <algorithm>
+
+namespace coppice::storage {
+
+namespace {
+
+constexpr std::string_view kTaskPrefix = "task-"; ///< leases that end with what they are for, or with the process
+constexpr store::Time kForever{INT64_MAX};
+
+void report_unknown(const std::vector<std::string>& directories)
+{
+    for (const std::string& name : directories)
+        log::warn("storage", "a directory that the database does not know is kept", {{"directory", name}});
+}
+
+} // namespace
+
+Result<std::unique_ptr<Storage>> Storage::open(const std::string& root, Background::Options options)
+{
+    auto store = TRY(store::Store::open(root));
+    auto mounts = TRY(vdisk::SnapshotMounts::make(*store));
+    std::unique_ptr<Storage> storage{new Storage{std::move(store), std::move(mounts)}};
+    TRY_DOING(cat("recover the store in ", root), storage->recover());
+    storage->background_ = std::make_unique<Background>(*storage->store_, storage->sealer_, std::move(options));
+    return storage;
+}
+
+Result<> Storage::recover()
+{
+    // What a killed process was at has ended with it.
+    const auto leases = TRY(store_->read([](const store::View& view) { return store::leases(view); }));
+    for (const store::Lease& lease : leases)
+        if (lease.id.starts_with(kTaskPrefix)) TRY(mounts_->release(lease.id));
+    TRY(mounts_->forget_dead());
+    const auto recovered = TRY(layers_.recover());
+    for (const std::string& name : recovered.settled)
+        log::info("storage", "what was begun with a branch is settled", {{"branch", name}});
+    report_unknown(recovered.unknown);
+    report_unknown(TRY(sealer_.recover()));
+    return {};
+}
+
+Result<> Storage::while_unmounted(const std::string& working, const std::function<Result<>()>& body)
+{
+    const std::lock_guard lock{unmounting_};
+    const auto records = TRY(mounts_->records());
+    const auto mounted = std::find_if(records.begin(), records.end(),
+                                      [&](const vdisk::MountRecord& record) { return record.working == working; });
+    if (mounted == records.end()) return body();
+    const std::string path = mounted->path;
+    if (auto gone = mounts_->detach(path); !gone)
+        return fail(std::move(gone).error().with(cat("branch ", working, " has to be unmounted for a moment")));
+    auto done = body();
+    auto again =
+        mounts_->attach_working(working, path, {.devices = mounted->devices, .set_uid = mounted->set_uid, .ids = {}});
+    if (!again) {
+        Error error = std::move(again).error().with(cat("mount branch ", working, " again"));
+        if (!done) return done;
+        log::error("storage", "a branch could not be mounted again", {{"branch", working}, {"error", error.line()}});
+    }
+    return done;
+}
+
+Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach)
+{
+    std::optional<store::Snapshot> made;
+    TRY(while_unmounted(working, [&]() -> Result<> {
+        made = TRY(layers_.freeze(working, note));
+        return {};
+    }));
+    const auto id = made->id;
+    if (reach != Reach::Frozen) TRY(sealer_.make_durable(id));
+    if (reach == Reach::Sealed) TRY(sealer_.seal(id));
+    background_->wake();
+    return store_->read([&](const store::View& view) { return store::get_snapshot(view, id); });
+}
+
+Result<> Storage::rollback(const std::string& working, const store::SnapshotId& to,
+                           const vdisk::WorkingLayers::Request& request)
+{
+    return while_unmounted(working, [&] { return layers_.rollback(working, to, request); });
+}
+
+Result<> Storage::with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body)
+{
+    std::vector<std::string> taken;
+    const auto end = [&]() -> Result<> {
+        for (const std::string& id : taken)
+            TRY(mounts_->release(id));
+        return {};
+    };
+    for (const store::SnapshotId& snapshot : snapshots) {
+        // Only frozen directories go away; a lease costs a write.
+        const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, snapshot); }));
+        if (std::all_of(line.begin(), line.end(),
+                        [](const store::Snapshot& one) { return one.state == store::SnapshotState::Sealed; }))
+            continue;
+        taken.push_back(cat(kTaskPrefix, random_hex(16)));
+        auto lease =
+            store_->write([&](store::Txn& txn) { return store::take_lease(txn, taken.back(), snapshot, kForever); });
+        if (lease) continue;
+        TRY(end());
+        return lease;
+    }
+    auto done = body();
+    auto ended = end();
+    return done ? ended : done;
+}
+
+Result<> Storage::checkout(const std::string& working, const store::SnapshotId& from,
+                           const std::vector<std::string>& paths)
+{
+    return with_lease({from}, [&]() -> Result<> {
+        const auto tree = TRY(vdisk::merge_trees(TRY(trees_.stack_of(from)), vdisk::MergeInto::Whole));
+        for (const std::string& path : paths) // before anything is written
+            if (!tree.find_path(path))
+                return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", from.hex()));
+        const auto write = [&](int root) -> Result<> {
+            for (const std::string& path : paths)
+                TRY(vdisk::write_tree(tree, path, root));
+            return {};
+        };
+        const std::lock_guard lock{unmounting_};
+        for (const vdisk::MountRecord& record : TRY(mounts_->records())) {
+            if (record.working != working) continue;
+            const auto root = TRY(os::open_at(os::kCwd, record.path, O_RDONLY | O_DIRECTORY));
+            return write(root.get());
+        }
+        const std::string holder = cat(kTaskPrefix, random_hex(16));
+        Result<> written;
+        {
+            const auto stacked = TRY(mounts_->open_working(working, holder));
+            const auto root = TRY(os::open_at(stacked.mount.get(), ".", O_RDONLY | O_DIRECTORY));
+            written = write(root.get());
+        }
+        TRY(mounts_->release(holder));
+        return written;
+    });
+}
+
+} // namespace coppice::storage
