@@ -89,6 +89,12 @@ Result<> Storage::rollback(const std::string& working, const store::SnapshotId& 
     return while_unmounted(working, [&] { return layers_.rollback(working, to, request); });
 }
 
+Result<> Storage::remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change)
+{
+    TRY(mounts_->forget_dead()); // somebody may have used umount(8)
+    return sealer_.remove(ids, change);
+}
+
 Result<> Storage::with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body)
 {
     std::vector<std::string> taken;

@@ -130,7 +130,7 @@ Result<std::vector<std::string>> dependents(const View& view, const SnapshotId& 
         return {};
     };
     TRY(collect("SELECT lower(hex(id)) FROM snapshot WHERE parent = ? ORDER BY created", "child "));
-    TRY(collect("SELECT name FROM working WHERE snapshot = ? ORDER BY name", "working layer "));
+    TRY(collect("SELECT name FROM working WHERE snapshot = ? ORDER BY name", "branch "));
     TRY(collect(
         "SELECT w.number || ' of ' || v.name FROM version w JOIN vdisk v ON v.id = w.vdisk WHERE w.snapshot = ? "
         "ORDER BY v.name, w.number",
@@ -212,7 +212,7 @@ Result<> add_working(Txn& txn, const std::string& name, const SnapshotId& snapsh
     TRY(check_name(name));
     TRY(check_exists(txn, snapshot));
     if (TRY(find_working(txn, name)))
-        return fail(ErrorKind::Conflict, cat("there is a working layer ", name, " already"));
+        return fail(ErrorKind::Conflict, cat("there is a branch ", name, " already"));
     TRY(txn.db().execute("INSERT INTO working(name, snapshot, created) VALUES(?, ?, ?)", std::string_view{name},
                          snapshot, now()));
     return {};
@@ -222,7 +222,7 @@ Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snaps
 {
     TRY(check_exists(txn, snapshot));
     if (TRY(txn.db().execute("UPDATE working SET snapshot = ? WHERE name = ?", snapshot, std::string_view{name})) == 0)
-        return fail(ErrorKind::NotFound, cat("there is no working layer ", name));
+        return fail(ErrorKind::NotFound, cat("there is no branch ", name));
     return {};
 }
 
@@ -257,7 +257,7 @@ Result<std::optional<Working>> find_working(const View& view, const std::string&
 Result<Working> get_working(const View& view, const std::string& name)
 {
     auto found = TRY(find_working(view, name));
-    if (!found) return fail(ErrorKind::NotFound, cat("there is no working layer ", name));
+    if (!found) return fail(ErrorKind::NotFound, cat("there is no branch ", name));
     return *std::move(found);
 }
 

@@ -122,7 +122,7 @@ Result<StackedMount> SnapshotMounts::open_working(const std::string& name, const
     auto stacked = open_stack(below, name, use);
     if (stacked) return stacked;
     TRY(release(holder));
-    return fail(std::move(stacked).error().with(cat("mount working layer ", name)));
+    return fail(std::move(stacked).error().with(cat("mount branch ", name)));
 }
 
 Result<> SnapshotMounts::release(const std::string& holder)
@@ -141,8 +141,8 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
                 "unmount it first"));
         if (!record.working.empty() && other.working == record.working)
             return fail(
-                Error{ErrorKind::Conflict, cat("working layer ", record.working, " is mounted at ", other.path)}.hint(
-                    "a working layer has one writer: unmount it there, or make a branch"));
+                Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", other.path)}.hint(
+                    "a branch has one writer: unmount it there, or make another branch"));
     }
     auto stacked = TRY(record.working.empty() ? open(record.snapshot, record.id, use)
                                               : open_working(record.working, record.id, use));

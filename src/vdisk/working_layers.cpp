@@ -101,7 +101,7 @@ Result<> WorkingLayers::check_unmounted(const std::string& name) const
 {
     for (const MountRecord& record : TRY(mounts_->records()))
         if (record.working == name)
-            return fail(Error{ErrorKind::Conflict, cat("working layer ", name, " is mounted at ", record.path)}.hint(
+            return fail(Error{ErrorKind::Conflict, cat("branch ", name, " is mounted at ", record.path)}.hint(
                 "unmount it first"));
     return {};
 }
@@ -128,7 +128,7 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
     }));
     step("create committed");
     const auto made = settle(name);
-    if (!made) return fail(Error{made.error()}.with(cat("make working layer ", name)));
+    if (!made) return fail(Error{made.error()}.with(cat("make branch ", name)));
     return {};
 }
 
@@ -192,7 +192,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
     step("freeze committed");
     // After a failure, too: what the database says now decides whether the move is kept or undone.
     TRY(settle(name));
-    return with_context(std::move(frozen), cat("freeze working layer ", name));
+    return with_context(std::move(frozen), cat("freeze branch ", name));
 }
 
 Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request)
@@ -219,7 +219,7 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     auto moved = move();
     step("rollback committed");
     TRY(settle(name));
-    return with_context(std::move(moved), cat("roll working layer ", name, " back"));
+    return with_context(std::move(moved), cat("roll branch ", name, " back"));
 }
 
 /// Brings a layer's directories into agreement with its row. True if there was something to do.
@@ -269,7 +269,7 @@ Result<WorkingLayers::Recovered> WorkingLayers::recover()
     Recovered recovered;
     const auto rows = TRY(store_->read([](const store::View& view) { return store::all_working(view); }));
     for (const store::Working& row : rows)
-        if (TRY_DOING(cat("recover working layer ", row.name), settle(row.name))) recovered.settled.push_back(row.name);
+        if (TRY_DOING(cat("recover branch ", row.name), settle(row.name))) recovered.settled.push_back(row.name);
     const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
     TRY(WorkingLayer::sweep(all.get()));
     for (const std::string& name : TRY(os::list_subdirectories(all.get(), "."))) {

@@ -90,6 +90,14 @@ Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subj
         [api, work = std::move(work)](OperationContext& context) { return work(context); })));
 }
 
+std::vector<StorageRow> storage_rows()
+{
+    std::vector<StorageRow> all;
+    for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), mount_rows(), upkeep_rows()})
+        all.insert(all.end(), rows.begin(), rows.end());
+    return all;
+}
+
 Result<std::vector<Route>> storage_routes(Services& services)
 {
     storage::Background::Options background;
@@ -99,17 +107,16 @@ Result<std::vector<Route>> storage_routes(Services& services)
     auto opened = TRY(storage::Storage::open(services.root, std::move(background)));
     const auto api = std::make_shared<StorageApi>(StorageApi{.services = services, .storage = std::move(opened)});
     std::vector<Route> routes;
-    for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), mount_rows(), upkeep_rows()})
-        for (const StorageRow& row : rows)
-            routes.push_back(
-                {.method = row.method,
-                 .path = row.path,
-                 .id = row.id,
-                 .verb = row.method == Method::Get ? Verb::Read : row.verb,
-                 .body_schema = row.body_schema,
-                 .long_running = row.long_running,
-                 .handler = [api, handler = row.handler](const Request& request) { return handler(api, request); },
-                 .type = row.type});
+    for (const StorageRow& row : storage_rows())
+        routes.push_back(
+            {.method = row.method,
+             .path = row.path,
+             .id = row.id,
+             .verb = row.method == Method::Get ? Verb::Read : row.verb,
+             .body_schema = row.body_schema,
+             .long_running = row.long_running,
+             .handler = [api, handler = row.handler](const Request& request) { return handler(api, request); },
+             .type = row.type});
     return routes;
 }
 

@@ -41,7 +41,8 @@ std::vector<StorageRow> snapshot_rows();
 std::vector<StorageRow> content_rows(); ///< of what is in snapshots: diff, files, export, verify
 std::vector<StorageRow> branch_rows();
 std::vector<StorageRow> mount_rows();
-std::vector<StorageRow> upkeep_rows(); ///< df, gc, fsck
+std::vector<StorageRow> upkeep_rows();  ///< df, gc, fsck
+std::vector<StorageRow> storage_rows(); ///< all of them
 
 /// Errors: Invalid, naming the member that the schema does not have
 Result<> check_members(const nlohmann::json& body, std::initializer_list<std::string_view> known);

@@ -188,7 +188,7 @@ Result<Reply> remove_vdisk(const StorageApiPtr& api, const Request& request)
          TRY(api->store().read([&](const store::View& view) { return store::log(view, vdisk.id); })))
         ids.push_back(one.id);
     TRY_DOING(cat("remove vdisk ", name),
-              api->storage->sealer().remove(ids, [&](store::Txn& txn) { return remove_rows(txn, vdisk); }));
+              api->storage->remove(ids, [&](store::Txn& txn) { return remove_rows(txn, vdisk); }));
     api->tell("vdisk.removed", path_of(name));
     return no_content();
 }

@@ -58,7 +58,7 @@ int main(int argc, char** argv)
                           .body_schema = "Work",
                           .long_running = true,
                           .handler = [&services](const daemon::Request& request) { return work(services, request); }});
-        return routes;
+        return Result<std::vector<daemon::Route>>{std::move(routes)};
     });
     if (status) return *status;
     log::error("", status.error().line());

@@ -140,7 +140,7 @@ TEST(TreeTest, DependentsAreNamed)
         return take_lease(txn, "old", root, after(now(), -1));
     }));
     for (const std::string& name :
-         {"child " + child.hex(), std::string{"tag stable of debian"}, std::string{"working layer web-1"},
+         {"child " + child.hex(), std::string{"tag stable of debian"}, std::string{"branch web-1"},
           std::string{"version 1 of debian"}, std::string{"reader mount-7"}})
         EXPECT_TRUE(fails_as(ErrorKind::Conflict, name, remove(*f.store, root)));
     value_of(f.store->write([&](Txn& txn) -> Result<> {

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,9 @@ public:
                       const vdisk::WorkingLayers::Request& request = {});
     /// Writes files and directories of a snapshot into a working layer, mounted or not; see vdisk::write_tree.
     Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths);
+
+    /// As Sealer::remove; readers that have gone without a word are no hindrance.
+    Result<> remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change);
 
     /// Calls `body` while nothing of the snapshots' lines can go away.
     Result<> with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body);
