@@ -3,12 +3,15 @@
 #include "coppice/base/json.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/security/sha256.h"
 
 #include <algorithm>
 
 namespace coppice::daemon {
 
 namespace {
+
+constexpr int kAccepted = 202;
 
 nlohmann::json to_json(const std::string& key, const Answered& answered)
 {
@@ -64,7 +67,8 @@ Result<std::unique_ptr<JournalAnswerStore>> JournalAnswerStore::open(const std::
     State state{.journal = std::move(opened.journal), .answers = {}, .order = {}};
     for (const auto& record : opened.records) {
         auto [key, answered] = TRY_DOING(path, parse(record));
-        remember(state, key, std::move(answered));
+        // An operation of an earlier life may have been interrupted: repeating the request begins it anew.
+        if (answered.status != kAccepted) remember(state, key, std::move(answered));
     }
     return std::unique_ptr<JournalAnswerStore>{new JournalAnswerStore{std::move(state), capacity}};
 }
@@ -104,6 +108,8 @@ Result<> IdempotentRequests::check_key(std::string_view key)
 Result<Reply> IdempotentRequests::run(const Request& request, const std::string& text,
                                       const std::function<Result<Reply>()>& handle)
 {
+    struct RequestKind {};
+    const std::string asked = security::sha256<security::Digest<RequestKind>>(text).hex();
     TRY(check_key(request.idempotency_key));
     const std::string key = cat(request.identity.uid, ':', request.idempotency_key);
     if (!at_work_.with([&](auto& keys) { return keys.insert(key).second; }))
@@ -118,7 +124,7 @@ Result<Reply> IdempotentRequests::run(const Request& request, const std::string&
     } const release{*this, key};
 
     if (const auto before = TRY(store_.find(key))) {
-        if (before->request != text)
+        if (before->request != asked)
             return refusal(422, "this Idempotency-Key came with another request before",
                            "use a new key for each request");
         return reply_of(*before);
@@ -127,7 +133,7 @@ Result<Reply> IdempotentRequests::run(const Request& request, const std::string&
     Reply reply = outcome ? *std::move(outcome) : Reply::problem(api::Problem{std::move(outcome).error()});
     if (reply.status >= 500 || reply.later || reply.stream || reply.file) return reply;
     const Answered answered{
-        .request = text, .status = reply.status, .body = reply.body, .etag = reply.etag, .type = reply.type};
+        .request = asked, .status = reply.status, .body = reply.body, .etag = reply.etag, .type = reply.type};
     if (const auto kept = store_.put(key, answered); !kept)
         log::error("api", "an answer could not be kept for its Idempotency-Key",
                    {{"request", request.id}, {"error", kept.error().line()}});

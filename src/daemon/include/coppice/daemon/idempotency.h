@@ -15,7 +15,7 @@ namespace coppice::daemon {
 
 /// What was asked under an idempotency key, and answered.
 struct Answered {
-    std::string request; ///< method, target and body
+    std::string request; ///< SHA-256 of method, target and body: they may hold what is nobody's business
     int status = 0;
     nlohmann::json body;
     std::string etag, type;
@@ -33,7 +33,7 @@ public:
     virtual Result<> put(const std::string& key, const Answered& answered) = 0;
 };
 
-/// The newest answers, in a journal. Source of the lines: docs/reference/daemon-files.md
+/// The newest answers, in a journal; of those that began an operation, the ones of this life. Source of the lines: docs/reference/daemon-files.md
 class JournalAnswerStore final : public AnswerStore {
 public:
     static Result<std::unique_ptr<JournalAnswerStore>> open(const std::string& path, std::size_t capacity = 1000);

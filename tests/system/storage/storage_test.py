@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+"""vdisks, snapshots, branches and mounts through the daemon's API: real images, real mounts, real kills."""
+
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+from coppice_daemon import Connection, DaemonCase  # noqa: E402
+from coppice_test import main, wait_until  # noqa: E402
+
+
+def tree(path):
+    """All of a tree but the times, for comparing."""
+    lines = {}
+    for directory, names, files in os.walk(path):
+        for name in names + files:
+            full = os.path.join(directory, name)
+            status = os.lstat(full)
+            what = [oct(status.st_mode), status.st_uid, status.st_gid]
+            if os.path.islink(full):
+                what.append(os.readlink(full))
+            elif os.path.isfile(full):
+                what.append(hashlib.sha256(pathlib.Path(full).read_bytes()).hexdigest())
+            lines[os.path.relpath(full, path)] = what
+    return lines
+
+
+class StorageCase(DaemonCase):
+    def setUp(self):
+        super().setUp()
+        self.source = self.root + "-source"
+        os.makedirs(self.source + "/etc")
+        os.makedirs(self.source + "/usr/share")
+        for name, text in {"etc/motd": "golden\n", "etc/doomed": "x\n", "usr/share/big": "0123456789abcdef" * 50_000}.items():
+            pathlib.Path(self.source, name).write_text(text)
+        os.symlink("etc/motd", self.source + "/link")
+        self.mounted = []
+
+    def tearDown(self):
+        for path in self.mounted:
+            subprocess.run(["umount", "-q", path], check=False)  # most are gone already
+        super().tearDown()
+        shutil.rmtree(self.source)
+
+    def ask(self, method, target, body=None, status=None, **headers):
+        answer = self.daemon.ask(method, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        wanted = status if status is not None else {"GET": 200, "DELETE": 204, "PUT": 204, "PATCH": 200}.get(method, 201)
+        self.assertEqual(answer.status, wanted, f"{method} {target}: {answer}")
+        return answer.body
+
+    def work(self, method, target, body=None, state="succeeded", **headers):
+        """A long-running request, waited for."""
+        began = self.ask(method, target, body, 202, **headers)
+        over = self.ask("GET", f"/v1/operations/{began['id']}/wait?timeout=60")
+        self.check_schema(over, "Operation")
+        self.assertEqual(over["state"], state, over)
+        return over["result"] if state == "succeeded" else over["error"]
+
+    def start(self):
+        self.daemon = self.begin()
+        return self.daemon
+
+    def imported(self, name="os", **more):
+        return self.work("POST", "/v1/vdisks", {"name": name, "source": self.source, **more})
+
+    def mount(self, **what):
+        path = f"{self.root}-m{len(self.mounted)}"
+        os.mkdir(path)
+        self.mounted.append(path)
+        record = self.ask("POST", "/v1/mounts", {"path": path, **what})
+        self.check_schema(record, "Mount")
+        return path, record
+
+    def unmount(self, record):
+        self.ask("DELETE", f"/v1/mounts/{record['id']}")
+
+    def written(self, branch, **files):
+        """Writes into a branch, by a mount of its own; a name's "__" stands for a slash, None removes."""
+        path, record = self.mount(branch=branch)
+        for name, text in files.items():
+            target = pathlib.Path(path, name.replace("__", "/"))
+            if text is None:
+                target.unlink()
+            else:
+                target.write_text(text)
+        self.unmount(record)
+
+    def snapshot(self, branch, **more):
+        return self.ask("POST", f"/v1/branches/{branch}/snapshots", more)
+
+    def text(self, reference, path):
+        answer = self.daemon.ask("GET", f"/v1/snapshots/{reference}/files?path={path}")
+        self.assertEqual(answer.status, 200, answer)
+        return answer.raw.decode()
+
+
+class Answers(StorageCase):
+    """Every answer has the shape that the document gives it, and says what is so."""
+
+    def test_a_whole_life(self):
+        self.start()
+        self.assertEqual(self.ask("GET", "/v1/vdisks"), [])
+        made = self.imported()
+        self.assertEqual((made["vdisk"], made["version"]), ("os", 1))
+        vdisk = self.ask("GET", "/v1/vdisks/os")
+        self.check_schema(vdisk, "Vdisk")
+        self.assertEqual((vdisk["default"], vdisk["versions"][0]["state"]), (1, "production"))
+        path, record = self.mount(ref="os")
+        self.assertIn("EROFS", record["how"])
+        self.assertEqual(tree(path), tree(self.source))
+        with self.assertRaises(OSError):
+            open(path + "/etc/motd", "w")
+        self.unmount(record)
+
+        self.check_schema(self.ask("POST", "/v1/branches", {"name": "w", "from": "os"}), "Branch")
+        self.written("w", etc__motd="changed\n", etc__doomed=None, fresh="new\n")
+        own = self.ask("GET", "/v1/diff?from=w")
+        self.check_schema(own, "Diff")
+        self.assertEqual({c["path"]: c["kind"] for c in own["changes"] if c["path"] not in ("", "etc")},
+                         {"etc/motd": "content", "etc/doomed": "removed", "fresh": "added"})
+        made = self.snapshot("w", message="first", tag="one")
+        self.check_schema(made, "Snapshot")
+        self.assertIn(made["state"], ("durable", "sealed"))
+        self.assertEqual(self.ask("GET", "/v1/diff?from=w")["changes"], [])
+        self.assertEqual(self.ask("GET", "/v1/diff?from=os&to=w")["changes"], own["changes"])
+        self.assertEqual(self.text("os@one", "etc/motd"), "changed\n")
+        self.assertEqual(self.text("os:1", "etc/motd"), "golden\n")
+        details = self.ask("GET", f"/v1/snapshots/{made['id'][:8]}")
+        self.check_schema(details, "SnapshotDetails")
+        self.assertEqual((details["id"], details["depth"]), (made["id"], 2))
+        sealed = self.work("POST", "/v1/snapshots/w/seal")
+        self.check_schema(sealed, "Snapshot")
+        self.assertEqual(self.work("POST", "/v1/snapshots/w/verify", {"deep": True})["snapshots"], 2)
+
+        self.check_schema(self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}), "Version")
+        for state in ("test", "production"):
+            self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200)["state"], state)
+        self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=409)
+        self.assertEqual(self.ask("GET", "/v1/vdisks/os")["default"], 2)
+        self.ask("PATCH", "/v1/vdisks/os/versions/2", {"scheduled": "2060-01-01T00:00:00Z"})
+        self.assertEqual(self.ask("GET", "/v1/vdisks/os")["default"], 1)
+        self.check_schema(self.ask("PATCH", "/v1/vdisks/os/versions/2", {"scheduled": None, "pinned": True}), "Version")
+        self.assertEqual(self.ask("GET", "/v1/vdisks/os")["pinned"], 2)
+        self.ask("DELETE", "/v1/vdisks/os/versions/2", status=409)
+
+        branch = self.ask("POST", "/v1/branches/w/rollback", {"to": "os:1"}, 200)
+        self.check_schema(branch, "Branch")
+        self.assertEqual(branch["snapshot"], vdisk["versions"][0]["snapshot"])
+        self.assertEqual(self.ask("POST", "/v1/branches/w/checkout", {"from": "os@one", "paths": ["etc/motd", "/fresh"]}, 200)["paths"],
+                         ["etc/motd", "/fresh"])
+        merged = self.work("POST", "/v1/snapshots/os@one/merge", {"flatten": True, "message": "flat"})
+        self.check_schema(merged, "Snapshot")
+        self.assertIsNone(merged["parent"])
+        self.assertEqual([c for c in self.ask("GET", f"/v1/diff?from=os@one&to={merged['id']}")["changes"]], [])
+        self.check_schema(self.ask("GET", "/v1/system/df"), "Usage")
+        report = self.work("POST", "/v1/system/fsck", {"level": "crypto"})
+        self.assertEqual((report["findings"], report["exit_status"]), ([], 0))
+        self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
+        report = self.work("POST", "/v1/system/fsck", {"level": "full"})
+        self.assertEqual((report["findings"], report["exit_status"]), ([], 0))
+
+        self.ask("DELETE", "/v1/vdisks/os", status=409)
+        self.ask("DELETE", "/v1/branches/w")
+        self.ask("DELETE", "/v1/vdisks/os")
+        self.assertEqual((self.ask("GET", "/v1/vdisks"), self.ask("GET", "/v1/snapshots")), ([], []))
+        self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
+        self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
+        self.assertEqual(self.ask("GET", "/v1/system/df")["chunks"], 0)
+
+    def test_references(self):
+        self.start()
+        made = self.imported()
+        for word, status in {"os:9": 404, "os:x": 400, "os@none": 404, "none": 404, "@0000": 404, "@xyz": 400, "os:test": 404,
+                             "none:1": 404}.items():
+            problem = self.ask("GET", f"/v1/snapshots/{word}", status=status)
+            self.check_schema(problem, "Problem")
+        for word in ("os", "os:1", "os:production", made["snapshot"], "@" + made["snapshot"][:6]):
+            self.assertEqual(self.ask("GET", f"/v1/snapshots/{word}")["id"], made["snapshot"])
+
+    def test_names_mean_one_thing(self):
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "os", "from": "os"}, 409)
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        self.assertIn("branch", self.work("POST", "/v1/vdisks", {"name": "w", "source": self.source}, "failed")["detail"])
+        self.ask("PATCH", "/v1/vdisks/os", {"name": "w"}, 409)
+        self.assertEqual(self.ask("PATCH", "/v1/vdisks/os", {"name": "system"})["name"], "system")
+        self.ask("GET", "/v1/vdisks/os", status=404)
+
+    def test_wrong_requests(self):
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        for method, target, body in (("POST", "/v1/vdisks", {"name": "x", "source": self.source, "sorce": 1}),
+                                     ("POST", "/v1/vdisks", {"name": "../x", "source": self.source}),
+                                     ("POST", "/v1/vdisks", {"name": "x"}),
+                                     ("POST", "/v1/branches", {"name": ".w", "from": "os"}),
+                                     ("POST", "/v1/branches/w/snapshots", {"wait": "forever"}),
+                                     ("POST", "/v1/branches/w/snapshots", {"tag": "a/b"}),
+                                     ("POST", "/v1/mounts", {"path": "/tmp"}), ("POST", "/v1/mounts", {"path": "tmp", "ref": "os"}),
+                                     ("GET", "/v1/diff?from=os", None), ("GET", "/v1/snapshots/os/files", None),
+                                     ("GET", "/v1/snapshots/os/files?path=etc", None),
+                                     ("DELETE", "/v1/vdisks/os?cascade=perhaps", None),
+                                     ("POST", "/v1/system/fsck", {"level": "some"})):
+            with self.subTest(target=target, body=body):
+                if target == "/v1/vdisks" and body.get("name") == "../x":  # what is wrong with it is found at the end
+                    self.work(method, target, body, "failed")
+                    continue
+                self.check_schema(self.ask(method, target, body, 400), "Problem")
+        self.ask("POST", "/v1/vdisks", {"name": "x", "source": "/no/such/thing"}, 404)
+        self.ask("GET", "/v1/snapshots/os/files?path=none", status=404)
+        self.ask("POST", "/v1/branches/w/checkout", {"from": "os", "paths": ["none"]}, 404)
+        self.assertEqual(self.ask("GET", "/v1/snapshots"), [s for s in self.ask("GET", "/v1/snapshots") if s["vdisk"] == "os"])
+
+    def test_etags(self):
+        self.start()
+        self.imported()
+        answer = self.daemon.ask("GET", "/v1/vdisks/os")
+        self.assertEqual(self.daemon.ask("GET", "/v1/vdisks/os", headers={"If-None-Match": answer.headers["ETag"]}).status, 304)
+        self.ask("PUT", "/v1/vdisks/os/tags/t", {"snapshot": "os"})
+        self.assertEqual(self.daemon.ask("GET", "/v1/vdisks/os", headers={"If-None-Match": answer.headers["ETag"]}).status, 200)
+        self.ask("DELETE", "/v1/vdisks/os/versions/1", status=412, If_Match=answer.headers["ETag"])
+        self.ask("DELETE", "/v1/vdisks/os/tags/t")
+        self.ask("DELETE", "/v1/vdisks/os/tags/t", status=404)
+
+
+class Trees(StorageCase):
+    """Branches, snapshots and what depends on what."""
+
+    def test_a_mounted_branch(self):
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, record = self.mount(branch="w")
+        pathlib.Path(path, "one").write_text("1")
+        first = self.snapshot("w", wait="frozen")
+        self.assertEqual(pathlib.Path(path, "one").read_text(), "1", "it is mounted again")
+        pathlib.Path(path, "two").write_text("2")
+        with open(path + "/two"):  # whoever has something open there is not pulled away from it
+            self.ask("POST", "/v1/branches/w/snapshots", {}, 409)
+        second = self.snapshot("w")
+        self.ask("POST", "/v1/branches/w/rollback", {"to": first["id"]}, 200)
+        self.assertEqual((os.path.exists(path + "/one"), os.path.exists(path + "/two")), (True, False))
+        self.ask("POST", "/v1/branches/w/checkout", {"from": second["id"], "paths": ["two"]}, 200)
+        self.assertEqual(pathlib.Path(path, "two").read_text(), "2")
+        self.ask("DELETE", "/v1/branches/w", status=409)
+        self.unmount(self.ask("GET", "/v1/mounts")[0])
+        self.ask("DELETE", "/v1/branches/w")
+
+    def test_ten_branches_of_one(self):
+        self.start()
+        self.imported()
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda i: self.ask("POST", "/v1/branches", {"name": f"w{i}", "from": "os"}), range(10)))
+        for i in range(10):
+            self.written(f"w{i}", fresh=f"of {i}\n")
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda i: self.snapshot(f"w{i}", wait="frozen", message=f"m{i}"), range(10)))
+        for i in range(10):
+            self.assertEqual(self.text(f"w{i}", "fresh"), f"of {i}\n")
+        everything = self.ask("GET", "/v1/snapshots?vdisk=os")
+        self.assertEqual(len(everything), 11)
+        self.assertEqual({s["parent"] for s in everything}, {None, everything[-1]["id"]})
+        self.assertTrue(wait_until(lambda: all(s["state"] == "sealed" for s in self.ask("GET", "/v1/snapshots")), 30))
+
+    def test_removal_loses_no_other(self):
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        ids = []
+        for i in range(4):
+            self.written("w", fresh=f"{i}\n")
+            ids.append(self.snapshot("w", tag=f"t{i}", wait="frozen")["id"])
+        problem = self.ask("DELETE", f"/v1/snapshots/{ids[1]}", status=409)
+        self.assertIn(ids[2], problem["detail"])
+        self.assertIn("tag t1", problem["detail"])
+        self.ask("DELETE", f"/v1/snapshots/{ids[1]}?cascade=true", status=409)  # the branch stands on the last one
+        self.assertEqual(len(self.ask("GET", "/v1/snapshots")), 5)
+        self.ask("POST", "/v1/branches/w/rollback", {"to": ids[0]}, 200)
+        removed = self.ask("DELETE", f"/v1/snapshots/{ids[1]}?cascade=true", status=200)
+        self.check_schema(removed, "RemovedSnapshots")
+        self.assertEqual(removed["removed"], [ids[3], ids[2], ids[1]])
+        self.assertEqual(self.text("os@t0", "fresh"), "0\n")
+        self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
+        self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
+        self.assertEqual(self.work("POST", "/v1/snapshots/os@t0/verify", {"deep": True})["snapshots"], 2)
+        self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
+
+    def test_a_file_of_many_bytes(self):
+        """It is sent as it is read, and is whole."""
+        self.start()
+        noise = os.urandom(1 << 20)
+        with open(self.source + "/large", "wb") as file:
+            for i in range(64):
+                file.write(noise[i:] + noise[:i])
+        self.imported()
+        connection = Connection(self.daemon.socket, 60)
+        connection.request("GET", "/v1/snapshots/os/files?path=large")
+        response = connection.getresponse()
+        got = hashlib.sha256()
+        while piece := response.read(1 << 20):
+            got.update(piece)
+        connection.close()
+        self.assertEqual(got.hexdigest(), hashlib.sha256(pathlib.Path(self.source, "large").read_bytes()).hexdigest())
+
+
+class Repeats(StorageCase):
+    """A repeated request takes effect once, whatever came between."""
+
+    def test_with_its_key(self):
+        self.start()
+        key = {"Idempotency_Key": "import-1"}
+        first = self.work("POST", "/v1/vdisks", {"name": "os", "source": self.source}, **key)
+        self.assertEqual(self.work("POST", "/v1/vdisks", {"name": "os", "source": self.source}, **key), first)
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"}, Idempotency_Key="b")
+        made = self.ask("POST", "/v1/branches/w/snapshots", {}, Idempotency_Key="s")
+        self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}, Idempotency_Key="v")
+        promoted = self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200, Idempotency_Key="p")
+        # A daemon that has forgotten its answers: killed before it could write them down.
+        self.daemon.end(signal.SIGKILL)
+        os.remove(self.root + "/daemon/answers.journal")
+        self.start()
+        self.assertEqual(self.work("POST", "/v1/vdisks", {"name": "os", "source": self.source}, **key)["snapshot"], first["snapshot"])
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"}, Idempotency_Key="b")
+        self.assertEqual(self.ask("POST", "/v1/branches/w/snapshots", {}, Idempotency_Key="s")["id"], made["id"])
+        self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}, Idempotency_Key="v")["number"], 2)
+        self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200, Idempotency_Key="p"), promoted)
+        self.ask("POST", "/v1/branches/w/snapshots", {"message": "another"}, 422, Idempotency_Key="s")
+        self.assertEqual((len(self.ask("GET", "/v1/snapshots")), len(self.ask("GET", "/v1/vdisks/os")["versions"])), (2, 2))
+
+
+class Kills(StorageCase):
+    """kill -9 of the daemon: what was acknowledged is there, mounts live on, branches keep what was written."""
+
+    def test_between_requests(self):
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, record = self.mount(branch="w")
+        known = []
+        for i in range(6):
+            pathlib.Path(path, "n").write_text(str(i))
+            known.append(self.snapshot("w", wait=("frozen", "durable")[i % 2])["id"])
+            pathlib.Path(path, "unsaved").write_text(str(i))
+            self.daemon.end(signal.SIGKILL)
+            self.assertEqual(pathlib.Path(path, "unsaved").read_text(), str(i), "the mount lives on")
+            self.start()
+            self.assertEqual(self.ask("GET", "/v1/branches/w")["mounts"], [path])
+            for number, snapshot in enumerate(known):
+                self.assertEqual(self.text(snapshot, "n"), str(number))
+        self.assertTrue(wait_until(lambda: all(s["state"] == "sealed" for s in self.ask("GET", "/v1/snapshots")), 30))
+        self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
+        self.unmount(self.ask("GET", "/v1/mounts")[0])
+
+    def test_while_importing(self):
+        """The same request goes on where it was; before it is done nobody sees anything."""
+        with open(self.source + "/large", "wb") as file:
+            for _ in range(200):
+                file.write(os.urandom(1 << 20))
+        self.start()
+        began = self.ask("POST", "/v1/vdisks", {"name": "os", "source": self.source}, 202, Idempotency_Key="i")
+        self.assertTrue(wait_until(lambda: any(p.stat().st_size > 20 << 20 for p in pathlib.Path(self.root, "packs").glob("*.pack")), 30))
+        self.daemon.end(signal.SIGKILL)
+        self.start()
+        self.assertEqual(self.ask("GET", "/v1/vdisks"), [])
+        self.assertEqual(self.ask("GET", f"/v1/operations/{began['id']}")["state"], "interrupted")
+        again = self.work("POST", "/v1/vdisks", {"name": "os", "source": self.source}, Idempotency_Key="i")
+        self.assertLess(again["new_chunks"], again["chunks"], "what was stored is found again")
+        self.assertEqual(self.work("POST", "/v1/snapshots/os/verify", {"deep": True})["snapshots"], 1)
+
+    def test_cancelled_import(self):
+        with open(self.source + "/large", "wb") as file:
+            for _ in range(100):
+                file.write(os.urandom(1 << 20))
+        self.start()
+        began = self.ask("POST", "/v1/vdisks", {"name": "os", "source": self.source}, 202)
+        self.ask("DELETE", f"/v1/operations/{began['id']}", status=200)
+        over = self.ask("GET", f"/v1/operations/{began['id']}/wait?timeout=60")
+        self.assertEqual(over["state"], "cancelled", over)
+        self.assertEqual(self.ask("GET", "/v1/vdisks"), [])
+
+
+if __name__ == "__main__":
+    main()
