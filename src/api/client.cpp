@@ -93,6 +93,37 @@ Result<Client::Answer> Client::call(const Call& call) const
     }
 }
 
+Result<> Client::download_once(const Call& call, const std::function<Result<>(std::string_view)>& take) const
+{
+    const auto deadline = Clock::now() + call.timeout;
+    auto connection = HttpConnection::open(socket_, deadline);
+    if (!connection) return fail(unreachable(std::move(connection).error()));
+    TRY(connection->send(call.method, call.target, {{"Accept", "application/octet-stream, application/problem+json"}},
+                         "", deadline));
+    const auto answer = TRY(connection->receive_stream(call.timeout, [&take](std::string_view piece) -> Result<bool> {
+        TRY(take(piece));
+        return true;
+    }));
+    if (answer.status != 200) return fail(error_of(answer.status, answer.body));
+    if (!answer.is_complete) return fail(ErrorKind::Gone, "coppiced closed the connection before the end");
+    return {};
+}
+
+Result<> Client::download(const Call& call, const std::function<Result<>(std::string_view)>& take) const
+{
+    bool has_begun = false;
+    const auto take_noting = [&](std::string_view piece) {
+        has_begun = true;
+        return take(piece);
+    };
+    for (int tries = 1;; ++tries) {
+        auto done = download_once(call, take_noting);
+        const bool broken = !done && done.error().kind() == ErrorKind::Gone;
+        if (!broken || has_begun || tries == 3) return done;
+        std::this_thread::sleep_for(kPause);
+    }
+}
+
 Result<Operation> Client::wait(const std::string& id, const std::function<void(const Operation&)>& show,
                                std::optional<milliseconds> patience) const
 {

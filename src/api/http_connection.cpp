@@ -4,9 +4,9 @@
 #include "coppice/os/unix_socket.h"
 
 #include <algorithm>
+#include <boost/asio/buffer.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <cerrno>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,9 +16,40 @@
 namespace coppice::api {
 
 namespace http = boost::beast::http;
-using Parser = http::response_parser<http::string_body>;
 
 namespace {
+
+/// A body as text that grows with what has come: Beast's own string_body takes memory for all of Content-Length at
+/// once.
+struct GrowingBody {
+    using value_type = std::string; // NOLINT(readability-identifier-naming): Beast's names, here and below
+    class reader {                  // NOLINT(readability-identifier-naming)
+    public:
+        template <bool kIsRequest, class Fields>
+        reader(http::header<kIsRequest, Fields>& /*header*/, value_type& body) : body_{body}
+        {
+        }
+        void init(const boost::optional<std::uint64_t>& /*length*/, boost::system::error_code& failed) { failed = {}; }
+        template <class Buffers> std::size_t put(const Buffers& buffers, boost::system::error_code& failed)
+        {
+            failed = {};
+            std::size_t taken = 0;
+            for (auto at = boost::asio::buffer_sequence_begin(buffers); at != boost::asio::buffer_sequence_end(buffers);
+                 ++at) {
+                const boost::asio::const_buffer piece{*at};
+                body_.append(static_cast<const char*>(piece.data()), piece.size());
+                taken += piece.size();
+            }
+            return taken;
+        }
+        void finish(boost::system::error_code& failed) { failed = {}; }
+
+    private:
+        value_type& body_;
+    };
+};
+
+using Parser = http::response_parser<GrowingBody>;
 
 constexpr std::size_t kReadBytes = 64U << 10;
 
@@ -58,7 +89,8 @@ HttpConnection::Answer answer_of(Parser& parser)
     return {.status = static_cast<int>(message.result_int()),
             .body = std::move(message.body()),
             .etag = std::string{message[http::field::etag]},
-            .type = std::string{message[http::field::content_type]}};
+            .type = std::string{message[http::field::content_type]},
+            .is_complete = parser.is_done()};
 }
 
 } // namespace

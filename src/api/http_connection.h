@@ -23,6 +23,7 @@ public:
     struct Answer {
         int status = 0;
         std::string body, etag, type;
+        bool is_complete = true; ///< false when the daemon closed in the middle of it
     };
     /// Longest body that is taken, in bytes.
     static constexpr std::size_t kMaxBody = 64U << 20;

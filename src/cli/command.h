@@ -29,11 +29,25 @@ void add_ps(CLI::App& app, Command& chosen);
 void add_logs(CLI::App& app, Command& chosen);
 void add_stop(CLI::App& app, Command& chosen);
 void add_rm(CLI::App& app, Command& chosen);
+void add_vdisk(CLI::App& app, Command& chosen);
+void add_cp(CLI::App& app, Command& chosen);
+void add_snapshot(CLI::App& app, Command& chosen);
+void add_branch(CLI::App& app, Command& chosen);
+void add_rollback(CLI::App& app, Command& chosen);
+void add_checkout(CLI::App& app, Command& chosen);
+void add_tag(CLI::App& app, Command& chosen);
+void add_merge(CLI::App& app, Command& chosen);
+void add_log(CLI::App& app, Command& chosen);
+void add_diff(CLI::App& app, Command& chosen);
+void add_verify(CLI::App& app, Command& chosen);
 void add_doctor(CLI::App& app, Command& chosen);
 void add_operation(CLI::App& app, Command& chosen);
 void add_events(CLI::App& app, Command& chosen);
 void add_system(CLI::App& app, Command& chosen);
 void add_completion(CLI::App& app, Command& chosen);
+
+/// All of them, in the groups in which the help shows them.
+void add_commands(CLI::App& app, Command& chosen);
 
 /// Values of -e: NAME=value as it is; NAME alone takes our own value and counts for nothing when we have none.
 /// Errors: Invalid (no name)

@@ -45,9 +45,7 @@ int main(int argc, char** argv)
         ->type_name("PATH");
     app.set_version_flag("--version", "coppice version " COPPICE_VERSION);
     app.require_subcommand(1);
-    for (auto* const add : {cli::add_run, cli::add_exec, cli::add_ps, cli::add_logs, cli::add_stop, cli::add_rm,
-                            cli::add_doctor, cli::add_operation, cli::add_events, cli::add_system, cli::add_completion})
-        add(app, chosen);
+    cli::add_commands(app, chosen);
 
     if (argc > 1 && argv[1] == cli::kCompleteWord) return cli::print_completion(app, {argv + 2, argv + argc});
     const int own_count = cli::own_words(app, argc, argv);

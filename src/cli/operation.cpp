@@ -2,8 +2,9 @@
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
 #include "daemon_link.h"
-#include "progress.h"
+#include "listing.h"
 #include "table.h"
+#include "work.h"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -23,11 +24,6 @@ using OptionsPtr = std::shared_ptr<Options>;
 std::string percent_of(const api::Progress& progress)
 {
     return progress.total == 0 ? "" : cat(std::min(progress.done, progress.total) * 100 / progress.total, " %");
-}
-
-void print_json(const nlohmann::json& document)
-{
-    std::puts(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 Result<int> list(const Options& options, const GlobalOptions& global)
@@ -62,12 +58,8 @@ Result<> wait_for(const api::Client& client, const std::string& id, const Option
 {
     std::optional<std::chrono::milliseconds> patience;
     if (!options.patience.empty()) patience = std::chrono::milliseconds{TRY(parse_duration_ms(options.patience))};
-    ProgressView view{options.quiet};
-    const auto operation = TRY(client.wait(id, [&view](const api::Operation& now) { view.show(now); }, patience));
-    view.end();
-    if (operation.error)
-        return fail(Error{*operation.error}.with(cat("operation ", id, ' ', api::word_of(operation.state))));
-    if (!options.quiet && !operation.result.is_null()) print_json(operation.result);
+    const auto result = TRY(wait_for_end(client, id, options.quiet, patience));
+    if (!options.quiet && !result.is_null()) print_json(result);
     return {};
 }
 
@@ -83,7 +75,7 @@ Result<int> cancel(const Options& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
     for (const std::string& id : options.ids) {
-        TRY(client.call({.method = "DELETE", .target = cat("/v1/operations/", api::encode_segment(id))}));
+        TRY(change(client, "DELETE", cat("/v1/operations/", api::encode_segment(id))));
         if (!options.wait) continue;
         const auto over = TRY(client.wait(id, {}));
         if (over.state == api::OperationState::Succeeded)

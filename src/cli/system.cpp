@@ -2,6 +2,7 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
 #include "daemon_link.h"
+#include "store_system.h"
 #include "table.h"
 
 #include <CLI/CLI.hpp>
@@ -65,7 +66,7 @@ Result<int> shut_down(const GlobalOptions& global)
 
 void add_system(CLI::App& app, Command& chosen)
 {
-    CLI::App* const group = app.add_subcommand("system", "The daemon itself: info, shutdown");
+    CLI::App* const group = app.add_subcommand("system", "The daemon and its store: info, shutdown, df, gc, fsck");
     group->require_subcommand(1);
     auto options = std::make_shared<Options>();
     CLI::App* const about = group->add_subcommand("info", "Show what runs where, and what the host can do");
@@ -75,6 +76,7 @@ void add_system(CLI::App& app, Command& chosen)
     CLI::App* const end =
         group->add_subcommand("shutdown", "End the daemon; the next command that needs it starts it again");
     end->callback([&chosen] { chosen = [](const GlobalOptions& global) { return shut_down(global); }; });
+    add_store_system(*group, chosen);
 }
 
 } // namespace coppice::cli

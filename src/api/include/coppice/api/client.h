@@ -40,9 +40,17 @@ public:
         nlohmann::json body; ///< null when there is none
         std::string etag;
     };
+    /// The whole answer, of at most 64 MiB.
     /// Errors: those that the daemon answers with, and NotFound or Conflict (nobody listens), Denied (no right to
     /// connect), Unavailable (no answer in time), Gone (the daemon ended meanwhile), Corrupt (no HTTP)
     [[nodiscard]] Result<Answer> call(const Call& call) const;
+
+    /// Hands over the body of a GET's answer as it arrives, however long it is; memory stays below a MiB. An answer
+    /// that ends early is an error, after whatever was handed over before.
+    /// @param call its timeout is that of each silence, not of all together; it has no body and no key
+    /// @param take its errors end the transfer and are returned as they are
+    /// Errors: as `call`. A connection that breaks is tried again only while nothing has been handed over
+    [[nodiscard]] Result<> download(const Call& call, const std::function<Result<>(std::string_view)>& take) const;
 
     /// Waits for the end of an operation, also over a restart of the daemon. However it ended, that is no error here.
     /// @param show called with every new version; may be empty
@@ -57,6 +65,7 @@ public:
 
 private:
     [[nodiscard]] Result<Answer> call_once(const Call& call) const;
+    [[nodiscard]] Result<> download_once(const Call& call, const std::function<Result<>(std::string_view)>& take) const;
     [[nodiscard]] Error unreachable(Error error) const;
     [[nodiscard]] Result<> follow_once(std::uint64_t& after, const std::function<bool(const Event&)>& take,
                                        bool& going_on) const;

@@ -1,0 +1,125 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "daemon_link.h"
+#include "declare.h"
+#include "listing.h"
+#include "names.h"
+#include "work.h"
+
+#include <cstdio>
+
+namespace coppice::cli {
+
+namespace {
+
+struct BranchOptions {
+    ListOptions list;
+    std::string name, from, removed;
+};
+
+Result<int> branch(const BranchOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    if (!options.removed.empty()) {
+        TRY(change(client, "DELETE", branch_target(options.removed)));
+        return 0;
+    }
+    if (!options.name.empty()) {
+        TRY(change(client, "POST", "/v1/branches", nlohmann::json{{"name", options.name}, {"from", options.from}}));
+        return 0;
+    }
+    return print_list(TRY(ask(client, "/v1/branches")), options.list, "name",
+                      {{"name"},
+                       {"snapshot", Column::Kind::Id},
+                       {"vdisk"},
+                       {"created", Column::Kind::Time},
+                       {"mounts", Column::Kind::Words}});
+}
+
+std::string branch_complaint(const BranchOptions& options)
+{
+    if (!options.removed.empty() && !options.name.empty()) return "-d takes one name and nothing else";
+    if (!options.name.empty() && options.from.empty())
+        return "a new branch needs a snapshot to stand on: branch NAME REF";
+    return "";
+}
+
+struct RollbackOptions {
+    std::string branch, to;
+};
+
+Result<int> roll_back(const RollbackOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto answer =
+        TRY(change(client, "POST", branch_target(options.branch) + "/rollback", nlohmann::json{{"to", options.to}}));
+    const auto snapshot = TRY(TRY(JsonNode{answer.body}.get("snapshot")).text());
+    std::puts(cat(options.branch, " stands on ", printable(short_id(snapshot))).c_str());
+    return 0;
+}
+
+struct CheckoutOptions {
+    std::string branch, from;
+    std::vector<std::string> paths;
+};
+
+Result<int> check_out(const CheckoutOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto answer = TRY(change(client, "POST", branch_target(options.branch) + "/checkout",
+                                   nlohmann::json{{"from", options.from}, {"paths", options.paths}}));
+    for (const std::string& path : TRY(JsonNode{answer.body}.texts_or_none("paths")))
+        std::puts(printable(path).c_str());
+    return 0;
+}
+
+void take_branch(CLI::App& command, std::string& name)
+{
+    command.add_option("branch", name, "Name of the branch")->type_name("BRANCH")->required()->check(check_not_empty);
+}
+
+} // namespace
+
+void add_branch(CLI::App& app, Command& chosen)
+{
+    auto [command, options] = declare<BranchOptions>(app, "branch", "List writable branches, make one, remove one",
+                                                     chosen, branch, branch_complaint);
+    command
+        .add_option("name", options.name, "Name of the new branch, free among vdisks and branches; without: lists them")
+        ->type_name("NEW")
+        ->check(check_not_empty);
+    command.add_option("from", options.from, "Snapshot it stands on")->type_name("REF")->check(check_not_empty);
+    command.add_option("-d,--delete", options.removed, "Remove this branch, with what was written in it")
+        ->type_name("BRANCH")
+        ->check(check_not_empty);
+    add_list_options(command, options.list, "Names only");
+    command.footer("Examples: coppice branch web-1 debian:3\n"
+                   "          coppice branch -d web-1");
+}
+
+void add_rollback(CLI::App& app, Command& chosen)
+{
+    auto [command, options] = declare<RollbackOptions>(
+        app, "rollback", "Put a branch back onto a snapshot, without what was written since", chosen, roll_back);
+    take_branch(command, options.branch);
+    command.add_option("to", options.to, "Snapshot to stand on")->type_name("REF")->required()->check(check_not_empty);
+    command.footer("Example: coppice rollback web-1 debian@good");
+}
+
+void add_checkout(CLI::App& app, Command& chosen)
+{
+    auto [command, options] =
+        declare<CheckoutOptions>(app, "checkout", "Take single files of a snapshot into a branch", chosen, check_out);
+    take_branch(command, options.branch);
+    command.add_option("from", options.from, "Snapshot to take them from")
+        ->type_name("REF")
+        ->required()
+        ->check(check_not_empty);
+    command.add_option("paths", options.paths, "Files and directories, from the root of the snapshot")
+        ->type_name("FILE")
+        ->required()
+        ->check(check_not_empty);
+    command.footer("Example: coppice checkout web-1 debian:3 /etc/nginx /etc/hosts");
+}
+
+} // namespace coppice::cli

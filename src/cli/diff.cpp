@@ -1,0 +1,111 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "coppice/os/terminal.h"
+#include "daemon_link.h"
+#include "declare.h"
+#include "diff_text.h"
+#include "listing.h"
+#include "names.h"
+#include "patch.h"
+#include "work.h"
+
+#include <cstdio>
+
+namespace coppice::cli {
+
+namespace {
+
+struct Options {
+    std::string from, to, format = "table";
+    std::uint64_t most = 0; ///< 0: as many as the daemon tells
+    bool stat = false, patch = false, name_only = false;
+};
+
+std::string target_of(const Options& options)
+{
+    std::string target = cat("/v1/diff?from=", api::encode_segment(options.from));
+    if (!options.to.empty()) target += cat("&to=", api::encode_segment(options.to));
+    if (options.most > 0) target += cat("&limit=", options.most);
+    return target;
+}
+
+/// Of a branch alone the new side is what it has now, the old one the snapshot it stands on.
+PatchSides sides_of(const Options& options)
+{
+    return {.old_files = snapshot_target(options.from) + "/files",
+            .new_files = (options.to.empty() ? branch_target(options.from) : snapshot_target(options.to)) + "/files"};
+}
+
+std::size_t output_columns()
+{
+    constexpr std::size_t kOtherwise = 80;
+    if (::isatty(STDOUT_FILENO) != 1) return kOtherwise;
+    const auto size = os::terminal_size(STDOUT_FILENO);
+    return size && size->columns > 0 ? size->columns : kOtherwise;
+}
+
+Result<> print_text(const api::Client& client, const FileChanges& diff, const Options& options)
+{
+    const Paint paint = Paint::for_output();
+    std::string text;
+    if (options.name_only)
+        for (const FileChange& change : diff.changes)
+            text += quoted_path(change.path) + '\n';
+    else if (options.stat)
+        text = cat(stat_lines(diff, output_columns(), paint), ' ', diff_summary(diff), '\n');
+    else if (!options.patch)
+        text = cat(change_lines(diff, paint), diff_summary(diff), '\n');
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    if (options.patch) TRY(print_patch(client, sides_of(options), diff, paint));
+    return {};
+}
+
+Result<int> compare(const Options& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto answer = TRY(ask(client, target_of(options)));
+    const auto diff = TRY(parse_changes(answer));
+    if (options.format == "json") {
+        print_json(answer);
+        return 0;
+    }
+    if (options.format == "csv")
+        TRY(print_list(TRY(JsonNode{answer}.get("changes")).value(), {.format = "csv"}, "path",
+                       {{"kind"}, {"path"}, {"old_mode"}, {"new_mode"}, {"old_bytes"}, {"new_bytes"}}));
+    else
+        TRY(print_text(client, diff, options));
+    if (diff.truncated)
+        std::fprintf(stderr, "coppice: these are the first %zu of %llu changes (more with --limit)\n",
+                     diff.changes.size(), static_cast<unsigned long long>(diff.added + diff.removed + diff.changed));
+    return 0;
+}
+
+std::string complaint(const Options& options)
+{
+    const int forms = int{options.stat} + int{options.patch} + int{options.name_only};
+    if (forms > 1) return "--stat, --patch and --name-only exclude each other";
+    if (forms > 0 && options.format != "table") return "--stat, --patch and --name-only have no other --format";
+    return "";
+}
+
+} // namespace
+
+void add_diff(CLI::App& app, Command& chosen)
+{
+    auto [command, options] =
+        declare<Options>(app, "diff", "Show which files differ between two snapshots", chosen, compare, complaint);
+    command.add_option("from", options.from, "The older one; a branch alone: what was written in it")
+        ->type_name("REF")
+        ->required()
+        ->check(check_not_empty);
+    command.add_option("to", options.to, "The newer one")->type_name("REF")->check(check_not_empty);
+    command.add_flag("--stat", options.stat, "By how much each file grew or shrank, with bars");
+    command.add_flag("-p,--patch", options.patch, "What changed in text files, as git and patch take it");
+    command.add_flag("--name-only", options.name_only, "Paths only");
+    command.add_option("--limit", options.most, "At most so many changes")->type_name("N")->check(CLI::PositiveNumber);
+    take_word(command.add_option("--format", options.format, "Form of the output (default: table)"), "table|json|csv");
+    command.footer("Examples: coppice diff debian:2 debian:3 --stat\n"
+                   "          coppice diff web-1 --patch");
+}
+
+} // namespace coppice::cli

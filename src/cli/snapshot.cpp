@@ -1,0 +1,202 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "daemon_link.h"
+#include "declare.h"
+#include "history.h"
+#include "names.h"
+#include "work.h"
+
+#include <cstdio>
+
+namespace coppice::cli {
+
+namespace {
+
+using Kind = Column::Kind;
+
+struct CreateOptions {
+    WorkOptions work;
+    std::string branch, message, wait, tag;
+};
+
+/// Of a snapshot that an operation or a call made: its id for scripts, all of it as JSON.
+Result<int> print_made(const nlohmann::json& snapshot, const WorkOptions& work)
+{
+    if (work.format == "json")
+        print_json(snapshot);
+    else
+        std::puts(TRY(TRY(JsonNode{snapshot}.get("id")).text()).c_str());
+    return 0;
+}
+
+Result<int> create(const CreateOptions& options, const GlobalOptions& global)
+{
+    nlohmann::json body = nlohmann::json::object();
+    if (!options.message.empty()) body["message"] = options.message;
+    if (!options.wait.empty()) body["wait"] = options.wait;
+    if (!options.tag.empty()) body["tag"] = options.tag;
+    const auto client = TRY(reach_daemon(global));
+    const auto made =
+        TRY(carry_out(client, branch_target(options.branch) + "/snapshots", std::move(body), options.work));
+    return made ? print_made(*made, options.work) : 0;
+}
+
+std::string create_complaint(const CreateOptions& options)
+{
+    return options.work.detach && options.wait != "sealed"
+               ? "--detach is for --wait sealed: anything else takes no time"
+               : "";
+}
+
+struct LsOptions {
+    ListOptions list;
+    std::string vdisk;
+};
+
+Result<int> list(const LsOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const std::string filter = options.vdisk.empty() ? "" : cat("?vdisk=", api::encode_segment(options.vdisk));
+    return print_list(TRY(ask(client, "/v1/snapshots" + filter)), options.list, "id", snapshot_columns());
+}
+
+struct ShowOptions {
+    ListOptions list;
+    std::string reference;
+};
+
+Result<int> show(const ShowOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto snapshot = TRY(ask(client, snapshot_target(options.reference)));
+    const auto text = TRY(object_text(snapshot, options.list.format,
+                                      {{"id"},
+                                       {"vdisk"},
+                                       {"parent"},
+                                       {"state"},
+                                       {"created", Kind::Time},
+                                       {"author"},
+                                       {"message"},
+                                       {"size", Kind::Bytes, "bytes"},
+                                       {"stored for it alone", Kind::Bytes, "own_bytes"},
+                                       {"stored with others", Kind::Bytes, "shared_bytes"},
+                                       {"depth"},
+                                       {"versions"},
+                                       {"tags"},
+                                       {"branches"},
+                                       {"layer"},
+                                       {"manifest"},
+                                       {"dependents"},
+                                       {"config"}}));
+    std::fputs(text.c_str(), stdout);
+    return 0;
+}
+
+struct RmOptions {
+    std::vector<std::string> references;
+    bool cascade = false;
+};
+
+/// Prints the ids of all that went.
+Result<int> remove(const RmOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    for (const std::string& reference : options.references) {
+        const auto answer =
+            TRY(change(client, "DELETE", cat(snapshot_target(reference), options.cascade ? "?cascade=true" : "")));
+        for (const std::string& id : TRY(JsonNode{answer.body}.texts_or_none("removed")))
+            std::puts(printable(id).c_str());
+    }
+    return 0;
+}
+
+struct SealOptions {
+    WorkOptions work;
+    std::string reference;
+};
+
+Result<int> seal(const SealOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto sealed =
+        TRY(carry_out(client, snapshot_target(options.reference) + "/seal", nlohmann::json::object(), options.work));
+    return sealed ? print_made(*sealed, options.work) : 0;
+}
+
+struct MessageOptions {
+    std::string reference, text;
+};
+
+Result<int> set_message(const MessageOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    TRY(change(client, "PATCH", snapshot_target(options.reference), nlohmann::json{{"message", options.text}}));
+    return 0;
+}
+
+CLI::App& take_reference(CLI::App& command, std::string& reference)
+{
+    command.add_option("snapshot", reference, "Which: an id or its beginning, a branch, a tag, a version")
+        ->type_name("REF")
+        ->required()
+        ->check(check_not_empty);
+    return command;
+}
+
+void add_create(CLI::App& group, Command& chosen)
+{
+    auto [command, options] =
+        declare<CreateOptions>(group, "create", "Make what is in a branch a snapshot, which nothing changes any more",
+                               chosen, create, create_complaint);
+    command.add_option("branch", options.branch, "Name of the branch")
+        ->type_name("BRANCH")
+        ->required()
+        ->check(check_not_empty);
+    command.add_option("-m,--message", options.message, "What it is, for the log")->type_name("TEXT");
+    take_word(
+        command.add_option("--wait", options.wait,
+                           "Return when it is there (frozen), when a power cut cannot take it any more (durable, the "
+                           "default), or when it is signed and in the store (sealed)"),
+        "frozen|durable|sealed");
+    command.add_option("--tag", options.tag, "Give it this tag of its vdisk")->type_name("TAG")->check(check_not_empty);
+    add_work_options(command, options.work, "No progress");
+    command.footer("Example: coppice snapshot create web-1 -m \"before the upgrade\"");
+}
+
+} // namespace
+
+void add_snapshot(CLI::App& app, Command& chosen)
+{
+    CLI::App* const group = app.add_subcommand("snapshot", "Snapshots: create, list, show, remove, seal");
+    group->require_subcommand(1);
+    add_create(*group, chosen);
+
+    auto [ls, ls_options] = declare<LsOptions>(*group, "ls", "List snapshots, newest first", chosen, list);
+    ls.add_option("vdisk", ls_options.vdisk, "Only those of this vdisk")->type_name("VDISK")->check(check_not_empty);
+    add_list_options(ls, ls_options.list, "Ids only");
+
+    auto [one, one_options] = declare<ShowOptions>(*group, "show", "Show all about one", chosen, show);
+    take_reference(one, one_options.reference);
+    add_list_options(one, one_options.list, nullptr);
+
+    auto [rm, rm_options] = declare<RmOptions>(*group, "rm", "Remove snapshots", chosen, remove);
+    rm.add_option("snapshots", rm_options.references, "Which: ids or their beginnings, tags")
+        ->type_name("REF")
+        ->required()
+        ->check(check_not_empty);
+    rm.add_flag("--cascade", rm_options.cascade, "With all that stand on them");
+
+    auto [sealing, seal_options] =
+        declare<SealOptions>(*group, "seal", "Sign a snapshot and put it into the store now", chosen, seal);
+    add_work_options(take_reference(sealing, seal_options.reference), seal_options.work, "No progress");
+
+    auto [saying, message_options] = declare<MessageOptions>(
+        *group, "message", "Change the message of a snapshot that is not sealed", chosen, set_message);
+    take_reference(saying, message_options.reference)
+        .add_option("text", message_options.text, "The new message")
+        ->type_name("TEXT")
+        ->required();
+    group->footer("Example: coppice snapshot rm $(coppice snapshot ls -q old)");
+}
+
+} // namespace coppice::cli

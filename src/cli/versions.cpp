@@ -1,0 +1,210 @@
+#include "coppice/base/json.h"
+#include "coppice/base/text.h"
+#include "coppice/base/time.h"
+#include "daemon_link.h"
+#include "declare.h"
+#include "local_time.h"
+#include "names.h"
+#include "vdisk.h"
+#include "work.h"
+
+#include <cstdio>
+
+namespace coppice::cli {
+
+const std::vector<Column>& version_columns()
+{
+    using Kind = Column::Kind;
+    static const std::vector<Column> columns{{"version", Kind::Text, "number"},
+                                             {"state"},
+                                             {"snapshot", Kind::Id},
+                                             {"pinned"},
+                                             {"scheduled", Kind::Time},
+                                             {"created", Kind::Time}};
+    return columns;
+}
+
+namespace {
+
+struct ListVersionsOptions {
+    ListOptions list;
+    std::string vdisk;
+};
+
+Result<int> list(const ListVersionsOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto vdisk = TRY(ask(client, vdisk_target(options.vdisk)));
+    const auto versions = TRY(JsonNode{vdisk}.get("versions"));
+    return print_list(versions.value(), options.list, "number", version_columns());
+}
+
+struct PublishOptions {
+    std::string vdisk, reference, state;
+};
+
+/// Prints the version's name: debian:4.
+Result<int> publish(const api::Client& client, const PublishOptions& options)
+{
+    nlohmann::json body{{"snapshot", options.reference}};
+    if (!options.state.empty()) body["state"] = options.state;
+    const auto answer = TRY(change(client, "POST", vdisk_target(options.vdisk) + "/versions", std::move(body)));
+    const auto number = TRY(TRY(JsonNode{answer.body}.get("number")).unsigned_integer());
+    std::puts(cat(options.vdisk, ':', number).c_str());
+    return 0;
+}
+
+Result<int> publish_snapshot(const PublishOptions& options, const GlobalOptions& global)
+{
+    return publish(TRY(reach_daemon(global)), options);
+}
+
+struct VersionOptions {
+    std::string version, time;
+};
+
+Result<int> promote(const VersionOptions& options, const GlobalOptions& global)
+{
+    const auto version = TRY(parse_version_name(options.version));
+    const auto client = TRY(reach_daemon(global));
+    const auto answer = TRY(change(client, "POST", version_target(version) + "/promote"));
+    std::puts(cat(options.version, " is in ", printable(TRY(TRY(JsonNode{answer.body}.get("state")).text()))).c_str());
+    return 0;
+}
+
+Result<int> patch(const std::string& version, const nlohmann::json& body, const GlobalOptions& global)
+{
+    const auto target = version_target(TRY(parse_version_name(version)));
+    const auto client = TRY(reach_daemon(global));
+    TRY(change(client, "PATCH", target, body));
+    return 0;
+}
+
+Result<int> schedule(const VersionOptions& options, const GlobalOptions& global)
+{
+    nlohmann::json time; // null: from now on
+    if (options.time != "now") time = TRY(parse_moment(options.time, now().tv_sec));
+    return patch(options.version, {{"scheduled", time}}, global);
+}
+
+std::string schedule_complaint(const VersionOptions& options)
+{
+    const auto time = options.time == "now" ? Result<std::string>{} : parse_moment(options.time, now().tv_sec);
+    return time ? "" : time.error().message();
+}
+
+Result<int> pin(const VersionOptions& options, const GlobalOptions& global)
+{
+    return patch(options.version, {{"pinned", true}}, global);
+}
+
+struct UnpinOptions {
+    std::string vdisk;
+};
+
+Result<int> unpin(const UnpinOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    const auto vdisk = TRY(ask(client, vdisk_target(options.vdisk)));
+    const auto pinned = TRY(JsonNode{vdisk}.find("pinned"));
+    if (!pinned) return 0; // that is what was wanted
+    const VersionName version{.vdisk = options.vdisk, .number = TRY(pinned->unsigned_integer())};
+    TRY(change(client, "PATCH", version_target(version), nlohmann::json{{"pinned", false}}));
+    return 0;
+}
+
+struct MergeOptions {
+    std::string version, base, message;
+    bool quiet = false;
+};
+
+/// A chain of layers becomes one, and that a version in maintenance.
+Result<int> merge(const MergeOptions& options, const GlobalOptions& global)
+{
+    nlohmann::json body =
+        options.base.empty() ? nlohmann::json{{"flatten", true}} : nlohmann::json{{"base", options.base}};
+    if (!options.message.empty()) body["message"] = options.message;
+    const auto client = TRY(reach_daemon(global));
+    const auto merged =
+        TRY(carry_out(client, snapshot_target(options.version) + "/merge", std::move(body), {.quiet = options.quiet}));
+    const auto id = TRY(TRY(JsonNode{*merged}.get("id")).text());
+    return with_context(publish(client, {.vdisk = options.version.substr(0, options.version.find(':')),
+                                         .reference = '@' + id,
+                                         .state = "maintenance"}),
+                        cat("snapshot ", short_id(id), " was made, but not published"));
+}
+
+std::string merge_complaint(const MergeOptions& options)
+{
+    return options.version.find(':') == std::string::npos ? "" : check_version_name(options.version);
+}
+
+CLI::App& take_version(CLI::App& command, std::string& version)
+{
+    command.add_option("version", version, "Which, as in debian:3")
+        ->type_name("VDISK:NUMBER")
+        ->required()
+        ->check(check_version_name);
+    return command;
+}
+
+CLI::App& take_vdisk(CLI::App& command, std::string& vdisk)
+{
+    command.add_option("vdisk", vdisk, "Name of the vdisk")->type_name("VDISK")->required()->check(check_not_empty);
+    return command;
+}
+
+} // namespace
+
+void add_vdisk_versions(CLI::App& group, Command& chosen)
+{
+    auto [ls, ls_options] =
+        declare<ListVersionsOptions>(group, "versions", "List the versions of a vdisk", chosen, list);
+    take_vdisk(ls, ls_options.vdisk);
+    add_list_options(ls, ls_options.list, "Numbers only");
+
+    auto [publishing, publish_options] =
+        declare<PublishOptions>(group, "publish", "Make a snapshot a new version", chosen, publish_snapshot);
+    take_vdisk(publishing, publish_options.vdisk);
+    publishing.add_option("snapshot", publish_options.reference, "Which: a branch, a tag, an id, a version of a vdisk")
+        ->type_name("REF")
+        ->required()
+        ->check(check_not_empty);
+    take_word(publishing.add_option("--state", publish_options.state, "Of the new version (default: maintenance)"),
+              "maintenance|test|production");
+    publishing.footer("Example: coppice vdisk publish debian web-1 --state test");
+
+    auto [promoting, promote_options] = declare<VersionOptions>(
+        group, "promote", "Move a version on: from maintenance to test, from test to production", chosen, promote);
+    take_version(promoting, promote_options.version);
+
+    auto [scheduling, schedule_options] =
+        declare<VersionOptions>(group, "schedule", "Say when a version in production becomes the default", chosen,
+                                schedule, schedule_complaint);
+    take_version(scheduling, schedule_options.version)
+        .add_option("time", schedule_options.time, "\"2026-12-01 04:00\" (local), 2026-12-01T04:00:00Z, +2h, or now")
+        ->type_name("TIME")
+        ->required();
+    scheduling.footer("Example: coppice vdisk schedule debian:4 \"2026-12-01 04:00\"");
+
+    auto [pinning, pin_options] =
+        declare<VersionOptions>(group, "pin", "Make a version the default, whatever is newer", chosen, pin);
+    take_version(pinning, pin_options.version);
+
+    auto [unpinning, unpin_options] = declare<UnpinOptions>(
+        group, "unpin", "Let the newest version in production be the default again", chosen, unpin);
+    take_vdisk(unpinning, unpin_options.vdisk);
+
+    auto [merging, merge_options] =
+        declare<MergeOptions>(group, "merge", "Flatten the layers below a version, and publish that in maintenance",
+                              chosen, merge, merge_complaint);
+    merging.add_option("version", merge_options.version, "Which (default: the vdisk's default version)")
+        ->type_name("VDISK[:NUMBER]")
+        ->required()
+        ->check(check_not_empty);
+    merging.add_option("--base", merge_options.base, "Keep the layers up to this one below")->type_name("REF");
+    merging.add_option("-m,--message", merge_options.message, "For the log")->type_name("TEXT");
+    merging.add_flag("-q,--quiet", merge_options.quiet, "No progress");
+}
+
+} // namespace coppice::cli
