@@ -98,7 +98,6 @@ Result<std::string> parse_acl_text(std::string_view text)
         return fail(ErrorKind::Corrupt, "an access control list that is not whole");
     for (std::size_t i = 1; i < entries.size(); ++i)
         if (!order(entries[i - 1], entries[i])) return fail(ErrorKind::Corrupt, "an access control list with doubles");
-    if (entries.size() == 3) return std::string{};
     std::string out;
     put(out, kVersion);
     for (const Entry& entry : entries) {
