@@ -63,7 +63,7 @@ Result<Entry> parse_entry(std::string_view text)
     if (!name.empty() && !(fields.size() == 4 && parse_id(fields[3], entry.id)) && !parse_id(name, entry.id))
         return fail(
             Error{ErrorKind::Unsupported, cat("an access control list names ", printable(name), " and not its number")}
-                .hint("make the archive with --numeric-owner"));
+                .hint("make the archive with --xattrs --xattrs-include='*', which keeps numbers"));
     return entry;
 }
 
@@ -98,7 +98,6 @@ Result<std::string> parse_acl_text(std::string_view text)
         return fail(ErrorKind::Corrupt, "an access control list that is not whole");
     for (std::size_t i = 1; i < entries.size(); ++i)
         if (!order(entries[i - 1], entries[i])) return fail(ErrorKind::Corrupt, "an access control list with doubles");
-    if (entries.size() == 3) return std::string{};
     std::string out;
     put(out, kVersion);
     for (const Entry& entry : entries) {

@@ -13,6 +13,20 @@ namespace {
 std::unexpected<Error> bad_record() { return fail(ErrorKind::Corrupt, "a damaged extended header"); }
 
 constexpr std::string_view kXattr = "SCHILY.xattr.";
+constexpr std::string_view kRawAccess = "SCHILY.xattr.system.posix_acl_access",
+                           kRawDefault = "SCHILY.xattr.system.posix_acl_default";
+
+/// GNU tar has %25 for "%" and %3D for "=", which would end the keyword.
+std::string attribute_of(std::string_view keyword)
+{
+    std::string name;
+    while (!keyword.empty()) {
+        const bool percent = keyword.starts_with("%25"), equals = keyword.starts_with("%3D");
+        name += percent ? '%' : equals ? '=' : keyword.front();
+        keyword.remove_prefix(percent || equals ? 3 : 1);
+    }
+    return name;
+}
 
 } // namespace
 
@@ -97,15 +111,18 @@ Result<std::vector<vdisk::Xattr>> xattrs_of(const PaxRecords& records)
     std::map<std::string, std::string> found;
     for (const auto& [keyword, value] : records.values) {
         if (keyword.starts_with(kXattr)) {
-            const std::string name = keyword.substr(kXattr.size());
+            const std::string name = attribute_of(keyword.substr(kXattr.size()));
             if (!name.starts_with("trusted.")) found[name] = value;
         } else if (keyword == "RHT.security.selinux") {
             found["security.selinux"] = value;
         } else if (keyword == "SCHILY.acl.access" || keyword == "SCHILY.acl.default") {
-            if (value.empty()) continue;
-            const std::string name =
-                keyword == "SCHILY.acl.access" ? "system.posix_acl_access" : "system.posix_acl_default";
-            if (auto acl = TRY(parse_acl_text(value)); !acl.empty()) found[name] = std::move(acl);
+            const bool access = keyword == "SCHILY.acl.access";
+            // The same in the kernel's form, which has no names of users, wins.
+            if (value.empty() || records.values.contains(access ? kRawAccess : kRawDefault)) continue;
+            // One that says no more than the mode is none.
+            auto acl = TRY(parse_acl_text(value));
+            if (access && acl.size() == kLeastAclBytes) continue;
+            found[access ? "system.posix_acl_access" : "system.posix_acl_default"] = std::move(acl);
         }
     }
     std::vector<vdisk::Xattr> xattrs;

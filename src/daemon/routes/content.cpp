@@ -1,5 +1,6 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
+#include "coppice/export/export_snapshot.h"
 #include "coppice/os/file.h"
 #include "coppice/storage/reference.h"
 #include "coppice/storage/verify.h"
@@ -90,12 +91,43 @@ Result<Reply> get_file(const StorageApiPtr& api, const Request& request)
     const auto path = TRY(request.query_text("path"));
     // It is put together before the first byte is sent: what turns out to be damaged is an error, not half a file.
     auto file = TRY(os::open_at(api->store().directory(), "tmp", O_RDWR | O_TMPFILE, 0600));
-    FileSink sink{file};
-    TRY(api->storage->with_lease({id}, [&] { return api->storage->trees().copy_file(id, path, sink); }));
+    if (TRY(request.query_boolean("tar"))) {
+        TRY(exports::export_files(api->store(), api->storage->trees(), id, path, file.get(), {}));
+    } else {
+        FileSink sink{file};
+        TRY(api->storage->with_lease({id}, [&] { return api->storage->trees().copy_file(id, path, sink); }));
+    }
     Reply reply;
     reply.type = "application/octet-stream";
     reply.file = std::make_shared<const os::Fd>(std::move(file));
     return reply;
+}
+
+Result<exports::Format> parse_format(const std::string& word)
+{
+    if (word == "oci") return exports::Format::Oci;
+    if (word == "tar") return exports::Format::Tar;
+    if (word == "flat") return exports::Format::Flat;
+    return fail(ErrorKind::Invalid, cat("'", printable(word), "' is no format: oci, tar or flat is one"));
+}
+
+Result<Reply> export_snapshot(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"format", "path", "reference"}));
+    const JsonNode body{request.body};
+    exports::ExportOptions options;
+    options.format = TRY(parse_format(TRY(TRY(body.get("format")).text())));
+    options.path = TRY(TRY(body.get("path")).text());
+    options.reference = TRY(body.text_or("reference", ""));
+    if (!options.path.starts_with('/'))
+        return fail(ErrorKind::Invalid, cat(printable(options.path), " is no absolute path"));
+    const auto id = TRY(snapshot_named(*api, request.param("ref")));
+    return begin(api, "vdisk.export", cat("/v1/snapshots/", id.hex()),
+                 [api, id, options = std::move(options)](OperationContext& operation) -> Result<json> {
+                     const auto done = TRY(exports::export_snapshot(api->store(), api->storage->trees(), id, options,
+                                                                    import_context(operation)));
+                     return json{{"path", done.path}, {"bytes", done.bytes}, {"digest", done.digest.hex()}};
+                 });
 }
 
 Result<Reply> verify(const StorageApiPtr& api, const Request& request)
@@ -131,6 +163,7 @@ std::vector<StorageRow> content_rows()
              .body_schema = "",
              .handler = get_file,
              .type = "application/octet-stream"},
+            {Post, "/v1/snapshots/{ref}/export", "exportSnapshot", "ExportRequest", export_snapshot, true},
             {Post, "/v1/snapshots/{ref}/verify", "verifySnapshot", "VerifyRequest", verify, true}};
 }
 

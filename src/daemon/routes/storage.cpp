@@ -90,6 +90,19 @@ Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subj
         [api, work = std::move(work)](OperationContext& context) { return work(context); })));
 }
 
+imports::Context import_context(OperationContext& operation)
+{
+    imports::Context context;
+    context.stop = operation.stop();
+    context.progress = [&operation](const imports::Progress& progress) {
+        operation.show({.done = progress.bytes,
+                        .total = progress.total_bytes,
+                        .unit = "bytes",
+                        .stage = std::string{progress.stage}});
+    };
+    return context;
+}
+
 std::vector<StorageRow> storage_rows()
 {
     std::vector<StorageRow> all;

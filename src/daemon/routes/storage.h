@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/daemon/routes.h"
+#include "coppice/import/context.h"
 #include "coppice/storage/storage.h"
 
 #include <functional>
@@ -64,5 +65,8 @@ Reply with_etag(nlohmann::json body);
 
 /// Work in an operation, whose progress is counted in bytes.
 Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subject, Operations::Work work);
+
+/// What imports and exports need of their operation.
+imports::Context import_context(OperationContext& operation);
 
 } // namespace coppice::daemon

@@ -97,16 +97,8 @@ Result<ImportRequest> parse_import(const Request& request)
 
 Result<json> run_import(const StorageApi& api, const ImportRequest& wanted, OperationContext& operation)
 {
-    imports::Context context;
-    context.stop = operation.stop();
-    context.progress = [&](const imports::Progress& progress) {
-        operation.show({.done = progress.bytes,
-                        .total = progress.total_bytes,
-                        .unit = "bytes",
-                        .stage = std::string{progress.stage}});
-    };
-    const auto made = TRY(
-        imports::import_image(api.store(), wanted.source, wanted.source_options, wanted.options, std::move(context)));
+    const auto made = TRY(imports::import_image(api.store(), wanted.source, wanted.source_options, wanted.options,
+                                                import_context(operation)));
     api.tell("vdisk.imported", path_of(wanted.options.vdisk),
              {{"version", made.number}, {"snapshot", made.snapshot.hex()}});
     return json{{"vdisk", wanted.options.vdisk},

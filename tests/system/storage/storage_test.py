@@ -3,12 +3,14 @@
 
 import concurrent.futures
 import hashlib
+import io
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from coppice_daemon import Connection, DaemonCase  # noqa: E402
@@ -154,6 +156,15 @@ class Answers(StorageCase):
         self.assertEqual(branch["snapshot"], vdisk["versions"][0]["snapshot"])
         self.assertEqual(self.ask("POST", "/v1/branches/w/checkout", {"from": "os@one", "paths": ["etc/motd", "/fresh"]}, 200)["paths"],
                          ["etc/motd", "/fresh"])
+        archive = self.daemon.ask("GET", "/v1/snapshots/os@one/files?path=etc&tar=true")
+        with tarfile.open(fileobj=io.BytesIO(archive.raw)) as tar:
+            self.assertEqual(sorted(tar.getnames()), ["etc", "etc/motd"])
+        out = self.root + "-out"
+        self.addCleanup(lambda: os.path.exists(out) and os.remove(out))
+        self.work("POST", "/v1/snapshots/os@one/export", {"format": "tar", "path": out})
+        again = self.work("POST", "/v1/vdisks", {"name": "os2", "source": out})
+        self.assertEqual(self.ask("GET", f"/v1/diff?from=os@one&to={again['snapshot']}")["changes"], [])
+        self.ask("DELETE", "/v1/vdisks/os2")
         merged = self.work("POST", "/v1/snapshots/os@one/merge", {"flatten": True, "message": "flat"})
         self.check_schema(merged, "Snapshot")
         self.assertIsNone(merged["parent"])

@@ -1,0 +1,116 @@
+#include "coppice/export/export_snapshot.h"
+
+#include "coppice/base/id.h"
+#include "coppice/base/text.h"
+#include "coppice/export/tar_export.h"
+#include "destination.h"
+#include "flat_image.h"
+#include "oci_layout.h"
+#include "sinks.h"
+
+namespace coppice::exports {
+
+namespace {
+
+constexpr std::int64_t kLeaseSeconds = 24L * 60 * 60; // what a killed export holds for so long
+
+/// Keeps the snapshot while it is read.
+class Lease {
+public:
+    static Result<Lease> take(store::Store& store, const store::SnapshotId& id)
+    {
+        Lease lease{store};
+        TRY(store.write([&](store::Txn& txn) {
+            return store::take_lease(txn, lease.id_, id, store::after(store::now(), kLeaseSeconds));
+        }));
+        return lease;
+    }
+    Lease(Lease&& other) noexcept : store_{std::exchange(other.store_, nullptr)}, id_{std::move(other.id_)} {}
+    Lease& operator=(Lease&&) = delete;
+    ~Lease()
+    {
+        if (store_ == nullptr) return;
+        // If that fails the lease expires.
+        (void)store_->write([&](store::Txn& txn) { return store::end_lease(txn, id_); }).has_value();
+    }
+
+private:
+    explicit Lease(store::Store& store) : store_{&store}, id_{cat("export-", random_hex(16))} {}
+    store::Store* store_;
+    std::string id_;
+};
+
+Result<vdisk::Tree> tree_of(vdisk::SnapshotTrees& trees, const store::SnapshotId& id, const Context& context)
+{
+    context.progress({.stage = "reading the snapshot"});
+    auto tree = TRY(vdisk::merge_trees(TRY(trees.stack_of(id)), vdisk::MergeInto::Whole));
+    tree.sort();
+    return tree;
+}
+
+/// A single file. @param write gets its bytes to a sink
+Result<Exported> export_file(const ExportOptions& options, const std::function<Result<>(vdisk::ByteSink&)>& write)
+{
+    auto destination = TRY(Destination::make(options.path, Destination::Kind::File));
+    FileSink file{destination.get().get(), options.path};
+    HashingSink out{file};
+    TRY(write(out));
+    TRY(file.flush());
+    TRY(std::move(destination).complete());
+    Exported exported;
+    exported.bytes = out.bytes();
+    exported.digest = out.finish();
+    return exported;
+}
+
+Result<Exported> export_layout(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
+                               const ExportOptions& options, const Context& context)
+{
+    TRY(check_reference(options.reference));
+    auto destination = TRY(Destination::make(options.path, Destination::Kind::Directory));
+    const auto snapshot = TRY(store.read([&](const store::View& view) { return store::get_snapshot(view, id); }));
+    const auto tree = TRY(tree_of(trees, id, context));
+    auto exported = TRY(write_layout(destination.get().get(), tree, snapshot, options.reference, context));
+    TRY(imports::check_stop(context.stop));
+    TRY(std::move(destination).complete());
+    return exported;
+}
+
+Result<Exported> export_as(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
+                           const ExportOptions& options, const Context& context)
+{
+    switch (options.format) {
+    case Format::Oci: return export_layout(store, trees, id, options, context);
+    case Format::Tar:
+        return export_file(options, [&](vdisk::ByteSink& out) -> Result<> {
+            return write_tar(TRY(tree_of(trees, id, context)), {}, out, context);
+        });
+    case Format::Flat:
+        return export_file(options,
+                           [&](vdisk::ByteSink& out) { return write_flat_image(store, trees, id, out, context); });
+    }
+    check_failed("a format", __FILE__, __LINE__);
+}
+
+} // namespace
+
+Result<Exported> export_snapshot(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
+                                 const ExportOptions& options, const Context& context)
+{
+    const auto lease = TRY(Lease::take(store, id));
+    auto exported = TRY_DOING(cat("export snapshot ", id.hex()), export_as(store, trees, id, options, context));
+    exported.path = options.path;
+    return exported;
+}
+
+Result<> export_files(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
+                      const std::string& path, int out, const Context& context)
+{
+    const auto lease = TRY(Lease::take(store, id));
+    const auto tree = TRY(tree_of(trees, id, context));
+    FileSink file{out, "the archive"};
+    TRY_DOING(cat("snapshot ", id.hex()), write_tar(tree, {.path = path}, file, context));
+    return file.flush();
+}
+
+} // namespace coppice::exports

@@ -1,0 +1,165 @@
+#include "coppice/export/export_snapshot.h"
+
+#include "coppice/store/vdisk.h"
+#include "coppice/test/child.h"
+#include "support.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/resource.h>
+
+namespace coppice::exports {
+namespace {
+
+using namespace coppice::exports::test;
+using nlohmann::json;
+
+class ExportTest : public testing::Test, protected ExportFixture {
+protected:
+    static TestTree small_tree()
+    {
+        TestTree t;
+        t.directory("etc");
+        t.file("etc/motd", "hello\n");
+        t.file("etc/big", vdisk::test::noise(700'000, 3));
+        t.link("etc/link", "motd");
+        value_of(t.tree.link(*t.tree.find_path("etc"), "same", *t.tree.find_path("etc/motd")));
+        return t;
+    }
+    json read_json(const std::string& name) { return json::parse(coppice::test::read_text(directory / name)); }
+    std::size_t leases()
+    {
+        return value_of(store->read([](const store::View& view) { return store::leases(view); })).size();
+    }
+};
+
+TEST_F(ExportTest, WhatIsExportedIsImportedAsTheSameLayer)
+{
+    const auto id = add(small_tree().tree);
+    const auto tar = value_of(write(id, Format::Tar, "out.tar"));
+    EXPECT_EQ(security::sha256(coppice::test::read_text(directory / "out.tar")), tar.digest);
+    EXPECT_EQ(coppice::test::read_text(directory / "out.tar").size(), tar.bytes);
+    EXPECT_EQ(layer_of(import(directory / "out.tar")), layer_of(id));
+    value_of(write(id, Format::Oci, "layout"));
+    EXPECT_EQ(layer_of(import(directory / "layout")), layer_of(id));
+    EXPECT_EQ(leases(), 0U);
+}
+
+TEST_F(ExportTest, TheImageSaysWhatTheSnapshotIs)
+{
+    const json config{{"os", "linux"},
+                      {"architecture", "arm64"},
+                      {"config", {{"Cmd", {"/bin/sh"}}, {"Env", {"A=b"}}, {"User", "7"}, {"Labels", {{"l", "m"}}}}},
+                      {"rootfs", {{"type", "layers"}, {"diff_ids", {"sha256:" + std::string(64, '0')}}}},
+                      {"history", {{{"created_by", "somebody"}}, {{"created_by", "else"}}}}};
+    const auto id = add(small_tree().tree, config.dump());
+    const auto exported = value_of(write(id, Format::Oci, "layout", "example.org/web:1.0"));
+    const auto descriptor = read_json("layout/index.json")["manifests"][0];
+    EXPECT_EQ(descriptor["digest"], "sha256:" + exported.digest.hex());
+    EXPECT_EQ(descriptor["annotations"]["org.opencontainers.image.ref.name"], "example.org/web:1.0");
+    EXPECT_EQ(descriptor["platform"]["architecture"], "arm64");
+    const auto blob = [](const json& of) { return "layout/blobs/sha256/" + of["digest"].get<std::string>().substr(7); };
+    const auto manifest = read_json(blob(descriptor));
+    ASSERT_EQ(manifest["layers"].size(), 1U);
+    const auto written = read_json(blob(manifest["config"]));
+    EXPECT_EQ(written["config"], config["config"]);
+    ASSERT_EQ(written["rootfs"]["diff_ids"].size(), 1U);
+    EXPECT_NE(written["rootfs"]["diff_ids"][0], config["rootfs"]["diff_ids"][0]);
+    EXPECT_EQ(written["history"].size(), 1U) << "as many as there are layers";
+    const auto again = value_of(write(id, Format::Oci, "again", "example.org/web:1.0"));
+    EXPECT_EQ(again.digest, exported.digest);
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "no image reference", write(id, Format::Oci, "bad", "a b")));
+    EXPECT_FALSE(os::exists(directory.fd(), "bad"));
+}
+
+TEST_F(ExportTest, WhatIsThereStays)
+{
+    const auto id = add(small_tree().tree);
+    directory.write("taken", "mine");
+    for (const auto format : {Format::Oci, Format::Tar, Format::Flat})
+        EXPECT_TRUE(fails_as(ErrorKind::Conflict, "is there already", write(id, format, "taken")));
+    EXPECT_EQ(coppice::test::read_text(directory / "taken"), "mine");
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "none", write(id, Format::Tar, "none/out.tar")));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "no place", write(id, Format::Tar, "..")));
+    // Something comes to the place while it is written.
+    context.progress = [&](const imports::Progress& progress) {
+        if (progress.bytes > 0 && !os::exists(directory.fd(), "late")) directory.write("late", "theirs");
+    };
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "is there already", write(id, Format::Tar, "late")));
+    EXPECT_EQ(coppice::test::read_text(directory / "late"), "theirs");
+    EXPECT_EQ(names(), 3U) << "the store and the two files";
+}
+
+TEST_F(ExportTest, AStoppedExportLeavesNothing)
+{
+    const auto id = add(small_tree().tree);
+    for (const auto format : {Format::Oci, Format::Tar, Format::Flat}) {
+        std::stop_source stop;
+        context.stop = stop.get_token();
+        context.progress = [&](const imports::Progress& progress) {
+            if (progress.bytes > 0) stop.request_stop();
+            EXPECT_EQ(leases(), 1U) << "nobody can remove the snapshot meanwhile";
+        };
+        EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", write(id, format, "out")));
+        EXPECT_EQ(names(), 1U) << "the store";
+        EXPECT_EQ(leases(), 0U);
+    }
+}
+
+TEST_F(ExportTest, AFullDiskLeavesNothing)
+{
+    const auto id = add(small_tree().tree);
+    for (const auto format : {Format::Oci, Format::Tar, Format::Flat}) {
+        // No file may become longer: what write(2) says is not what a full disk says, and as final.
+        rlimit old{};
+        ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+        const auto ignored = ::signal(SIGXFSZ, SIG_IGN);
+        const rlimit small{.rlim_cur = 300'000, .rlim_max = old.rlim_max};
+        ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+        const auto done = write(id, format, "out");
+        ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+        ::signal(SIGXFSZ, ignored);
+        EXPECT_FALSE(done);
+        EXPECT_EQ(names(), 1U) << "the store";
+    }
+}
+
+TEST_F(ExportTest, AFlatImageHoldsTheLayer)
+{
+    const auto id = add(small_tree().tree);
+    const auto exported = value_of(write(id, Format::Flat, "flat"));
+    const auto layer = value_of(store->read(
+        [&](const store::View& view) { return store::get_layer(view, *store::get_snapshot(view, id)->layer); }));
+    EXPECT_EQ(exported.bytes, layer.metadata_bytes + layer.blob_bytes);
+    EXPECT_EQ(security::sha256(coppice::test::read_text(directory / "flat")), exported.digest);
+}
+
+TEST_F(ExportTest, PartsGoToAnyFile)
+{
+    const auto id = add(small_tree().tree);
+    const auto file = value_of(os::open_at(directory.fd(), "part", O_WRONLY | O_CREAT, 0600));
+    value_of(export_files(*store, trees, id, "etc", file.get(), context));
+    const auto imported = value_of(tar(coppice::test::read_text(directory / "part")));
+    EXPECT_EQ(content_of(imported.tree, "etc/motd"), "hello\n");
+    EXPECT_TRUE(fails_as(ErrorKind::NotFound, "no", export_files(*store, trees, id, "no", file.get(), context)));
+    EXPECT_EQ(leases(), 0U);
+}
+
+TEST_F(ExportTest, DamagedContentIsNotExported)
+{
+    const auto id = add(small_tree().tree);
+    for (const auto& name : value_of(os::list_directory(store->directory(), "packs"))) {
+        const auto pack = value_of(os::open_at(store->directory(), "packs/" + name, O_RDWR));
+        struct stat status{};
+        ASSERT_EQ(::fstat(pack.get(), &status), 0);
+        if (status.st_size > 200'000) {
+            ASSERT_EQ(::pwrite(pack.get(), "damage", 6, 150'000), 6);
+        }
+    }
+    for (const auto format : {Format::Oci, Format::Tar, Format::Flat})
+        EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "", write(id, format, "out")));
+    EXPECT_EQ(names(), 1U) << "the store";
+}
+
+} // namespace
+} // namespace coppice::exports
