@@ -1,16 +1,17 @@
 # Completion of coppice for bash. The program itself says what may stand where the cursor is: coppice __complete.
 
 _coppice() {
-    local words=() word glued=yes cur line text what=:none
-    # Bash cuts words at "=" and ":" too; they are put together again.
+    local words=() word glued=yes cur line text what=:none cuts='=:'
+    # Bash cuts words at "=" and ":" too, and at "@" as a rule; they are put together again.
+    [[ $COMP_WORDBREAKS != *@* ]] || cuts+=@
     for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
-        if [[ ${#words[@]} -gt 0 && ($glued = yes || $word = [=:]*) ]]; then
+        if [[ ${#words[@]} -gt 0 && ($glued = yes || $word = [$cuts]*) ]]; then
             words[-1]+=$word
         else
             words+=("$word")
         fi
         glued=no
-        [[ $word != *[=:] ]] || glued=yes
+        [[ $word != *[$cuts] ]] || glued=yes
     done
     cur=${words[-1]}
     COMPREPLY=()
@@ -19,8 +20,8 @@ _coppice() {
         :*) what=$line ;;
         *)
             text=${line%%$'\t'*}
-            # What bash will replace is the part behind the last "=" or ":".
-            [[ $cur != *[=:]* ]] || text=${text#"${cur%"${cur##*[=:]}"}"}
+            # What bash will replace is the part behind the last of them.
+            [[ $cur != *[$cuts]* ]] || text=${text#"${cur%"${cur##*[$cuts]}"}"}
             COMPREPLY+=("$text")
             ;;
         esac
@@ -29,7 +30,7 @@ _coppice() {
     compopt -o filenames 2>/dev/null
     local kind=-f
     [[ $what != :directories ]] || kind=-d
-    while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen "$kind" -- "${cur##*[=:]}")
+    while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen "$kind" -- "${cur##*[$cuts]}")
 }
 
 complete -F _coppice coppice

@@ -1,9 +1,9 @@
 #include "completion.h"
 
 #include "command.h"
+#include "completion_names.h"
 #include "completion_scripts.h"
 #include "coppice/base/text.h"
-#include "daemon_link.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -58,13 +58,13 @@ void add_values(Completion& completion, const std::string& type, std::string_vie
     std::vector<std::string> words;
     if (type == "DIR") {
         completion.files = Completion::Files::Directories;
-    } else if (type == "PATH" || type == "ROOT" || type.starts_with("SOURCE:")) {
+    } else if (type == "PATH" || type == "ROOT" || type == "SOURCE" || type.starts_with("SOURCE:")) {
         completion.files = Completion::Files::Any;
     } else if (type == "SIGNAL") {
         words = {"TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2"};
-    } else if (type == "NAME" || type == "OPERATION") {
+    } else if (type.find('|') == std::string::npos) {
         words = lookup(type, command);
-    } else if (type.find('|') != std::string::npos) {
+    } else {
         for (std::string_view rest{type}; !rest.empty();) {
             words.emplace_back(rest.substr(0, rest.find('|')));
             rest.remove_prefix(std::min(words.back().size() + 1, rest.size()));
@@ -85,26 +85,6 @@ void add_options(Completion& completion, const CLI::App& app, std::string_view t
         for (const std::string& name : option->get_lnames())
             add(cat("--", name), option->get_description());
     }
-}
-
-/// Names of instances or operations; none where they cannot be had at once.
-std::vector<std::string> look_up(std::string_view type, std::string_view command, const GlobalOptions& global)
-{
-    std::vector<std::string> names;
-    if (type == "NAME") {
-        const auto store = instance::InstanceStore::look(global.root);
-        const auto all = store ? store->list() : Result<std::vector<std::string>>{};
-        const bool only_running = command == "exec" || command == "stop";
-        for (const std::string& name : all ? *all : std::vector<std::string>{})
-            if (!only_running || store->is_running(name).value_or(false)) names.push_back(name);
-        return names;
-    }
-    constexpr std::chrono::milliseconds kPatience{1000};
-    const auto answer = running_daemon(global).call({.target = "/v1/operations", .timeout = kPatience});
-    if (!answer || !answer->body.is_array()) return names;
-    for (const auto& document : answer->body)
-        if (const auto operation = api::parse_operation(document)) names.push_back(operation->id);
-    return names;
 }
 
 /// The global options that decide where names are looked for.
@@ -175,8 +155,9 @@ Completion complete(const CLI::App& app, const std::vector<std::string>& words, 
 int print_completion(const CLI::App& app, const std::vector<std::string>& words)
 {
     const auto global = global_of(words);
-    const auto completion = complete(
-        app, words, [&](std::string_view type, std::string_view command) { return look_up(type, command, global); });
+    const auto completion = complete(app, words, [&](std::string_view type, std::string_view command) {
+        return known_names(type, command, global);
+    });
     for (const auto& [text, help] : completion.candidates)
         std::printf("%s\t%s\n", text.c_str(), help.c_str());
     using enum Completion::Files;

@@ -21,11 +21,12 @@ struct Completion {
     Files files = Files::None; ///< whether names of files may stand there, too
 };
 
-/// Names of things for an operand: "NAME" (instances), "OPERATION". @param command for example "stop"
+/// Names of things for an operand: "NAME" (instances), "OPERATION", "VDISK"; none for what it does not know.
+/// @param command for example "stop"
 using NameLookup = std::function<std::vector<std::string>(std::string_view type, std::string_view command)>;
 
 /// Completes from the tree of commands alone: what an option or operand takes follows from its type name, "a|b" being
-/// words, DIR and PATH and ROOT files, NAME and OPERATION what `lookup` knows.
+/// words, DIR and PATH and ROOT and SOURCE files, all else what `lookup` knows.
 /// @param words of the line without the program, the last one being typed (it may be empty)
 Completion complete(const CLI::App& app, const std::vector<std::string>& words, const NameLookup& lookup);
 

@@ -40,11 +40,12 @@ std::string socket_of(const GlobalOptions& global)
     return global.socket.empty() ? api::default_socket(global.root) : global.socket;
 }
 
-/// Whether somebody does; an error that says more than "nobody" counts as yes: the call will meet it again.
+/// Whether somebody answers; an error that says more than "nobody" counts as yes: the call will meet it again. (To
+/// connect is not enough: the socket of a daemon that was killed takes connections until its process is gone.)
 bool is_listening(const std::string& socket)
 {
-    const auto connected = os::connect_stream(socket, false);
-    return connected || !api::is_unreachable(connected.error());
+    const auto answer = api::Client{socket}.call({.target = "/v1"});
+    return answer || !(api::is_unreachable(answer.error()) || answer.error().kind() == ErrorKind::Gone);
 }
 
 bool systemd_has_a_unit()

@@ -193,7 +193,7 @@ std::string stat_lines(const FileChanges& diff, std::size_t columns, const Paint
     for (const FileChange& change : diff.changes) {
         lines.push_back(stat_line_of(change));
         names = std::max(names, lines.back().name.size());
-        amounts = std::max(amounts, lines.back().amount.size());
+        if (lines.back().bytes > 0) amounts = std::max(amounts, lines.back().amount.size()); // a bar follows
         most = std::max(most, lines.back().bytes);
     }
     constexpr std::size_t kFrame = 5, kLeastBar = 6, kMostBar = 40, kLeastName = 10; // " name | amount bar"

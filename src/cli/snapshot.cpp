@@ -118,8 +118,7 @@ struct SealOptions {
 Result<int> seal(const SealOptions& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
-    const auto sealed =
-        TRY(carry_out(client, snapshot_target(options.reference) + "/seal", nlohmann::json::object(), options.work));
+    const auto sealed = TRY(carry_out(client, snapshot_target(options.reference) + "/seal", {}, options.work));
     return sealed ? print_made(*sealed, options.work) : 0;
 }
 

@@ -117,7 +117,7 @@ void add_vdisk_import(CLI::App& group, Command& chosen)
     command.add_option("--authfile", options.authfile, "Credentials for a registry, as of skopeo login")
         ->type_name("PATH");
     command.add_flag("--plain-http", options.plain_http, "Speak to the registry without TLS");
-    command.add_option("--partition", options.partition, "Of a disk, from 1 on (default: the largest Linux one)")
+    command.add_option("--partition", options.partition, "Of a disk, from 1 on (default: the one with a Linux root)")
         ->type_name("N")
         ->check(CLI::Range(1, 128));
     command.add_option("--mirror", options.mirror, "Package archive of a suite")->type_name("URL");

@@ -42,7 +42,7 @@ Result<api::Client::Answer> change(const api::Client& client, const char* method
 }
 
 Result<std::optional<nlohmann::json>> carry_out(const api::Client& client, const std::string& target,
-                                                nlohmann::json body, const WorkOptions& options)
+                                                std::optional<nlohmann::json> body, const WorkOptions& options)
 {
     auto answer = TRY(change(client, "POST", target, std::move(body)));
     if (answer.status != kAccepted) return std::optional{std::move(answer.body)};

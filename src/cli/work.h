@@ -31,7 +31,7 @@ Result<api::Client::Answer> change(const api::Client& client, const char* method
 /// failed. @return its result, or the answer itself when it was none; nothing when detached: then the operation's id
 /// has been printed
 Result<std::optional<nlohmann::json>> carry_out(const api::Client& client, const std::string& target,
-                                                nlohmann::json body, const WorkOptions& options);
+                                                std::optional<nlohmann::json> body, const WorkOptions& options);
 
 /// Waits for the end of an operation that somebody began, and fails as it failed. @return its result
 Result<nlohmann::json> wait_for_end(const api::Client& client, const std::string& id, bool quiet,

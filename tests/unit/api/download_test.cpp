@@ -73,7 +73,7 @@ protected:
 
 TEST_F(DownloadTest, HandsOverManyBytesInSmallPieces)
 {
-    constexpr std::uint64_t kBytes = 300U << 20; // far more than `call` takes
+    static constexpr std::uint64_t kBytes = 300U << 20; // far more than `call` takes
     serve([](int connection) {
         say(connection, cat("HTTP/1.1 200 OK\r\nContent-Length: ", kBytes, "\r\n\r\n"));
         const std::string piece(1U << 20, 'x');
