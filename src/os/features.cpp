@@ -36,6 +36,19 @@ bool has_file_system(std::string_view type)
     return fs.is_open();
 }
 
+/// A regular file as the device: a kernel that can do this looks into it, another one wants a block device.
+bool has_erofs_from_files()
+{
+    const auto mounted = new_file_system("erofs", {{"source", "/proc/self/exe"}}, mount_attr::kReadOnly);
+    return mounted || (mounted.error().os_errno() != ENOTBLK && mounted.error().os_errno() != ENODEV);
+}
+
+bool has_separate_lowers()
+{
+    return new_file_system("overlay", {{"lowerdir+", "/etc"}, {"lowerdir+", "/usr"}}, mount_attr::kReadOnly)
+        .has_value();
+}
+
 bool can_map_ids_of(const std::string& path)
 {
     const auto ns = make_user_namespace({.uids = {{0, 1'000'000, 65536}}, .gids = {{0, 1'000'000, 65536}}});
@@ -97,6 +110,10 @@ std::vector<Feature> probe_features(const std::string& state_directory)
     add("overlayfs", has_file_system("overlay"), true, "copy-on-write layers", "load the kernel module 'overlay'");
     add("EROFS", has_file_system("erofs"), false, "image files as ROOT",
         "load the kernel module 'erofs'; directories still work");
+    add("EROFS from files", has_erofs_from_files(), false, "vdisks without loop devices",
+        "loop devices are used; needs Linux 6.12");
+    add("overlay layers one by one", has_separate_lowers(), false, "snapshots on many others",
+        "the layers are given by short names; needs Linux 6.7");
     add("loop devices", exists(kCwd, "/dev/loop-control"), false, "one page cache for all instances of an image file",
         "load the kernel module 'loop'; needed for image files below Linux 6.12");
     add("cgroup v2 hierarchy", layout && layout->mode() != CgroupMode::Legacy, false,

@@ -303,6 +303,16 @@ class Trees(StorageCase):
         self.assertEqual(self.work("POST", "/v1/snapshots/os@t0/verify", {"deep": True})["snapshots"], 2)
         self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
 
+    def test_a_mount_that_is_taken_away(self):
+        """By umount(8): nobody reads the snapshot any more."""
+        self.start()
+        self.imported()
+        path, _ = self.mount(ref="os")
+        self.assertIn("reader", self.ask("DELETE", "/v1/vdisks/os", status=409)["detail"])
+        subprocess.run(["umount", path], check=True)
+        self.assertEqual(self.ask("GET", "/v1/mounts"), [])
+        self.ask("DELETE", "/v1/vdisks/os")
+
     def test_a_file_of_many_bytes(self):
         """It is sent as it is read, and is whole."""
         self.start()
