@@ -113,7 +113,18 @@ void check_names(const Node& node, const Ledger& ledger)
         if (!wanted.unsure && now_at(node, name) != wanted.snapshot) bad(name + " is not where it was");
 }
 
-/// Frozen and never acknowledged as durable: must be told as such. Half of them are taken as they are.
+void leave_working_layers(Node& node, const Snapshot& snapshot)
+{
+    for (const store::Working& working :
+         need(node.store->read([](const store::View& view) { return store::all_working(view); }))) {
+        if (working.snapshot != snapshot.id) continue;
+        say("begin working " + working.name);
+        need(node.working.rollback(working.name, *snapshot.parent));
+        say(cat("working ", working.name, " ", snapshot.parent->hex()));
+    }
+}
+
+/// Frozen and never acknowledged as durable: must be told as such. Half of them, and those with tags, are taken as they are.
 void settle_doubtful(Node& node)
 {
     std::size_t accepted = 0, removed = 0;
@@ -126,7 +137,9 @@ void settle_doubtful(Node& node)
             bad(cat("snapshot ", one.id.hex(), " was not durable when the power failed, and nobody says so"));
         if (const auto sealed = node.sealer.seal(one.id); sealed)
             bad(cat("snapshot ", one.id.hex(), " was doubtful and became sealed"));
-        if (one.id.bytes[0] % 2 == 0) {
+        const bool keep = one.id.bytes[0] % 2 == 0;
+        if (!keep) leave_working_layers(node, one);
+        if (keep || !need(node.store->read([&](const store::View& view) { return store::dependents(view, one.id); })).empty()) {
             for (const Snapshot& line :
                  need(node.store->read([&](const store::View& view) { return store::ancestors(view, one.id); })))
                 if (line.state == SnapshotState::Frozen) say("begin accept " + line.id.hex());
@@ -135,12 +148,6 @@ void settle_doubtful(Node& node)
             ++accepted;
             continue;
         }
-        for (const store::Working& working : need(node.store->read([](const store::View& view) { return store::all_working(view); })))
-            if (working.snapshot == one.id) {
-                say("begin working " + working.name);
-                need(node.working.rollback(working.name, *one.parent));
-                say(cat("working ", working.name, " ", one.parent->hex()));
-            }
         say("begin remove " + one.id.hex());
         need(node.sealer.remove(one.id));
         say("removed " + one.id.hex());

@@ -29,13 +29,13 @@ Ledger Ledger::read(const std::string& path)
         std::istringstream words{line};
         std::string what, first, second;
         words >> what >> first >> second;
-        if (what == "begin" && first == "remove") {
-            ledger.snapshots[store::SnapshotId::parse(second).value()].removing = true;
+        if (what == "begin" && (first == "remove" || first == "accept")) {
+            auto& entry = ledger.snapshots[store::SnapshotId::parse(second).value()];
+            (first == "remove" ? entry.removing : entry.accepted) = true;
             continue;
         }
         if (what == "begin") {
-            std::string name = second;
-            ledger.names[first + " " + name].unsure = true;
+            ledger.names[first + " " + second].unsure = true;
             continue;
         }
         if (what == "tag" || what == "working" || what == "version") {
@@ -51,7 +51,6 @@ Ledger Ledger::read(const std::string& path)
         if (what == "durable" && entry.state == store::SnapshotState::Frozen)
             entry.state = store::SnapshotState::Durable;
         if (what == "sealed") entry.state = store::SnapshotState::Sealed;
-        if (what == "accepted") entry.accepted = true;
         if (what == "removed") entry.removed = true;
     }
     return ledger;

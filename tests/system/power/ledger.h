@@ -19,9 +19,9 @@ void say(const std::string& line);
 /// Lines, each said *after* what it tells has been acknowledged, but for those that begin something ("begin ...").
 ///
 ///   snapshot ID SEED      there is one, frozen
-///   durable ID            and all that it comes from; also after "accepted"
+///   durable ID            and all that it comes from
 ///   sealed ID
-///   accepted ID           what a power cut left of it is what shall be kept
+///   begin accept ID       what a power cut left of it is what shall be kept
 ///   begin remove ID       from now on it may be gone
 ///   removed ID
 ///   begin KIND NAME       tag, working or version NAME is about to be set

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
@@ -38,6 +39,14 @@ void attach_disk()
     loop_config config{};
     config.fd = static_cast<unsigned>(image);
     must(::ioctl(loop, LOOP_CONFIGURE, &config), "attach the image");
+    // What the loop device wrote is in the cache of the host's file, as in a disk's own cache. A disk empties it in its
+    // own time, too, in whatever order, without saying so: these writes reach the image, and none is sure to stay.
+    std::thread{[image] {
+        for (;;) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{4});
+            (void)::sync_file_range(image, 0, 0, SYNC_FILE_RANGE_WRITE);
+        }
+    }}.detach();
 }
 
 } // namespace
