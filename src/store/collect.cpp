@@ -191,21 +191,22 @@ Result<> Collector::remove_chunks()
     });
 }
 
-/// Packs that nobody writes any more and that hold no living chunk. The row goes last: a file without a row is
-/// nobody's.
+/// Packs that nobody writes any more and that hold no living chunk. The rows go last: a file without a row is
+/// nobody's, and a power cut could bring one back.
 Result<> Collector::remove_packs()
 {
-    for (const std::int64_t id : TRY(rows(
-             "SELECT id FROM pack WHERE closed = 1 AND NOT EXISTS(SELECT 1 FROM chunk c WHERE c.pack = pack.id)"))) {
+    const auto empty =
+        TRY(rows("SELECT id FROM pack WHERE closed = 1 AND NOT EXISTS(SELECT 1 FROM chunk c WHERE c.pack = pack.id)"));
+    if (empty.empty()) return {};
+    for (const std::int64_t id : empty)
         TRY(store_.packs().remove(static_cast<std::uint64_t>(id)));
-        TRY(store_.write([&](Txn& txn) -> Result<> {
-            TRY(txn.db().execute("DELETE FROM hole WHERE pack = ?", id));
-            TRY(txn.db().execute("DELETE FROM pack WHERE id = ?", id));
-            return {};
-        }));
+    TRY(store_.packs().sync());
+    return in_steps(empty, [&](Connection& db, std::int64_t id) -> Result<> {
+        TRY(db.execute("DELETE FROM hole WHERE pack = ?", id));
+        TRY(db.execute("DELETE FROM pack WHERE id = ?", id));
         ++done_.removed_packs;
-    }
-    return {};
+        return {};
+    });
 }
 
 /// Pack by pack. A closed pack gets holes from collections only, so that none comes in between.

@@ -119,12 +119,15 @@ Result<> WorkingLayers::remove(const std::string& name)
     {
         const auto directory = TRY(open_layer(*store_, name));
         TRY(note_step(directory.get(), {.kind = Step::Kind::Remove, .snapshot = {}}));
+        // The row must not go before the note is on the disk: a power cut would leave a directory that nobody knows.
+        TRY(os::sync_directory(directory.get(), working_name(name)));
     }
     step("remove noted");
     TRY(store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); }));
     step("remove committed");
     const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
-    return discard_directory(all.get(), name);
+    TRY(discard_directory(all.get(), name));
+    return os::sync_directory(all.get(), "working/"); // so that it does not come back under a new layer of this name
 }
 
 Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const FreezeNote& note)
@@ -133,13 +136,13 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
     const auto directory = TRY(open_layer(*store_, name));
+    const auto id = security::make_random<store::SnapshotId>();
     {
         const auto upper = TRY(os::open_at(directory.get(), kUpper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
         TRY(note_boot(upper.get()));
         TRY(remove_empty(directory.get(), kNext)); // of a try that failed
-        TRY(make_upper(directory.get(), kNext, TRY(look_of_directory(upper.get()))));
+        TRY(make_upper(directory.get(), kNext, TRY(look_of_directory(upper.get())), id));
     }
-    const auto id = security::make_random<store::SnapshotId>();
     TRY(note_step(directory.get(), {.kind = Step::Kind::Freeze, .snapshot = id}));
     step("freeze noted");
     const auto move = [&]() -> Result<store::Snapshot> {
@@ -175,7 +178,7 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     TRY(check_unmounted(name));
     const auto directory = TRY(open_layer(*store_, name));
     TRY(remove_empty(directory.get(), kNext)); // of a try that failed
-    TRY(make_upper(directory.get(), kNext, TRY(look_of_snapshot(*store_, snapshot))));
+    TRY(make_upper(directory.get(), kNext, TRY(look_of_snapshot(*store_, snapshot)), snapshot));
     TRY(note_step(directory.get(), {.kind = Step::Kind::Rollback, .snapshot = snapshot}));
     step("rollback noted");
     const auto move = [&]() -> Result<> {
@@ -191,10 +194,38 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     return with_context(std::move(moved), cat("roll working layer ", name, " back"));
 }
 
+/// A power cut takes back moves of directories that the database knows of: the file system writes them when it likes,
+/// the database before it says so. What the upper directory says it is for tells it.
+Result<> WorkingLayers::catch_up(int directory, store::Working& row)
+{
+    const auto below = os::exists(directory, kUpper) ? TRY(find_below(directory, kUpper)) : std::nullopt;
+    if (below == row.snapshot) return {};
+    const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, row.snapshot); }));
+    if (!TRY(is_lost(*store_, line.front()))) {
+        // It was rolled back, or what is in it became a layer: here it is a directory from before.
+        if (below) TRY(discard_directory(directory, kUpper));
+        return {};
+    }
+    // A freeze was taken back: the layer is over what it was over, with what was in it.
+    const store::Snapshot* target = nullptr;
+    for (const store::Snapshot& one : line)
+        if (target == nullptr && !TRY(is_lost(*store_, one))) target = &one;
+    const bool still_known =
+        below &&
+        TRY(store_->read([&](const store::View& view) { return store::find_snapshot(view, *below); })).has_value();
+    if (still_known)
+        row.snapshot = *below;
+    else if (target != nullptr) {
+        row.snapshot = target->id;
+        if (below) TRY(discard_directory(directory, kUpper));
+    }
+    return store_->write([&](store::Txn& txn) { return store::move_working(txn, row.name, row.snapshot); });
+}
+
 /// Brings a layer's directories into agreement with its row. True if there was something to do.
 Result<bool> WorkingLayers::settle(const std::string& name)
 {
-    const auto row = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
+    auto row = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     if (!os::exists(store_->directory(), working_name(name)))
         TRY(os::make_directory(store_->directory(), working_name(name), 0700));
     const auto opened = TRY(open_layer(*store_, name));
@@ -221,10 +252,11 @@ Result<bool> WorkingLayers::settle(const std::string& name)
     }
     TRY(WorkingLayer::sweep(directory));
     TRY(remove_empty(directory, kNext));
+    TRY(catch_up(directory, row));
     const bool fresh = !os::exists(directory, kUpper);
     if (fresh) {
         if (!os::exists(directory, "layer")) TRY(os::make_directory(directory, "layer", 0700));
-        TRY(make_upper(directory, kNext, TRY(look_of_snapshot(*store_, row.snapshot))));
+        TRY(make_upper(directory, kNext, TRY(look_of_snapshot(*store_, row.snapshot)), row.snapshot));
         TRY(os::rename_at(directory, kNext, directory, kUpper, false));
     }
     TRY(WorkingLayer::open(directory)); // the rest of what a layer has

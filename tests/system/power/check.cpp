@@ -1,13 +1,16 @@
+#include "content.h"
 #include "coppice/base/text.h"
 #include "coppice/store/fsck.h"
 #include "coppice/store/seal.h"
-#include "content.h"
 #include "node.h"
+
+#include <filesystem>
 
 namespace coppice::power {
 
 namespace {
 
+namespace fs = std::filesystem;
 using store::Snapshot;
 using store::SnapshotId;
 using store::SnapshotState;
@@ -52,8 +55,8 @@ void check_content(Node& node, const Snapshot& snapshot)
     if (!wrong.empty()) bad(cat(name, ": ", wrong));
     if (snapshot.state != SnapshotState::Sealed) return;
     const std::vector<security::PublicKey> trusted{node.store->node_key().public_key()};
-    const auto chain = node.store->read(
-        [&](const store::View& view) { return store::verify_chain(view, snapshot.id, trusted); });
+    const auto chain =
+        node.store->read([&](const store::View& view) { return store::verify_chain(view, snapshot.id, trusted); });
     if (!chain) bad(cat(name, ": ", chain.error().line()));
 }
 
@@ -107,10 +110,23 @@ std::optional<SnapshotId> now_at(const Node& node, const std::string& name)
     }));
 }
 
+bool was_durable(const Ledger& ledger, const SnapshotId& id)
+{
+    const auto found = ledger.snapshots.find(id);
+    return found != ledger.snapshots.end() && found->second.state != SnapshotState::Frozen;
+}
+
+/// Rows are where they were. A working layer may be back above what it was over before a freeze that was not durable.
 void check_names(const Node& node, const Ledger& ledger)
 {
-    for (const auto& [name, wanted] : ledger.names)
-        if (!wanted.unsure && now_at(node, name) != wanted.snapshot) bad(name + " is not where it was");
+    for (const auto& [name, wanted] : ledger.names) {
+        if (wanted.unsure) continue;
+        const auto found = now_at(node, name);
+        if (found == wanted.snapshot) continue;
+        if (name.starts_with("working ") && found && wanted.snapshot && !was_durable(ledger, *wanted.snapshot))
+            continue;
+        bad(name + " is not where it was");
+    }
 }
 
 void leave_working_layers(Node& node, const Snapshot& snapshot)
@@ -124,22 +140,37 @@ void leave_working_layers(Node& node, const Snapshot& snapshot)
     }
 }
 
-/// Frozen and never acknowledged as durable: must be told as such. Half of them, and those with tags, are taken as they are.
+void remove_tags(Node& node, const Snapshot& snapshot)
+{
+    for (const store::Tag& tag :
+         need(node.store->read([&](const store::View& view) { return store::tags(view, snapshot.vdisk); }))) {
+        if (tag.snapshot != snapshot.id) continue;
+        say("begin tag " + tag.name);
+        need(node.store->write([&](store::Txn& txn) { return store::remove_tag(txn, snapshot.vdisk, tag.name); }));
+        say(cat("tag ", tag.name, " -"));
+    }
+}
+
+/// Frozen and never acknowledged as durable: must be told as such. Half of them, and those with tags, are taken as they
+/// are.
 void settle_doubtful(Node& node)
 {
-    std::size_t accepted = 0, removed = 0;
+    std::size_t accepted = 0, removed = 0, gone = 0;
     for (const Snapshot& listed : all_snapshots(node)) { // latest first
-        const auto one = need(
-            node.store->read([&](const store::View& view) { return store::get_snapshot(view, listed.id); }));
+        const auto one =
+            need(node.store->read([&](const store::View& view) { return store::get_snapshot(view, listed.id); }));
         if (one.state != SnapshotState::Frozen) continue; // or accepted with a descendant
         const auto refused = node.sealer.make_durable(one.id);
         if (refused || refused.error().kind() != ErrorKind::Corrupt)
             bad(cat("snapshot ", one.id.hex(), " was not durable when the power failed, and nobody says so"));
         if (const auto sealed = node.sealer.seal(one.id); sealed)
             bad(cat("snapshot ", one.id.hex(), " was doubtful and became sealed"));
-        const bool keep = one.id.bytes[0] % 2 == 0;
+        const bool lost = !fs::exists(cat(node.path, "/frozen/", one.id.hex()));
+        const bool keep = !lost && one.id.bytes[0] % 2 == 0;
         if (!keep) leave_working_layers(node, one);
-        if (keep || !need(node.store->read([&](const store::View& view) { return store::dependents(view, one.id); })).empty()) {
+        if (lost) remove_tags(node, one);
+        if (keep ||
+            !need(node.store->read([&](const store::View& view) { return store::dependents(view, one.id); })).empty()) {
             for (const Snapshot& line :
                  need(node.store->read([&](const store::View& view) { return store::ancestors(view, one.id); })))
                 if (line.state == SnapshotState::Frozen) say("begin accept " + line.id.hex());
@@ -152,8 +183,9 @@ void settle_doubtful(Node& node)
         need(node.sealer.remove(one.id));
         say("removed " + one.id.hex());
         ++removed;
+        gone += lost ? 1 : 0;
     }
-    say(cat("doubtful ", accepted + removed, " accepted ", accepted));
+    say(cat("doubtful ", accepted + removed, " accepted ", accepted, " gone ", gone));
 }
 
 void check_store(Node& node)

@@ -1,12 +1,12 @@
+#include "content.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
-#include "coppice/store/collect.h"
 #include "coppice/store/blob.h"
+#include "coppice/store/collect.h"
 #include "coppice/store/ingest.h"
 #include "coppice/store/seal.h"
 #include "coppice/vdisk/layer_writer.h"
 #include "coppice/vdisk/read_tree.h"
-#include "content.h"
 #include "metadata_sink.h"
 #include "node.h"
 
@@ -67,8 +67,10 @@ public:
     /// Versions but the latest go, and their snapshots if nobody needs them.
     void remove_versions()
     {
-        const auto vdisk = need(node_.store->read([](const store::View& view) { return store::get_vdisk(view, kVdisk); }));
-        const auto versions = need(node_.store->read([&](const store::View& view) { return store::versions(view, vdisk.id); }));
+        const auto vdisk =
+            need(node_.store->read([](const store::View& view) { return store::get_vdisk(view, kVdisk); }));
+        const auto versions =
+            need(node_.store->read([&](const store::View& view) { return store::versions(view, vdisk.id); }));
         for (std::size_t i = 0; i + 2 < versions.size(); ++i) {
             say(cat("begin version ", versions[i].number));
             need(node_.store->write(
@@ -87,8 +89,8 @@ public:
         write_files(upper, seed);
         write_junk(upper, seed);
         say("begin working " + name);
-        const auto made = need(
-            node_.working.freeze(name, {.author = "power", .message = std::to_string(seed), .config = {}}));
+        const auto made =
+            need(node_.working.freeze(name, {.author = "power", .message = std::to_string(seed), .config = {}}));
         say(cat("snapshot ", made.id.hex(), " ", seed));
         say(cat("working ", name, " ", made.id.hex()));
         write_junk(upper, seed + 1); // goes on at once
@@ -106,10 +108,12 @@ public:
         const auto all = snapshots();
         const auto& one = all[random_() % all.size()];
         say("begin tag " + name);
-        const auto done = node_.store->write(
-            [&](store::Txn& txn) { return store::set_tag(txn, one.vdisk, name, one.id); });
-        if (done) say(cat("tag ", name, " ", one.id.hex()));
-        else if (done.error().kind() != ErrorKind::NotFound) need(done); // the other thread removed it
+        const auto done =
+            node_.store->write([&](store::Txn& txn) { return store::set_tag(txn, one.vdisk, name, one.id); });
+        if (done)
+            say(cat("tag ", name, " ", one.id.hex()));
+        else if (done.error().kind() != ErrorKind::NotFound)
+            need(done); // the other thread removed it
     }
 
     void rollback(const std::string& name)
@@ -117,7 +121,8 @@ public:
         const auto all = snapshots();
         for (int tries = 0; tries < 20; ++tries) {
             const auto& one = all[random_() % all.size()];
-            const auto line = node_.store->read([&](const store::View& view) { return store::ancestors(view, one.id); });
+            const auto line =
+                node_.store->read([&](const store::View& view) { return store::ancestors(view, one.id); });
             if (!line || line->size() > kDeepest / 2) continue;
             say("begin working " + name);
             const auto done = node_.working.rollback(name, one.id);
@@ -130,9 +135,12 @@ public:
     void one_step(const std::vector<std::string>& names)
     {
         const std::string& name = names[random_() % names.size()];
-        const auto below = need(node_.store->read([&](const store::View& view) { return store::find_working(view, name); }));
+        const auto below =
+            need(node_.store->read([&](const store::View& view) { return store::find_working(view, name); }));
         if (!below) return create(name);
-        const auto depth = need(node_.store->read([&](const store::View& view) { return store::ancestors(view, below->snapshot); })).size();
+        const auto depth = need(node_.store->read([&](const store::View& view) {
+                               return store::ancestors(view, below->snapshot);
+                           })).size();
         const auto what = random_() % 20;
         if (depth > kDeepest || what == 0) return rollback(name);
         if (what < 13) return freeze(name);
@@ -168,7 +176,8 @@ private:
 
     std::vector<Snapshot> snapshots()
     {
-        const auto vdisk = need(node_.store->read([](const store::View& view) { return store::get_vdisk(view, kVdisk); }));
+        const auto vdisk =
+            need(node_.store->read([](const store::View& view) { return store::get_vdisk(view, kVdisk); }));
         return need(node_.store->read([&](const store::View& view) { return store::log(view, vdisk.id); }));
     }
 
@@ -184,11 +193,14 @@ private:
 
     bool remove(const SnapshotId& id)
     {
-        if (!need(node_.store->read([&](const store::View& view) { return store::dependents(view, id); })).empty()) return false;
+        if (!need(node_.store->read([&](const store::View& view) { return store::dependents(view, id); })).empty())
+            return false;
         say("begin remove " + id.hex());
         const auto done = node_.sealer.remove(id);
-        if (done) say("removed " + id.hex());
-        else if (done.error().kind() != ErrorKind::Conflict && done.error().kind() != ErrorKind::NotFound) need(done);
+        if (done)
+            say("removed " + id.hex());
+        else if (done.error().kind() != ErrorKind::Conflict && done.error().kind() != ErrorKind::NotFound)
+            need(done);
         return done.has_value();
     }
 

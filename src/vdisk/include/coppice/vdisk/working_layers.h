@@ -46,6 +46,7 @@ public:
 
 private:
     Result<> check_unmounted(const std::string& name) const;
+    Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
 
     store::Store* store_;
