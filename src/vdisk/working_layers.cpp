@@ -100,15 +100,24 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
     // Before the row: what a directory without one holds may be all that is left of something.
     const bool known =
         TRY(store_->read([&](const store::View& view) { return store::find_working(view, name); })).has_value();
-    if (!known && os::exists(store_->directory(), working_name(name)))
+    if (!known && !TRY(finish_removal(name)))
         return fail(
             Error{ErrorKind::Conflict, cat(working_name(name), " is there, but the database does not know it")}.hint(
                 "look what it holds, and remove it"));
     TRY(store_->write([&](store::Txn& txn) { return store::add_working(txn, name, snapshot); }));
     step("create committed");
-    const auto made = settle(name);
-    if (!made) return fail(Error{made.error()}.with(cat("make working layer ", name)));
-    return {};
+    auto made = settle(name);
+    if (made) return {};
+    (void)take_away(name).has_value(); // else the row would be in the way of the next try; a start goes on with it
+    return fail(std::move(made).error().with(cat("make working layer ", name)));
+}
+
+/// Of a layer in which an earlier try may have failed at its last steps, so that something of it is still noted.
+Result<os::Fd> WorkingLayers::open_settled(const std::string& name)
+{
+    auto directory = TRY(open_layer(*store_, name));
+    if (TRY(find_step(directory.get())) || !os::exists(directory.get(), kUpper)) TRY(settle(name));
+    return directory;
 }
 
 Result<> WorkingLayers::remove(const std::string& name)
@@ -116,8 +125,25 @@ Result<> WorkingLayers::remove(const std::string& name)
     const std::lock_guard lock{mutex_};
     TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
-    {
-        const auto directory = TRY(open_layer(*store_, name));
+    return take_away(name);
+}
+
+/// Of a layer without a row. False: there is a directory, and nobody said that it was being removed.
+Result<bool> WorkingLayers::finish_removal(const std::string& name)
+{
+    if (!os::exists(store_->directory(), working_name(name))) return true;
+    const auto begun = TRY(find_step(TRY(open_layer(*store_, name)).get()));
+    if (!begun || begun->kind != Step::Kind::Remove) return false;
+    const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
+    TRY(discard_directory(all.get(), name));
+    TRY(os::sync_directory(all.get(), "working/")); // so that it does not come back under a new layer of this name
+    return true;
+}
+
+Result<> WorkingLayers::take_away(const std::string& name)
+{
+    if (os::exists(store_->directory(), working_name(name))) {
+        const auto directory = TRY(open_settled(name));
         TRY(note_step(directory.get(), {.kind = Step::Kind::Remove, .snapshot = {}}));
         // The row must not go before the note is on the disk: a power cut would leave a directory that nobody knows.
         TRY(os::sync_directory(directory.get(), working_name(name)));
@@ -125,9 +151,8 @@ Result<> WorkingLayers::remove(const std::string& name)
     step("remove noted");
     TRY(store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); }));
     step("remove committed");
-    const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
-    TRY(discard_directory(all.get(), name));
-    return os::sync_directory(all.get(), "working/"); // so that it does not come back under a new layer of this name
+    TRY(finish_removal(name));
+    return {};
 }
 
 Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const FreezeNote& note)
@@ -135,7 +160,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
     const std::lock_guard lock{mutex_};
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
-    const auto directory = TRY(open_layer(*store_, name));
+    const auto directory = TRY(open_settled(name));
     const auto id = security::make_random<store::SnapshotId>();
     {
         const auto upper = TRY(os::open_at(directory.get(), kUpper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -176,7 +201,7 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     const std::lock_guard lock{mutex_};
     TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
-    const auto directory = TRY(open_layer(*store_, name));
+    const auto directory = TRY(open_settled(name));
     TRY(remove_empty(directory.get(), kNext)); // of a try that failed
     TRY(make_upper(directory.get(), kNext, TRY(look_of_snapshot(*store_, snapshot)), snapshot));
     TRY(note_step(directory.get(), {.kind = Step::Kind::Rollback, .snapshot = snapshot}));
@@ -276,13 +301,10 @@ Result<WorkingLayers::Recovered> WorkingLayers::recover()
     for (const std::string& name : TRY(os::list_subdirectories(all.get(), "."))) {
         if (std::any_of(rows.begin(), rows.end(), [&](const store::Working& row) { return row.name == name; }))
             continue;
-        const auto begun = TRY(find_step(TRY(open_layer(*store_, name)).get()));
-        if (begun && begun->kind == Step::Kind::Remove) {
-            TRY(discard_directory(all.get(), name));
+        if (TRY(finish_removal(name)))
             recovered.settled.push_back(name);
-        } else {
+        else
             recovered.unknown.push_back(working_name(name));
-        }
     }
     return recovered;
 }
