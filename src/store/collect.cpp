@@ -11,6 +11,8 @@
 
 namespace coppice::store {
 
+void (*on_step)(std::string_view step) = nullptr;
+
 namespace {
 
 // A step's rows. Chunks that go are spread over the whole index of hashes, whatever their number: each step writes most
@@ -139,6 +141,7 @@ Result<> Collector::remove_layers()
 {
     const auto old =
         TRY(rows("SELECT id FROM layer WHERE trashed <= ? AND " COPPICE_LAYER_UNUSED, before(options_.grace_seconds)));
+    step("layers found");
     auto& guard = store_.layer_guard();
     for (const std::int64_t id : old) {
         const std::lock_guard lock{guard.mutex}; // row and files go together: nobody stages the same layer meanwhile
@@ -176,6 +179,7 @@ Result<> Collector::remove_chunks()
 {
     const auto old =
         TRY(rows("SELECT id FROM chunk WHERE trashed <= ? AND " COPPICE_CHUNK_UNUSED, before(options_.grace_seconds)));
+    step("chunks found");
     return in_steps(old, [&](Connection& db, std::int64_t id) -> Result<> {
         // Since it was found somebody may have claimed it: what counts is what this transaction sees.
         auto query = TRY(db.query("DELETE FROM chunk WHERE id = ? AND trashed IS NOT NULL AND " COPPICE_CHUNK_UNUSED
