@@ -19,8 +19,9 @@ namespace coppice::vdisk {
 namespace {
 
 constexpr const char* kUpper = "layer/upper";
-constexpr const char* kNext = "layer/next"; ///< becomes the upper directory
-constexpr const char* kOld = "layer/old";   ///< was it, until a rollback
+constexpr const char* kNext = "layer/next";    ///< becomes the upper directory
+constexpr const char* kOld = "layer/old";      ///< was it, until a rollback
+constexpr const char* kAside = "layer/aside-"; ///< was it, for another snapshot than the row's; see catch_up
 constexpr const char* kWork = "layer/work";
 constexpr const char* kNote = "step"; ///< a link whose target says what is going on: it appears at once and whole
 
@@ -226,23 +227,21 @@ Result<> WorkingLayers::catch_up(int directory, store::Working& row)
     const auto below = os::exists(directory, kUpper) ? TRY(find_below(directory, kUpper)) : std::nullopt;
     if (below == row.snapshot) return {};
     const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, row.snapshot); }));
-    if (!TRY(is_lost(*store_, line.front()))) {
-        // It was rolled back, or what is in it became a layer: here it is a directory from before.
-        if (below) TRY(discard_directory(directory, kUpper));
-        return {};
-    }
+    // Not removed: with a database from a backup it could be what somebody wants.
+    const auto set_aside = [&]() -> Result<> {
+        if (!below) return {};
+        return os::rename_at(directory, kUpper, directory, cat(kAside, random_hex(8)), false);
+    };
+    // It was rolled back, or what is in it became a layer: here it is a directory from before.
+    if (!TRY(is_lost(*store_, line.front()))) return set_aside();
     // A freeze was taken back: the layer is over what it was over, with what was in it.
-    const store::Snapshot* target = nullptr;
-    for (const store::Snapshot& one : line)
-        if (target == nullptr && !TRY(is_lost(*store_, one))) target = &one;
-    const bool still_known =
-        below &&
-        TRY(store_->read([&](const store::View& view) { return store::find_snapshot(view, *below); })).has_value();
-    if (still_known)
+    if (below &&
+        TRY(store_->read([&](const store::View& view) { return store::find_snapshot(view, *below); })).has_value()) {
         row.snapshot = *below;
-    else if (target != nullptr) {
-        row.snapshot = target->id;
-        if (below) TRY(discard_directory(directory, kUpper));
+    } else {
+        TRY(set_aside());
+        for (auto one = line.rbegin(); one != line.rend(); ++one)
+            if (!TRY(is_lost(*store_, *one))) row.snapshot = one->id; // the nearest comes last
     }
     return store_->write([&](store::Txn& txn) { return store::move_working(txn, row.name, row.snapshot); });
 }
