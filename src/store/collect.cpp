@@ -11,6 +11,8 @@
 
 namespace coppice::store {
 
+void (*on_step)(std::string_view step) = nullptr;
+
 namespace {
 
 // A step's rows. Chunks that go are spread over the whole index of hashes, whatever their number: each step writes most
@@ -139,6 +141,7 @@ Result<> Collector::remove_layers()
 {
     const auto old =
         TRY(rows("SELECT id FROM layer WHERE trashed <= ? AND " COPPICE_LAYER_UNUSED, before(options_.grace_seconds)));
+    step("layers found");
     auto& guard = store_.layer_guard();
     for (const std::int64_t id : old) {
         const std::lock_guard lock{guard.mutex}; // row and files go together: nobody stages the same layer meanwhile
@@ -176,6 +179,7 @@ Result<> Collector::remove_chunks()
 {
     const auto old =
         TRY(rows("SELECT id FROM chunk WHERE trashed <= ? AND " COPPICE_CHUNK_UNUSED, before(options_.grace_seconds)));
+    step("chunks found");
     return in_steps(old, [&](Connection& db, std::int64_t id) -> Result<> {
         // Since it was found somebody may have claimed it: what counts is what this transaction sees.
         auto query = TRY(db.query("DELETE FROM chunk WHERE id = ? AND trashed IS NOT NULL AND " COPPICE_CHUNK_UNUSED
@@ -191,21 +195,22 @@ Result<> Collector::remove_chunks()
     });
 }
 
-/// Packs that nobody writes any more and that hold no living chunk. The row goes last: a file without a row is
-/// nobody's.
+/// Packs that nobody writes any more and that hold no living chunk. The rows go last: a file without a row is
+/// nobody's, and a power cut could bring one back.
 Result<> Collector::remove_packs()
 {
-    for (const std::int64_t id : TRY(rows(
-             "SELECT id FROM pack WHERE closed = 1 AND NOT EXISTS(SELECT 1 FROM chunk c WHERE c.pack = pack.id)"))) {
+    const auto empty =
+        TRY(rows("SELECT id FROM pack WHERE closed = 1 AND NOT EXISTS(SELECT 1 FROM chunk c WHERE c.pack = pack.id)"));
+    if (empty.empty()) return {};
+    for (const std::int64_t id : empty)
         TRY(store_.packs().remove(static_cast<std::uint64_t>(id)));
-        TRY(store_.write([&](Txn& txn) -> Result<> {
-            TRY(txn.db().execute("DELETE FROM hole WHERE pack = ?", id));
-            TRY(txn.db().execute("DELETE FROM pack WHERE id = ?", id));
-            return {};
-        }));
+    TRY(store_.packs().sync());
+    return in_steps(empty, [&](Connection& db, std::int64_t id) -> Result<> {
+        TRY(db.execute("DELETE FROM hole WHERE pack = ?", id));
+        TRY(db.execute("DELETE FROM pack WHERE id = ?", id));
         ++done_.removed_packs;
-    }
-    return {};
+        return {};
+    });
 }
 
 /// Pack by pack. A closed pack gets holes from collections only, so that none comes in between.

@@ -30,6 +30,10 @@ Database::~Database()
     }
     wanted_.notify_all();
     if (thread_.joinable()) thread_.join();
+    // The last one to close must be one that can write: it empties the log into the database. In the log a damaged
+    // byte would silently take back everything behind it.
+    readers_.clear();
+    writer_.reset();
 }
 
 Result<> Database::reopen()

@@ -164,6 +164,7 @@ Result<FsckReport> fsck(Store& store, FsckLevel level)
     TRY(check_packs(run));
     TRY(check_tree(run));
     TRY(check_sequences(run));
+    TRY(check_directories(run));
     TRY(check_layers(run));
     if (bytes) TRY(check_chunk_bytes(run));
     if (level == FsckLevel::Crypto || level == FsckLevel::Repair || level == FsckLevel::Full) TRY(check_manifests(run));

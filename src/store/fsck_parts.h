@@ -37,6 +37,9 @@ Result<> check_chunk_bytes(FsckRun& run);
 /// Metadata, tables, blobs of layers against their rows.
 Result<> check_layers(FsckRun& run);
 
+/// Frozen directories, working layers and records of mounts against their rows.
+Result<> check_directories(FsckRun& run);
+
 /// Repair: chunks that a table names and no row has, or that a row has at the wrong place, are looked for in all packs.
 Result<> index_from_packs(FsckRun& run);
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 
 namespace coppice::store {
 
@@ -14,5 +15,12 @@ struct Store::LayerGuard {
     std::multiset<LayerDigest> staged; ///< layers whose files must stay though the database does not know them yet
     std::set<std::string> sessions;    ///< keys of running ingests
 };
+
+/// Called where others may come in between a look and what follows from it. Tests set it.
+extern void (*on_step)(std::string_view step);
+inline void step(std::string_view name)
+{
+    if (on_step != nullptr) on_step(name);
+}
 
 } // namespace coppice::store

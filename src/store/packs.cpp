@@ -95,6 +95,8 @@ Result<> Packs::remove(std::uint64_t number) const
     return os::remove_file(directory_.get(), file_name(number));
 }
 
+Result<> Packs::sync() const { return os::sync_directory(directory_.get(), "packs/"); }
+
 Result<std::map<std::uint64_t, std::uint64_t>> Packs::list() const
 {
     std::map<std::uint64_t, std::uint64_t> packs;

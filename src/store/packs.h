@@ -59,7 +59,9 @@ public:
     };
     Result<> punch(std::uint64_t number, const std::vector<Hole>& holes) const;
     Result<> cut(std::uint64_t number, std::uint64_t bytes) const;
+    /// The caller syncs before the row goes: a file without a row is nobody's.
     Result<> remove(std::uint64_t number) const;
+    Result<> sync() const;
     [[nodiscard]] Result<std::map<std::uint64_t, std::uint64_t>>
     list() const; ///< number to size of every file there is
 

@@ -75,10 +75,12 @@ Result<> close_packs(Connection& db, const Packs& packs)
             open.push_back({.number = query.size(0), .bytes = query.size(1)});
     }
     const auto files = TRY(packs.list());
+    for (const auto& [number, bytes] : open)
+        if (bytes == kPackHeaderBytes) TRY(packs.remove(number));
+    if (!open.empty()) TRY(packs.sync());
     for (const auto& [number, bytes] : open) {
         const auto file = files.find(number);
         if (bytes == kPackHeaderBytes) {
-            TRY(packs.remove(number));
             TRY(db.execute("DELETE FROM pack WHERE id = ?", number));
             continue;
         }

@@ -30,11 +30,19 @@ Error doubtful_error(const store::Snapshot& snapshot)
         .hint("look into it, then remove or accept it");
 }
 
+Error lost_error(const store::Snapshot& snapshot)
+{
+    return Error{ErrorKind::Corrupt, cat("snapshot ", snapshot.id.hex(),
+                                         ": the machine went down before it was on the disk, nothing of it is left")}
+        .hint("remove it");
+}
+
 } // namespace
 
 Result<bool> Sealer::is_doubtful(const store::Snapshot& snapshot) const
 {
     if (snapshot.state != store::SnapshotState::Frozen) return false;
+    if (TRY(is_lost(*store_, snapshot))) return true;
     const auto directory =
         TRY_DOING(cat("snapshot ", snapshot.id.hex()),
                   os::open_at(store_->directory(), frozen_name(snapshot.id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -46,8 +54,10 @@ Result<> Sealer::make_durable(const store::SnapshotId& id, Doubtful doubtful)
     auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, id); }));
     std::erase_if(line, [](const store::Snapshot& one) { return one.state != store::SnapshotState::Frozen; });
     if (line.empty()) return {};
-    for (const store::Snapshot& one : line)
+    for (const store::Snapshot& one : line) {
+        if (TRY(is_lost(*store_, one))) return fail(lost_error(one));
         if (doubtful == Doubtful::Refuse && TRY(is_doubtful(one))) return fail(doubtful_error(one));
+    }
     // One sync for all: they are on one file system, with the directories they were renamed between.
     TRY(os::sync_file_system(store_->directory(), "the store"));
     step("durable synced");
@@ -91,6 +101,7 @@ Result<> Sealer::seal(const store::SnapshotId& id, const GoOn& go_on)
     std::reverse(line.begin(), line.end()); // a manifest names its parent's
     for (const store::Snapshot& one : line) {
         if (one.state == store::SnapshotState::Sealed) continue;
+        if (TRY(is_lost(*store_, one))) return fail(lost_error(one));
         if (TRY(is_doubtful(one))) return fail(doubtful_error(one));
         TRY_DOING(cat("seal snapshot ", one.id.hex()), seal_one(one, go_on));
     }
@@ -165,6 +176,8 @@ Result<> Sealer::remove(std::span<const store::SnapshotId> ids, const std::funct
     for (const std::string& name : frozen)
         if (::symlinkat(name.c_str(), all.get(), cat(kRemoving, name).c_str()) < 0 && errno != EEXIST)
             return fail_os(errno, cat("note the removal of snapshot ", name));
+    // The notes before the rows, whatever happens then.
+    if (!frozen.empty()) TRY(os::sync_directory(all.get(), "frozen/"));
     step("removal noted");
     auto removed = store_->write(change);
     step("removal committed");

@@ -140,9 +140,8 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
             return fail(Error{ErrorKind::Conflict, cat(record.path, ": a vdisk is mounted there already")}.hint(
                 "unmount it first"));
         if (!record.working.empty() && other.working == record.working)
-            return fail(
-                Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", other.path)}.hint(
-                    "a branch has one writer: unmount it there, or make another branch"));
+            return fail(Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", other.path)}.hint(
+                "a branch has one writer: unmount it there, or make another branch"));
     }
     auto stacked = TRY(record.working.empty() ? open(record.snapshot, record.id, use)
                                               : open_working(record.working, record.id, use));

@@ -19,6 +19,7 @@ void (*on_step)(std::string_view step) = nullptr;
 namespace {
 
 constexpr const char* kBootXattr = "trusted.coppice.boot";
+constexpr const char* kBelowXattr = "trusted.coppice.below";
 constexpr std::size_t kXattrMost = 64U << 10; // XATTR_SIZE_MAX, XATTR_LIST_MAX
 
 void sort_names(std::vector<Xattr>& xattrs)
@@ -86,7 +87,7 @@ Result<RootLook> look_of_snapshot(const store::Store& store, const store::Snapsh
     return look_of_directory(directory.get());
 }
 
-Result<> make_upper(int directory, const std::string& path, const RootLook& look)
+Result<> make_upper(int directory, const std::string& path, const RootLook& look, const store::SnapshotId& below)
 {
     TRY(os::make_directory(directory, path, 0700));
     const auto made = TRY(os::open_at(directory, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -96,10 +97,33 @@ Result<> make_upper(int directory, const std::string& path, const RootLook& look
     for (const Xattr& xattr : look.xattrs)
         if (::fsetxattr(made.get(), xattr.name.c_str(), xattr.value.data(), xattr.value.size(), 0) < 0)
             return fail_os(errno, cat("set attribute ", xattr.name, " of ", path));
+    const auto hex = below.hex();
+    if (::fsetxattr(made.get(), kBelowXattr, hex.data(), hex.size(), 0) < 0)
+        return fail_os(errno, cat("note the snapshot below ", path));
     const timespec mtime{.tv_sec = wanted.mtime.seconds, .tv_nsec = wanted.mtime.nanoseconds};
     const std::array<timespec, 2> times{mtime, mtime};
     if (::futimens(made.get(), times.data()) < 0) return fail_os(errno, cat("set the time of ", path));
     return {};
+}
+
+Result<std::optional<store::SnapshotId>> find_below(int directory, const std::string& path)
+{
+    const auto upper = TRY(os::open_at(directory, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    std::string noted(64, '\0');
+    const auto got = ::fgetxattr(upper.get(), kBelowXattr, noted.data(), noted.size());
+    if (got < 0) {
+        if (errno == ENODATA) return std::optional<store::SnapshotId>{};
+        return fail_os(errno, cat("read the snapshot below ", path));
+    }
+    noted.resize(static_cast<std::size_t>(got));
+    const auto below = TRY_DOING(cat("the snapshot below ", path), store::SnapshotId::parse(noted));
+    return std::optional{below};
+}
+
+Result<bool> is_lost(const store::Store& store, const store::Snapshot& snapshot)
+{
+    if (snapshot.state != store::SnapshotState::Frozen) return false;
+    return !TRY(os::find_status(store.directory(), frozen_name(snapshot.id), false)).has_value();
 }
 
 Result<> note_boot(int upper)

@@ -3,6 +3,7 @@
 #include "coppice/store/snapshot.h"
 #include "coppice/vdisk/tree.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,8 +26,12 @@ Result<RootLook> look_of(const Tree& tree);
 Result<RootLook> look_of_directory(int directory);
 /// Of the topmost layer or frozen directory of a snapshot's line.
 Result<RootLook> look_of_snapshot(const store::Store& store, const store::SnapshotId& id);
-/// Makes the directory `path`, which must not be there, with this look.
-Result<> make_upper(int directory, const std::string& path, const RootLook& look);
+/// Makes the directory `path`, which must not be there, with this look; it remembers the snapshot that it is for.
+Result<> make_upper(int directory, const std::string& path, const RootLook& look, const store::SnapshotId& below);
+/// The snapshot that the directory was made for; empty: nobody said.
+Result<std::optional<store::SnapshotId>> find_below(int directory, const std::string& path);
+/// Frozen, and its directory is not there: a power cut took back the move, or it never was.
+Result<bool> is_lost(const store::Store& store, const store::Snapshot& snapshot);
 
 /// A frozen directory remembers the boot of the machine in which it was frozen: until it is durable a power cut may
 /// have left anything in it. @param upper open for reading

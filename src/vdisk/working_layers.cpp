@@ -21,8 +21,9 @@ namespace coppice::vdisk {
 namespace {
 
 constexpr const char* kUpper = "layer/upper";
-constexpr const char* kNext = "layer/next"; ///< becomes the upper directory
-constexpr const char* kOld = "layer/old";   ///< was it, until a rollback
+constexpr const char* kNext = "layer/next";    ///< becomes the upper directory
+constexpr const char* kOld = "layer/old";      ///< was it, until a rollback
+constexpr const char* kAside = "layer/aside-"; ///< was it, for another snapshot than the row's; see catch_up
 constexpr const char* kWork = "layer/work";
 constexpr const char* kNote = "step"; ///< a link whose target says what is going on: it appears at once and whole
 
@@ -115,7 +116,7 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
     // Before the row: what a directory without one holds may be all that is left of something.
     const bool known =
         TRY(store_->read([&](const store::View& view) { return store::find_working(view, name); })).has_value();
-    if (!known && os::exists(store_->directory(), working_name(name)))
+    if (!known && !TRY(finish_removal(name)))
         return fail(
             Error{ErrorKind::Conflict, cat(working_name(name), " is there, but the database does not know it")}.hint(
                 "look what it holds, and remove it"));
@@ -127,9 +128,18 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
         return keep_done(txn, request);
     }));
     step("create committed");
-    const auto made = settle(name);
-    if (!made) return fail(Error{made.error()}.with(cat("make branch ", name)));
-    return {};
+    auto made = settle(name);
+    if (made) return {};
+    (void)take_away(name).has_value(); // else the row would be in the way of the next try; a start goes on with it
+    return fail(std::move(made).error().with(cat("make branch ", name)));
+}
+
+/// Of a layer in which an earlier try may have failed at its last steps, so that something of it is still noted.
+Result<os::Fd> WorkingLayers::open_settled(const std::string& name)
+{
+    auto directory = TRY(open_layer(*store_, name));
+    if (TRY(find_step(directory.get())) || !os::exists(directory.get(), kUpper)) TRY(settle(name));
+    return directory;
 }
 
 Result<> WorkingLayers::remove(const std::string& name)
@@ -137,15 +147,34 @@ Result<> WorkingLayers::remove(const std::string& name)
     const std::lock_guard lock{mutex_};
     TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
-    {
-        const auto directory = TRY(open_layer(*store_, name));
+    return take_away(name);
+}
+
+/// Of a layer without a row. False: there is a directory, and nobody said that it was being removed.
+Result<bool> WorkingLayers::finish_removal(const std::string& name)
+{
+    if (!os::exists(store_->directory(), working_name(name))) return true;
+    const auto begun = TRY(find_step(TRY(open_layer(*store_, name)).get()));
+    if (!begun || begun->kind != Step::Kind::Remove) return false;
+    const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
+    TRY(discard_directory(all.get(), name));
+    TRY(os::sync_directory(all.get(), "working/")); // so that it does not come back under a new layer of this name
+    return true;
+}
+
+Result<> WorkingLayers::take_away(const std::string& name)
+{
+    if (os::exists(store_->directory(), working_name(name))) {
+        const auto directory = TRY(open_settled(name));
         TRY(note_step(directory.get(), {.kind = Step::Kind::Remove, .snapshot = {}}));
+        // The row must not go before the note is on the disk: a power cut would leave a directory that nobody knows.
+        TRY(os::sync_directory(directory.get(), working_name(name)));
     }
     step("remove noted");
     TRY(store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); }));
     step("remove committed");
-    const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
-    return discard_directory(all.get(), name);
+    TRY(finish_removal(name));
+    return {};
 }
 
 Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const FreezeNote& note)
@@ -158,14 +187,14 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
     }
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
-    const auto directory = TRY(open_layer(*store_, name));
+    const auto directory = TRY(open_settled(name));
+    const auto id = security::make_random<store::SnapshotId>();
     {
         const auto upper = TRY(os::open_at(directory.get(), kUpper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
         TRY(note_boot(upper.get()));
         TRY(remove_empty(directory.get(), kNext)); // of a try that failed
-        TRY(make_upper(directory.get(), kNext, TRY(look_of_directory(upper.get()))));
+        TRY(make_upper(directory.get(), kNext, TRY(look_of_directory(upper.get())), id));
     }
-    const auto id = security::make_random<store::SnapshotId>();
     TRY(note_step(directory.get(), {.kind = Step::Kind::Freeze, .snapshot = id}));
     step("freeze noted");
     const auto move = [&]() -> Result<store::Snapshot> {
@@ -201,9 +230,9 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     if (TRY(was_done(*store_, request))) return {};
     TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name));
-    const auto directory = TRY(open_layer(*store_, name));
+    const auto directory = TRY(open_settled(name));
     TRY(remove_empty(directory.get(), kNext)); // of a try that failed
-    TRY(make_upper(directory.get(), kNext, TRY(look_of_snapshot(*store_, snapshot))));
+    TRY(make_upper(directory.get(), kNext, TRY(look_of_snapshot(*store_, snapshot)), snapshot));
     TRY(note_step(directory.get(), {.kind = Step::Kind::Rollback, .snapshot = snapshot}));
     step("rollback noted");
     const auto move = [&]() -> Result<> {
@@ -222,10 +251,36 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     return with_context(std::move(moved), cat("roll branch ", name, " back"));
 }
 
+/// A power cut takes back moves of directories that the database knows of: the file system writes them when it likes,
+/// the database before it says so. What the upper directory says it is for tells it.
+Result<> WorkingLayers::catch_up(int directory, store::Working& row)
+{
+    const auto below = os::exists(directory, kUpper) ? TRY(find_below(directory, kUpper)) : std::nullopt;
+    if (below == row.snapshot) return {};
+    const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, row.snapshot); }));
+    // Not removed: with a database from a backup it could be what somebody wants.
+    const auto set_aside = [&]() -> Result<> {
+        if (!below) return {};
+        return os::rename_at(directory, kUpper, directory, cat(kAside, random_hex(8)), false);
+    };
+    // It was rolled back, or what is in it became a layer: here it is a directory from before.
+    if (!TRY(is_lost(*store_, line.front()))) return set_aside();
+    // A freeze was taken back: the layer is over what it was over, with what was in it.
+    if (below &&
+        TRY(store_->read([&](const store::View& view) { return store::find_snapshot(view, *below); })).has_value()) {
+        row.snapshot = *below;
+    } else {
+        TRY(set_aside());
+        for (auto one = line.rbegin(); one != line.rend(); ++one)
+            if (!TRY(is_lost(*store_, *one))) row.snapshot = one->id; // the nearest comes last
+    }
+    return store_->write([&](store::Txn& txn) { return store::move_working(txn, row.name, row.snapshot); });
+}
+
 /// Brings a layer's directories into agreement with its row. True if there was something to do.
 Result<bool> WorkingLayers::settle(const std::string& name)
 {
-    const auto row = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
+    auto row = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     if (!os::exists(store_->directory(), working_name(name)))
         TRY(os::make_directory(store_->directory(), working_name(name), 0700));
     const auto opened = TRY(open_layer(*store_, name));
@@ -252,10 +307,11 @@ Result<bool> WorkingLayers::settle(const std::string& name)
     }
     TRY(WorkingLayer::sweep(directory));
     TRY(remove_empty(directory, kNext));
+    TRY(catch_up(directory, row));
     const bool fresh = !os::exists(directory, kUpper);
     if (fresh) {
         if (!os::exists(directory, "layer")) TRY(os::make_directory(directory, "layer", 0700));
-        TRY(make_upper(directory, kNext, TRY(look_of_snapshot(*store_, row.snapshot))));
+        TRY(make_upper(directory, kNext, TRY(look_of_snapshot(*store_, row.snapshot)), row.snapshot));
         TRY(os::rename_at(directory, kNext, directory, kUpper, false));
     }
     TRY(WorkingLayer::open(directory)); // the rest of what a layer has
@@ -275,13 +331,10 @@ Result<WorkingLayers::Recovered> WorkingLayers::recover()
     for (const std::string& name : TRY(os::list_subdirectories(all.get(), "."))) {
         if (std::any_of(rows.begin(), rows.end(), [&](const store::Working& row) { return row.name == name; }))
             continue;
-        const auto begun = TRY(find_step(TRY(open_layer(*store_, name)).get()));
-        if (begun && begun->kind == Step::Kind::Remove) {
-            TRY(discard_directory(all.get(), name));
+        if (TRY(finish_removal(name)))
             recovered.settled.push_back(name);
-        } else {
+        else
             recovered.unknown.push_back(working_name(name));
-        }
     }
     return recovered;
 }

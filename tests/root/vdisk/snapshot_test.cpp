@@ -183,6 +183,26 @@ protected:
         start();
     }
 
+    /// What a power cut may do: the database knows all that `body` did, the directories none of it.
+    void with_directories_taken_back(const std::function<void()>& body)
+    {
+        const auto copy = [&](const std::string& from, const std::string& to) {
+            for (const char* const name : {"working", "frozen"}) {
+                fs::remove_all(directory_ / cat(to, "/", name));
+                const std::string command =
+                    cat("mkdir -p ", directory_ / to, " && cp -a ", directory_ / from, "/", name, " ", directory_ / to);
+                ASSERT_EQ(std::system(command.c_str()), 0);
+            }
+        };
+        copy("store", "before");
+        body();
+        node_.reset();
+        copy("before", "store");
+        start();
+        EXPECT_TRUE(node_->unknown.empty());
+        EXPECT_TRUE(node_->recovered.unknown.empty());
+    }
+
     TempDir directory_;
     std::unique_ptr<Node> node_;
     SnapshotId base_;
@@ -426,6 +446,49 @@ TEST_F(SnapshotTest, WhatAPowerCutMayHaveDamagedIsNotSealed)
     EXPECT_EQ(value_of(node_->sealer.seal_all()).doubtful.size(), 1U);
     value_of(node_->sealer.make_durable(id, Sealer::Doubtful::Accept));
     EXPECT_EQ(value_of(node_->sealer.seal_all()).done.size(), 1U);
+}
+
+TEST_F(SnapshotTest, APowerCutTakesBackAFreeze)
+{
+    value_of(node_->working.create("a", base_));
+    in_layer("a", [](const std::string& root) { write_text(root + "/etc/motd", "one"); });
+    SnapshotId id, next;
+    with_directories_taken_back([&] {
+        id = freeze("a");
+        in_layer("a", [](const std::string& root) { write_text(root + "/etc/motd", "two"); });
+        next = freeze("a");
+    });
+    EXPECT_EQ(below("a"), base_); // as before, with what was in it
+    in_layer("a", [](const std::string& root) { EXPECT_EQ(read_text(root + "/etc/motd"), "one"); });
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "nothing of it is left", node_->sealer.make_durable(id)));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "nothing of it is left",
+                         node_->sealer.make_durable(next, Sealer::Doubtful::Accept)));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "nothing of it is left", node_->sealer.seal(next)));
+    EXPECT_EQ(value_of(node_->sealer.seal_all()).doubtful.size(), 2U);
+    EXPECT_TRUE(succeeds(node_->sealer.remove(next)));
+    EXPECT_TRUE(succeeds(node_->sealer.remove(id)));
+    EXPECT_EQ(text_in(freeze("a"), "etc/motd"), "one");
+}
+
+TEST_F(SnapshotTest, APowerCutDoesNotBringBackWhatWasSealedOrRolledBack)
+{
+    value_of(node_->working.create("a", base_));
+    value_of(node_->working.create("b", base_));
+    for (const char* const name : {"a", "b"})
+        in_layer(name, [](const std::string& root) { write_text(root + "/etc/motd", "one"); });
+    const auto other = freeze("b");
+    SnapshotId id;
+    with_directories_taken_back([&] {
+        id = freeze("a");
+        value_of(node_->sealer.seal(id));
+        value_of(node_->working.rollback("b", base_));
+    });
+    EXPECT_EQ(below("a"), id);
+    EXPECT_EQ(below("b"), base_);
+    EXPECT_TRUE(fs::is_empty(directory_ / "store/working/a/layer/upper")); // it is in the snapshot
+    in_layer("a", [](const std::string& root) { EXPECT_EQ(read_text(root + "/etc/motd"), "one"); });
+    in_layer("b", [](const std::string& root) { EXPECT_EQ(read_text(root + "/etc/motd"), "original"); });
+    EXPECT_TRUE(succeeds(node_->sealer.remove(other)));
 }
 
 TEST_F(SnapshotTest, AKillDuringAFreezeLosesNothing)

@@ -1,9 +1,11 @@
 #include "../../../src/store/connection.h"
+#include "../../../src/store/guards.h"
 #include "coppice/store/fsck.h"
 #include "coppice/store/usage.h"
 #include "support.h"
 
 #include <atomic>
+#include <functional>
 #include <sys/stat.h>
 #include <thread>
 
@@ -167,7 +169,51 @@ TEST(CollectTest, NothingInUseIsTaken)
     EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Full)).exit_status(), 0);
 }
 
-/// The same in the worst order: between look-up and claim the chunk goes for good.
+/// The race in the worst order: what was found to be needed by nobody is needed before it is removed.
+std::function<void(std::string_view)> at_step;
+
+class CollectRaceTest : public testing::TestWithParam<const char*> {
+protected:
+    void SetUp() override
+    {
+        on_step = [](std::string_view step) {
+            if (at_step) at_step(step);
+        };
+    }
+    void TearDown() override
+    {
+        on_step = nullptr;
+        at_step = nullptr;
+    }
+};
+
+TEST_P(CollectRaceTest, WhatIsNeededAgainStays)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    remove(*f.store, import(*f.store, vdisk, range(0, 5)));
+    ASSERT_TRUE(succeeds(collect(*f.store)));
+    if (GetParam() == std::string_view{"chunks found"}) { // the layer is gone, its chunks are in the trash
+        value_of(f.store->write([](Txn& txn) { return txn.db().execute("UPDATE layer SET trashed = 0"); }));
+        ASSERT_TRUE(succeeds(collect(*f.store)));
+        value_of(f.store->write([](Txn& txn) { return txn.db().execute("UPDATE chunk SET trashed = 0"); }));
+    }
+    std::optional<Snapshot> again;
+    at_step = [&](std::string_view step) {
+        if (step == GetParam() && !again) again = import(*f.store, vdisk, range(0, 5));
+    };
+    const auto done = value_of(collect(*f.store, {.grace_seconds = 0}));
+    ASSERT_TRUE(again);
+    EXPECT_EQ(done.removed_chunks, 0U);
+    EXPECT_EQ(done.removed_layers, 0U);
+    EXPECT_EQ(value_of(read_back(*f.store, *again)), joined(range(0, 5)));
+    EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Full)).exit_status(), 0);
+}
+INSTANTIATE_TEST_SUITE_P(At, CollectRaceTest, testing::Values("layers found", "chunks found"), [](const auto& one) {
+    return one.param == std::string_view{"layers found"} ? "Layers" : "Chunks";
+});
+
+/// The same on the other side: between look-up and claim the chunk goes for good.
 TEST(CollectTest, AChunkThatVanishesAfterTheLookUpIsStoredAgain)
 {
     StoreFixture f;

@@ -95,6 +95,9 @@ std::uint64_t disarm()
 
 std::uint64_t injected() { return failed; }
 
+Pause::Pause() : was_{armed.exchange(false)} {}
+Pause::~Pause() { armed = was_; }
+
 void remember_syncs()
 {
     const std::lock_guard lock{mutex};
@@ -174,6 +177,26 @@ int mkdirat(int dir, const char* path, mode_t mode)
 {
     if (faults::next_call(false) != faults::Fate::Go) return -1;
     return faults::library<int(int, const char*, mode_t)>("mkdirat")(dir, path, mode);
+}
+int syncfs(int fd) noexcept
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::armed ? 0 : faults::library<int(int)>("syncfs")(fd);
+}
+int symlinkat(const char* target, int dir, const char* path) noexcept
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(const char*, int, const char*)>("symlinkat")(target, dir, path);
+}
+int fsetxattr(int fd, const char* name, const void* value, size_t size, int flags) noexcept
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, const char*, const void*, size_t, int)>("fsetxattr")(fd, name, value, size, flags);
+}
+int fallocate64(int fd, int mode, off64_t offset, off64_t bytes)
+{
+    if (faults::next_call(false) != faults::Fate::Go) return -1;
+    return faults::library<int(int, int, off64_t, off64_t)>("fallocate64")(fd, mode, offset, bytes);
 }
 int ftruncate(int fd, off_t bytes)
 {

@@ -25,6 +25,18 @@ std::uint64_t disarm();
 std::uint64_t injected();
 inline constexpr int kKilledStatus = 99;
 
+/// What the test itself does meanwhile neither fails nor counts.
+class Pause {
+public:
+    Pause();
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+    ~Pause();
+
+private:
+    bool was_;
+};
+
 /// From now on remembers what each file held when it was last synced.
 void remember_syncs();
 /// Makes `to` what a power cut would leave of the directory `from`: every name, with the content that was synced;

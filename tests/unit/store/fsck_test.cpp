@@ -4,6 +4,8 @@
 #include "support.h"
 
 #include <fcntl.h>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@ using test::import;
 using test::joined;
 using test::read_back;
 using test::StoreFixture;
+using test::succeeds;
 using test::value_of;
 
 /// A store with a chain of two sealed snapshots and one frozen one.
@@ -116,6 +119,30 @@ TEST(FsckTest, DamageIsFound)
          "metadata is damaged"},
         {"metadata longer", FsckLevel::Quick, [](Damaged& f) { f.write(f.layer_path("metadata"), 8, "?"); },
          "another size"},
+        {"frozen directory missing", FsckLevel::Quick,
+         [](Damaged& f) {
+             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message, config) "
+                   "SELECT randomblob(16), id, 2, 99, 0, 0, 0, 'a', '', '' FROM vdisk; UPDATE vdisk SET seq = 99");
+         },
+         "is missing"},
+        {"frozen directory gone in a power cut", FsckLevel::Quick,
+         [](Damaged& f) {
+             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message, config) "
+                   "SELECT randomblob(16), id, 1, 99, 0, 0, 0, 'a', '', '' FROM vdisk; UPDATE vdisk SET seq = 99");
+         },
+         "was not durable"},
+        {"foreign frozen directory", FsckLevel::Quick,
+         [](Damaged& f) { f.directory.write("store/frozen/0123456789abcdef0123456789abcdef/f", "x"); },
+         "belongs to no snapshot"},
+        {"working layer missing", FsckLevel::Quick,
+         [](Damaged& f) {
+             f.sql("INSERT INTO working(name, snapshot, created) SELECT 'w', id, 0 FROM snapshot LIMIT 1");
+         },
+         "working/w is missing"},
+        {"foreign working layer", FsckLevel::Quick,
+         [](Damaged& f) { f.directory.write("store/working/lost/layer/upper/f", "x"); }, "belongs to no working layer"},
+        {"record of a mount without its lease", FsckLevel::Quick,
+         [](Damaged& f) { f.directory.write("store/mounts/mount-1.json", "{}"); }, "mounts/mount-1.json"},
         {"layer row", FsckLevel::Quick,
          [](Damaged& f) { f.sql("UPDATE layer SET root = randomblob(32) WHERE id = 1"); }, "do not fit"},
         {"reference lost", FsckLevel::Full,
@@ -180,6 +207,60 @@ void expect_mended(Damaged& f)
     const auto after = f.check(FsckLevel::Full);
     EXPECT_EQ(after.exit_status(), 0) << text_of(after);
     EXPECT_EQ(value_of(read_back(*f.store, f.a)), joined(f.chunks));
+}
+
+/// The database is where many bytes matter, and many do not.
+int flips_of(const std::filesystem::path& file) { return file == "store.db" ? 24 : 3; }
+
+/// Whatever byte of whatever file changes: it is told, or what is read is right all the same.
+TEST(FsckTest, AnyFlippedByteIsFoundOrDoesNoHarm)
+{
+    namespace fs = std::filesystem;
+    Damaged f;
+    f.store.reset();
+    ASSERT_FALSE(f.directory.exists("store/store.db-wal")); // there a flip takes back what came after it, silently
+    std::random_device device;
+    const auto seed = device();
+    std::printf("seed %u\n", seed);
+    std::mt19937_64 random{seed};
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::recursive_directory_iterator{f.root})
+        if (entry.is_regular_file() && entry.file_size() > 0) files.push_back(fs::relative(entry.path(), f.root));
+    ASSERT_GE(files.size(), 9U); // database, keys, packs, metadata, tables, blobs
+    std::size_t found = 0, harmless = 0;
+    for (const fs::path& file : files)
+        for (int i = 0; i < flips_of(file); ++i) {
+            const std::string root = f.directory / "flipped";
+            fs::remove_all(root);
+            fs::copy(f.root, root, fs::copy_options::recursive);
+            const auto path = root / file;
+            const auto at = random() % fs::file_size(path);
+            SCOPED_TRACE(file.string() + ", byte " + std::to_string(at));
+            fs::permissions(path, fs::perms::owner_write, fs::perm_options::add);
+            {
+                std::fstream bytes{path, std::ios::in | std::ios::out | std::ios::binary};
+                bytes.seekg(static_cast<std::streamoff>(at));
+                const auto old = static_cast<unsigned char>(bytes.get());
+                bytes.seekp(static_cast<std::streamoff>(at));
+                bytes.put(static_cast<char>(old ^ (1U << random() % 8)));
+            }
+            const auto store = Store::open(root);
+            const auto report = store ? fsck(**store, FsckLevel::Full) : Result<FsckReport>{fail(store.error())};
+            if (!report || report->exit_status() != 0) {
+                ++found;
+                continue;
+            }
+            ++harmless;
+            const auto read = [&](const SnapshotId& id) -> Result<std::string> {
+                return read_back(**store,
+                                 TRY((*store)->read([&](const View& view) { return get_snapshot(view, id); })));
+            };
+            const auto a = read(f.a.id), b = read(f.b.id);
+            EXPECT_TRUE(succeeds(a) && *a == joined(f.chunks));
+            EXPECT_TRUE(succeeds(b) && *b == joined({chunk_of(1), chunk_of(5)}));
+        }
+    std::printf("%zu flips found, %zu harmless\n", found, harmless);
+    EXPECT_GT(found, harmless);
 }
 
 TEST(FsckTest, TheIndexIsMadeAgainFromThePacks)

@@ -51,6 +51,10 @@ public:
 
 private:
     Result<> check_unmounted(const std::string& name) const;
+    Result<os::Fd> open_settled(const std::string& name);
+    Result<bool> finish_removal(const std::string& name);
+    Result<> take_away(const std::string& name);
+    Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
 
     store::Store* store_;

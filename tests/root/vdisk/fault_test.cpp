@@ -1,0 +1,379 @@
+// Needs: root, for attributes that overlayfs reads.
+
+#include "coppice/base/text.h"
+#include "coppice/os/file.h"
+#include "coppice/store/fsck.h"
+#include "coppice/store/ingest.h"
+#include "coppice/store/seal.h"
+#include "coppice/store/vdisk.h"
+#include "coppice/test/needs.h"
+#include "coppice/test/temp_dir.h"
+#include "coppice/vdisk/ingest_sink.h"
+#include "coppice/vdisk/sealer.h"
+#include "coppice/vdisk/snapshot_mounts.h"
+#include "coppice/vdisk/snapshot_trees.h"
+#include "coppice/vdisk/working_layers.h"
+#include "faults.h"
+#include "layer_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <filesystem>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace coppice::vdisk {
+namespace {
+
+namespace faults = coppice::test::faults;
+namespace fs = std::filesystem;
+using coppice::test::succeeds;
+using coppice::test::TempDir;
+using coppice::test::value_of;
+using coppice::test::write_text;
+using faults::Kind;
+using store::SnapshotId;
+using store::SnapshotState;
+
+struct Node {
+    explicit Node(const std::string& root)
+        : store{value_of(store::Store::open(root))}, mounts{value_of(SnapshotMounts::make(*store))},
+          working{*store, *mounts}, sealer{*store}, trees{*store, sealer}
+    {
+        recovered = value_of(working.recover());
+        unknown = value_of(sealer.recover());
+    }
+    std::unique_ptr<store::Store> store;
+    std::unique_ptr<SnapshotMounts> mounts;
+    WorkingLayers working;
+    Sealer sealer;
+    SnapshotTrees trees;
+    WorkingLayers::Recovered recovered;
+    std::vector<std::string> unknown;
+};
+
+SnapshotId import_base(Node& node)
+{
+    test::TestTree t;
+    t.directory("etc");
+    t.file("etc/motd", "original");
+    const auto ingest = value_of(store::Ingest::begin(*node.store, {.key = "base", .threads = 1}));
+    IngestSink sink{*ingest};
+    value_of(write_layer(t.tree, sink, sink));
+    const auto layer = value_of(ingest->finish());
+    const auto id = security::make_random<SnapshotId>();
+    value_of(node.store->write([&](store::Txn& txn) -> Result<> {
+        const auto vdisk = TRY(store::add_vdisk(txn, "debian"));
+        TRY(store::add_snapshot(txn, {.id = id, .vdisk = vdisk.id, .state = SnapshotState::Durable, .author = "t"}));
+        TRY(store::seal_snapshot(txn, id, &layer, node.store->node_key()));
+        return {};
+    }));
+    return id;
+}
+
+/// What was acknowledged; a process can say it to its parent as it is.
+struct Acknowledged {
+    struct One {
+        SnapshotId id;
+        SnapshotState state;
+        std::array<char, 8> content; ///< of the file "f"
+        bool may_be_gone;
+    };
+    std::array<One, 2> snapshot{};
+    std::size_t snapshots = 0;
+    std::uint64_t errors = 0;
+    bool layer_made = false, layer_may_be_gone = false;
+    std::array<char, 8> in_layer{}; ///< what was written above its snapshot, acknowledged by nobody but not to be lost
+};
+
+std::array<char, 8> word(std::string_view text)
+{
+    std::array<char, 8> bytes{};
+    std::copy_n(text.data(), std::min(text.size(), bytes.size()), bytes.data());
+    return bytes;
+}
+
+/// The life of a layer and its snapshots. What fails is tried once more, as a client would.
+class Life {
+public:
+    Life(Node& node, const std::string& root, const SnapshotId& base, std::function<void(const Acknowledged&)> say)
+        : node_{node}, root_{root}, base_{base}, say_{std::move(say)}
+    {
+    }
+
+    template <typename Call> std::invoke_result_t<Call> twice(Call call)
+    {
+        auto result = call();
+        if (result) return result;
+        note(result.error());
+        result = call();
+        if (!result) note(result.error());
+        return result;
+    }
+
+    void run()
+    {
+        if (!twice([&] { return create(); })) return;
+        all.layer_made = true;
+        say_(all);
+        write("one");
+        if (!snapshot("one")) return;
+        bring(0, SnapshotState::Durable, [&] { return node_.sealer.make_durable(all.snapshot[0].id); });
+        write("two");
+        if (!snapshot("two")) return;
+        bring(0, SnapshotState::Sealed, [&] { return node_.sealer.seal(all.snapshot[0].id); });
+        bring(1, SnapshotState::Sealed, [&] { return node_.sealer.seal(all.snapshot[1].id); });
+        (void)twice([&]() -> Result<> {
+            TRY(node_.sealer.remove_sealed_directories());
+            return {};
+        });
+        write("three");
+        all.in_layer = {};
+        say_(all);
+        (void)twice([&] { return node_.working.rollback("a", base_); });
+        all.snapshot[1].may_be_gone = true;
+        say_(all);
+        (void)twice([&] { return gone(node_.sealer.remove(all.snapshot[1].id)); });
+        all.layer_may_be_gone = true;
+        say_(all);
+        (void)twice([&] { return gone(node_.working.remove("a")); });
+        if (twice([&] { return create(); })) { // the name is free again
+            all.layer_may_be_gone = false;
+            say_(all);
+        }
+    }
+
+    Acknowledged all;
+    std::vector<std::string> errors;
+
+private:
+    /// The first try may have had all of its effect but for the answer.
+    static Result<> gone(Result<> removed)
+    {
+        if (!removed && removed.error().kind() == ErrorKind::NotFound) return {};
+        return removed;
+    }
+
+    Result<> create()
+    {
+        auto made = node_.working.create("a", base_);
+        if (!made && made.error().kind() == ErrorKind::Conflict) return {};
+        return made;
+    }
+
+    void note(const Error& error)
+    {
+        ++all.errors;
+        errors.push_back(error.line());
+    }
+
+    void write(const char* text)
+    {
+        const faults::Pause pause;
+        write_text(root_ + "/working/a/layer/upper/f", text);
+        all.in_layer = word(text);
+        say_(all);
+    }
+
+    bool snapshot(const char* text)
+    {
+        const auto made =
+            twice([&] { return node_.working.freeze("a", {.author = "t", .message = text, .config = {}}); });
+        if (!made) return false;
+        all.snapshot[all.snapshots++] = {
+            .id = made->id, .state = SnapshotState::Frozen, .content = word(text), .may_be_gone = false};
+        say_(all);
+        return true;
+    }
+
+    template <typename Call> void bring(std::size_t which, SnapshotState state, Call call)
+    {
+        if (!twice(call)) return;
+        all.snapshot[which].state = state;
+        say_(all);
+    }
+
+    Node& node_;
+    std::string root_;
+    SnapshotId base_;
+    std::function<void(const Acknowledged&)> say_;
+};
+
+struct TextSink final : ByteSink {
+    Result<> write(std::string_view bytes) override
+    {
+        text += bytes;
+        return {};
+    }
+    std::string text;
+};
+
+std::array<char, 8> content_of(Node& node, const SnapshotId& id)
+{
+    TextSink out;
+    value_of(node.trees.copy_file(id, "f", out));
+    return word(out.text);
+}
+
+/// What must hold after a restart, whatever happened.
+void check(const std::string& root, const SnapshotId& base, const Acknowledged& all)
+{
+    faults::arm(Kind::Count, 0); // for speed: nothing is synced
+    Node node{root};
+    EXPECT_TRUE(node.unknown.empty());
+    EXPECT_TRUE(node.recovered.unknown.empty());
+    const auto report = value_of(store::fsck(*node.store, store::FsckLevel::Full));
+    EXPECT_EQ(report.exit_status(), 0) << (report.findings.empty() ? "" : report.findings[0].what);
+    for (std::size_t i = 0; i < all.snapshots; ++i) {
+        const auto& one = all.snapshot[i];
+        const auto found =
+            value_of(node.store->read([&](const store::View& view) { return store::find_snapshot(view, one.id); }));
+        EXPECT_TRUE(found || one.may_be_gone) << "snapshot " << i << " is lost";
+        if (!found) continue;
+        EXPECT_GE(found->state, one.state);
+        EXPECT_EQ(content_of(node, one.id), one.content);
+    }
+    const auto layer =
+        value_of(node.store->read([](const store::View& view) { return store::find_working(view, "a"); }));
+    EXPECT_TRUE(layer || !all.layer_made || all.layer_may_be_gone);
+    if (layer && all.in_layer[0] != 0) { // in the layer, or in the snapshot below it
+        const auto upper = root + "/working/a/layer/upper/f";
+        const auto last = fs::exists(upper) ? word(coppice::test::read_text(upper)) : content_of(node, layer->snapshot);
+        EXPECT_EQ(last, all.in_layer);
+    }
+    // And it goes on from there.
+    if (layer) {
+        const auto id = value_of(node.working.freeze("a", {.author = "t", .message = "again", .config = {}})).id;
+        EXPECT_TRUE(succeeds(node.sealer.seal(id)));
+        EXPECT_TRUE(succeeds(node.working.rollback("a", base)));
+    } else {
+        EXPECT_TRUE(succeeds(node.working.create("a", base)));
+    }
+    EXPECT_TRUE(succeeds(node.working.remove("a")));
+    EXPECT_TRUE(succeeds(node.sealer.remove_sealed_directories()));
+    faults::disarm();
+}
+
+/// Each how manieth call is tried: COPPICE_FAULT_STRIDE=1 tries all.
+std::uint64_t stride()
+{
+    const char* const chosen = std::getenv("COPPICE_FAULT_STRIDE");
+    return chosen == nullptr ? 11 : std::max(1UL, std::strtoul(chosen, nullptr, 10));
+}
+
+class SnapshotFaultTest : public testing::TestWithParam<Kind> {
+protected:
+    void SetUp() override { COPPICE_NEEDS(Root); }
+
+    struct World {
+        TempDir directory;
+        std::string root = directory / "store";
+        SnapshotId base;
+        World()
+        {
+            faults::arm(Kind::Count, 0);
+            Node node{root};
+            base = import_base(node);
+            faults::disarm();
+        }
+    };
+
+    static std::uint64_t count_calls()
+    {
+        World world;
+        Node node{world.root};
+        Life life{node, world.root, world.base, [](const Acknowledged&) {}};
+        faults::arm(Kind::Count, 0);
+        life.run();
+        const auto calls = faults::disarm();
+        EXPECT_TRUE(life.errors.empty()) << life.errors.front();
+        EXPECT_EQ(life.all.snapshots, 2U);
+        return calls;
+    }
+};
+
+TEST_P(SnapshotFaultTest, EveryCallFailsOnce)
+{
+    const auto calls = count_calls();
+    ASSERT_GT(calls, 50U);
+    std::uint64_t injected = 0, noticed = 0;
+    for (std::uint64_t nth = 1 + static_cast<std::uint64_t>(::getpid()) % stride(); nth <= calls; nth += stride()) {
+        SCOPED_TRACE(cat("call ", nth));
+        World world;
+        Acknowledged all;
+        {
+            Node node{world.root};
+            Life life{node, world.root, world.base, [](const Acknowledged&) {}};
+            faults::arm(GetParam(), nth);
+            life.run();
+            faults::disarm();
+            injected += faults::injected();
+            noticed += life.errors.empty() ? 0 : 1;
+            EXPECT_LE(life.all.errors, 1U) << "not even the second try succeeded: " << life.errors.back();
+            for (const std::string& error : life.errors)
+                if (GetParam() != Kind::Io) {
+                    EXPECT_TRUE(error.find("space") != std::string::npos || error.find("repeat") != std::string::npos)
+                        << error;
+                }
+            all = life.all;
+        }
+        check(world.root, world.base, all);
+        if (HasFailure()) break;
+    }
+    std::printf("%lu calls, %lu failures injected, %lu runs with an error\n", calls, injected, noticed);
+    EXPECT_GE(injected, calls / stride() * 9 / 10);
+    EXPECT_GE(noticed, injected / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SnapshotFaultTest, testing::Values(Kind::Io, Kind::Full, Kind::ShortWrite),
+                         [](const auto& one) {
+                             return one.param == Kind::Io ? "Io" : one.param == Kind::Full ? "Full" : "ShortWrite";
+                         });
+
+class SnapshotKillTest : public SnapshotFaultTest {};
+
+TEST_P(SnapshotKillTest, AtEveryCall)
+{
+    const auto calls = count_calls();
+    std::uint64_t killed = 0;
+    for (std::uint64_t nth = 1 + static_cast<std::uint64_t>(::getpid()) % stride(); nth <= calls; nth += stride()) {
+        SCOPED_TRACE(cat("call ", nth));
+        World world;
+        std::array<int, 2> pipe{};
+        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipe.data()), 0);
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            try {
+                Node node{world.root};
+                Life life{node, world.root, world.base,
+                          [&](const Acknowledged& all) { (void)::send(pipe[1], &all, sizeof all, 0); }};
+                faults::arm(Kind::Kill, nth);
+                life.run();
+            } catch (const std::exception& error) {
+                std::fprintf(stderr, "%s\n", error.what());
+            }
+            ::_exit(0);
+        }
+        ::close(pipe[1]);
+        Acknowledged all;
+        Acknowledged said;
+        while (::read(pipe[0], &said, sizeof said) == sizeof said)
+            all = said;
+        ::close(pipe[0]);
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        killed += WIFEXITED(status) && WEXITSTATUS(status) == faults::kKilledStatus ? 1 : 0;
+        check(world.root, world.base, all);
+        if (HasFailure()) break;
+    }
+    std::printf("%lu calls, %lu kills\n", calls, killed);
+    EXPECT_GE(killed, calls / stride() * 9 / 10);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kill, SnapshotKillTest, testing::Values(Kind::Kill), [](const auto&) { return "Kill"; });
+
+} // namespace
+} // namespace coppice::vdisk
