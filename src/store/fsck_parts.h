@@ -37,6 +37,10 @@ Result<> check_chunk_bytes(FsckRun& run);
 /// Metadata, tables, blobs of layers against their rows.
 Result<> check_layers(FsckRun& run);
 
+/// Base, layer and (Crypto and up) signature of shortcuts. One that is wrong is taken away when repairing: it can be
+/// made again.
+Result<> check_shortcuts(FsckRun& run);
+
 /// Repair: chunks that a table names and no row has, or that a row has at the wrong place, are looked for in all packs.
 Result<> index_from_packs(FsckRun& run);
 

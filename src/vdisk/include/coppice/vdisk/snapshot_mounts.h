@@ -1,7 +1,7 @@
 #pragma once
 
 #include "coppice/os/id_map.h"
-#include "coppice/store/snapshot.h"
+#include "coppice/store/shortcut.h"
 #include "coppice/vdisk/layer_mounts.h"
 
 #include <map>
@@ -80,6 +80,7 @@ private:
         std::vector<std::string> lowers; ///< inside the space
         std::vector<std::shared_ptr<const LayerMount>> layers;
     };
+    Result<Stack> stack_by(const store::SnapshotId& snapshot, store::Shortcuts use);
     Result<Stack> stack_of(const store::SnapshotId& snapshot);
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
     Result<std::pair<MountRecord, std::string>> attach_recorded(MountRecord record, const MountUse& use);
