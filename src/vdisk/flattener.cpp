@@ -8,22 +8,19 @@ namespace coppice::vdisk {
 
 namespace {
 
-constexpr std::size_t kStep = 4; ///< a shortcut is over 4 layers, 16, 64, …
-
 /// A snapshot and the ancestor up to which one layer shall stand for all.
 struct Span {
     store::SnapshotId top, base;
 };
 
-/// Topmost first. The largest power of kStep that divides a snapshot's depth is how far its shortcut goes, so that the
-/// shortcuts of one line lie side by side or one within another, whoever branches where.
+/// Topmost first. The largest power of two that divides a snapshot's depth is how many layers its shortcut is over, so
+/// that the shortcuts of one line lie side by side or one within another, whoever branches where; a stack has at most
+/// as many parts as its depth has binary digits, and the base.
 std::vector<Span> spans_of(const std::vector<store::Snapshot>& line)
 {
     std::vector<Span> spans;
     for (std::size_t depth = line.size() - 1; depth > 0;) {
-        std::size_t length = 1;
-        while (depth % (length * kStep) == 0)
-            length *= kStep;
+        const std::size_t length = depth & -depth;
         const std::size_t at = line.size() - 1 - depth;
         if (length > 1) spans.push_back({.top = line[at].id, .base = line[at + length].id});
         depth -= length;

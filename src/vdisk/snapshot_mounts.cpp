@@ -177,7 +177,10 @@ Result<> SnapshotMounts::detach(const std::string& path)
     const std::lock_guard lock{mutex_};
     for (const MountRecord& record : TRY(records())) {
         if (record.path != resolved) continue;
+        os::Fd last;
+        if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, resolved, false));
         TRY(os::unmount(resolved));
+        releaser_.release(std::move(last));
         TRY(remove_mount_record(*store_, record.id));
         kept_.erase(record.id);
         return release(record.id);

@@ -3,6 +3,7 @@
 #include "coppice/os/id_map.h"
 #include "coppice/store/shortcut.h"
 #include "coppice/vdisk/layer_mounts.h"
+#include "coppice/vdisk/releaser.h"
 
 #include <map>
 #include <memory>
@@ -64,7 +65,8 @@ public:
                                                        const MountUse& use = {});
     Result<std::pair<MountRecord, std::string>> attach_working(const std::string& name, const std::string& path,
                                                                const MountUse& use = {});
-    /// Errors: NotFound (nothing of ours there), Conflict (in use)
+    /// A working layer is not synced for it, as the kernel does when an overlay goes: that happens in the background,
+    /// and what counts is Sealer::make_durable. Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);
     /// Those that are mounted now.
     Result<std::vector<MountRecord>> records() const;
@@ -86,6 +88,7 @@ private:
     Result<std::pair<MountRecord, std::string>> attach_recorded(MountRecord record, const MountUse& use);
 
     store::Store* store_;
+    Releaser releaser_;
     std::shared_ptr<const os::MountSpace> space_;
     LayerMounts layers_;
     std::mutex mutex_; ///< of attach and detach, and of `kept_`

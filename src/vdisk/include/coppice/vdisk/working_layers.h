@@ -27,13 +27,13 @@ public:
     /// An empty layer: a branch. Costs the same whatever the snapshot's size.
     /// Errors: Conflict (the name is taken, or a directory without a row has it), NotFound, Invalid (name)
     Result<> create(const std::string& name, const store::SnapshotId& snapshot);
-    /// With all it holds. Errors: NotFound, Conflict (mounted)
+    /// With all it holds, which `sweep` removes. Errors: NotFound, Conflict (mounted)
     Result<> remove(const std::string& name);
 
     /// Makes a snapshot of what is in the layer, in state *frozen*; the layer goes on empty above it. Costs the same
     /// whatever was written. Nobody may have the layer mounted. Errors: NotFound, Conflict (mounted), Invalid (note)
     Result<store::Snapshot> freeze(const std::string& name, const FreezeNote& note);
-    /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone.
+    /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone (`sweep`).
     /// Errors: NotFound, Conflict (mounted)
     Result<> rollback(const std::string& name, const store::SnapshotId& snapshot);
 
@@ -44,13 +44,17 @@ public:
     /// After a start, before anything else is asked of the object.
     Result<Recovered> recover();
 
+    /// Removes what rollbacks and removals left, which may take long: in the background, after them and after a start.
+    Result<> sweep();
+
 private:
     Result<> check_unmounted(const std::string& name) const;
     Result<bool> settle(const std::string& name);
 
     store::Store* store_;
     SnapshotMounts* mounts_;
-    std::mutex mutex_; ///< one step at a time
+    std::mutex mutex_;    ///< one step at a time
+    std::mutex sweeping_; ///< never taken with the other
 };
 
 } // namespace coppice::vdisk
