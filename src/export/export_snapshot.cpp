@@ -43,7 +43,7 @@ private:
 Result<vdisk::Tree> tree_of(vdisk::SnapshotTrees& trees, const store::SnapshotId& id, const Context& context)
 {
     context.progress({.stage = "reading the snapshot"});
-    auto tree = TRY(vdisk::merge_trees(TRY(trees.stack_of(id)), vdisk::MergeInto::Whole));
+    auto tree = TRY(vdisk::merge_trees(TRY(trees.stack_of(id))));
     tree.sort();
     return tree;
 }

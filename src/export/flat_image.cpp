@@ -73,7 +73,7 @@ private:
 
 Result<> write_merged(store::Store& store, const vdisk::TreeStack& stack, vdisk::ByteSink& out, const Context& context)
 {
-    auto tree = TRY(vdisk::merge_trees(stack, vdisk::MergeInto::Whole));
+    auto tree = TRY(vdisk::merge_trees(stack));
     const auto tmp = TRY(os::open_at(store.directory(), "tmp", O_RDONLY | O_DIRECTORY));
     const auto blob = TRY(os::open_at(tmp.get(), ".", O_TMPFILE | O_RDWR, 0600));
     auto metadata = TRY(os::open_at(tmp.get(), ".", O_TMPFILE | O_RDWR, 0600));

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 namespace coppice::os {
 
@@ -44,6 +45,15 @@ Result<Fd> lock_for_a_moment(const Fd& image)
     return locked;
 }
 
+/// Overlayfs on a tmpfs says that it has direct I/O and fails when it comes to it (seen on Linux 6.1): then without.
+Result<> keep_direct_if_it_works(const Fd& device)
+{
+    char first = 0;
+    if (retry_eintr([&] { return ::pread(device.get(), &first, 1, 0); }) >= 0 || errno != EIO) return {};
+    if (::ioctl(device.get(), LOOP_SET_DIRECT_IO, 0UL) < 0) return fail_os(errno, "read without direct I/O");
+    return {};
+}
+
 } // namespace
 
 Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name, const Range& range)
@@ -75,7 +85,10 @@ Result<LoopDevice> LoopDevice::over(const Fd& image, const std::string& name, co
         // Direct I/O: the image's own pages are not cached a second time below the device.
         config.info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
         std::strncpy(reinterpret_cast<char*>(config.info.lo_file_name), name.c_str(), LO_NAME_SIZE - 1);
-        if (::ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) return LoopDevice{std::move(device), path};
+        if (::ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) {
+            TRY_DOING(path, keep_direct_if_it_works(device));
+            return LoopDevice{std::move(device), path};
+        }
         if (errno == EINVAL) { // the file system below has no direct I/O
             config.info.lo_flags &= ~static_cast<unsigned>(LO_FLAGS_DIRECT_IO);
             if (::ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) return LoopDevice{std::move(device), path};

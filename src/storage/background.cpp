@@ -13,8 +13,8 @@ constexpr std::chrono::hours kFirstCollection{1};
 constexpr int kNice = 10; // threads that it starts inherit it
 } // namespace
 
-Background::Background(store::Store& store, vdisk::Sealer& sealer, Options options)
-    : store_{store}, sealer_{sealer}, options_{std::move(options)}, thread_{[this] { run(); }}
+Background::Background(const Parts& parts, Options options)
+    : parts_{parts}, options_{std::move(options)}, thread_{[this] { run(); }}
 {
 }
 
@@ -43,14 +43,18 @@ bool Background::is_ending() const
     return ending_;
 }
 
-Result<> Background::seal()
+Result<> Background::work()
 {
-    const auto sealed = TRY(sealer_.seal_all([this] { return !is_ending(); }));
+    const auto go_on = [this] { return !is_ending(); };
+    TRY(parts_.layers.sweep());
+    const auto sealed = TRY(parts_.sealer.seal_all(go_on));
     for (const store::SnapshotId& id : sealed.done) {
-        const auto snapshot = TRY(store_.read([&](const store::View& view) { return store::find_snapshot(view, id); }));
+        const auto snapshot =
+            TRY(parts_.store.read([&](const store::View& view) { return store::find_snapshot(view, id); }));
         if (snapshot) options_.sealed(*snapshot);
     }
-    TRY(sealer_.remove_sealed_directories());
+    TRY(parts_.sealer.remove_sealed_directories());
+    TRY(parts_.flattener.flatten_all(go_on));
     return {};
 }
 
@@ -68,10 +72,10 @@ void Background::run()
             woken_ = false;
         }
         next_try = Clock::time_point::max();
-        auto done = seal();
+        auto done = work();
         if (done && Clock::now() >= next_collection) {
             next_collection = Clock::now() + options_.collection;
-            if (auto collected = store::collect(store_); !collected) done = fail(std::move(collected).error());
+            if (auto collected = store::collect(parts_.store); !collected) done = fail(std::move(collected).error());
         }
         if (done || is_ending()) continue;
         log::warn("storage", "work in the background failed; it is tried again",

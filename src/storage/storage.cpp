@@ -29,7 +29,11 @@ Result<std::unique_ptr<Storage>> Storage::open(const std::string& root, Backgrou
     auto mounts = TRY(vdisk::SnapshotMounts::make(*store));
     std::unique_ptr<Storage> storage{new Storage{std::move(store), std::move(mounts)}};
     TRY_DOING(cat("recover the store in ", root), storage->recover());
-    storage->background_ = std::make_unique<Background>(*storage->store_, storage->sealer_, std::move(options));
+    storage->background_ = std::make_unique<Background>(Background::Parts{.store = *storage->store_,
+                                                                          .sealer = storage->sealer_,
+                                                                          .flattener = storage->flattener_,
+                                                                          .layers = storage->layers_},
+                                                        std::move(options));
     return storage;
 }
 
@@ -86,7 +90,9 @@ Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdis
 Result<> Storage::rollback(const std::string& working, const store::SnapshotId& to,
                            const vdisk::WorkingLayers::Request& request)
 {
-    return while_unmounted(working, [&] { return layers_.rollback(working, to, request); });
+    auto done = while_unmounted(working, [&] { return layers_.rollback(working, to, request); });
+    background_->wake(); // what was in it is still to be removed
+    return done;
 }
 
 Result<> Storage::remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change)
@@ -125,7 +131,7 @@ Result<> Storage::checkout(const std::string& working, const store::SnapshotId& 
                            const std::vector<std::string>& paths)
 {
     return with_lease({from}, [&]() -> Result<> {
-        const auto tree = TRY(vdisk::merge_trees(TRY(trees_.stack_of(from)), vdisk::MergeInto::Whole));
+        const auto tree = TRY(vdisk::merge_trees(TRY(trees_.stack_of(from))));
         for (const std::string& path : paths) // before anything is written
             if (!tree.find_path(path))
                 return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", from.hex()));

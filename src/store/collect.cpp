@@ -23,7 +23,9 @@ constexpr std::size_t kStep = 100'000;
 #define COPPICE_CHUNK_UNUSED                                              \
     "NOT EXISTS(SELECT 1 FROM layer_chunk lc WHERE lc.chunk = chunk.id) " \
     "AND NOT EXISTS(SELECT 1 FROM pin p WHERE p.chunk = chunk.id) "
-#define COPPICE_LAYER_UNUSED "NOT EXISTS(SELECT 1 FROM snapshot s WHERE s.layer = layer.id) "
+#define COPPICE_LAYER_UNUSED                                         \
+    "NOT EXISTS(SELECT 1 FROM snapshot s WHERE s.layer = layer.id) " \
+    "AND NOT EXISTS(SELECT 1 FROM shortcut t WHERE t.layer = layer.id) "
 
 class Collector {
 public:

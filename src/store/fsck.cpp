@@ -166,6 +166,7 @@ Result<FsckReport> fsck(Store& store, FsckLevel level)
     TRY(check_sequences(run));
     TRY(check_directories(run));
     TRY(check_layers(run));
+    TRY(check_shortcuts(run));
     if (bytes) TRY(check_chunk_bytes(run));
     if (level == FsckLevel::Crypto || level == FsckLevel::Repair || level == FsckLevel::Full) TRY(check_manifests(run));
     return std::move(run.report);

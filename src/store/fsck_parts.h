@@ -39,6 +39,9 @@ Result<> check_layers(FsckRun& run);
 
 /// Frozen directories, working layers and records of mounts against their rows.
 Result<> check_directories(FsckRun& run);
+/// Base, layer and (Crypto and up) signature of shortcuts. One that is wrong is taken away when repairing: it can be
+/// made again.
+Result<> check_shortcuts(FsckRun& run);
 
 /// Repair: chunks that a table names and no row has, or that a row has at the wrong place, are looked for in all packs.
 Result<> index_from_packs(FsckRun& run);

@@ -159,7 +159,19 @@ CREATE TABLE request(
 CREATE INDEX request_created ON request(created);
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1};
+constexpr const char* kVersion2 = R"sql(
+CREATE TABLE shortcut(
+  snapshot BLOB PRIMARY KEY REFERENCES snapshot(id) ON DELETE CASCADE,
+  base     BLOB NOT NULL REFERENCES snapshot(id),
+  layer    INTEGER NOT NULL REFERENCES layer(id),
+  envelope BLOB NOT NULL,
+  CHECK(snapshot != base)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shortcut_base ON shortcut(base);
+CREATE INDEX shortcut_layer ON shortcut(layer);
+)sql";
+
+constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2};
 
 } // namespace
 

@@ -38,7 +38,7 @@ Result<Manifest> expected_manifest(const View& view, const Snapshot& snapshot)
 }
 
 Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const StagedLayer* layer,
-                                     const security::SigningKey& key)
+                                     const security::SigningKey& key, std::optional<std::uint64_t> bytes)
 {
     auto snapshot = TRY(get_snapshot(txn, id));
     if (snapshot.state == SnapshotState::Sealed)
@@ -54,8 +54,8 @@ Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const Stage
     const auto payload = TRY(encode_manifest(TRY(expected_manifest(txn, snapshot))));
     const auto envelope = TRY(security::seal_document(kManifestType, payload, key));
     const auto digest = security::sha256<ManifestDigest>(security::pre_authentication(kManifestType, payload));
-    TRY(txn.db().execute("UPDATE snapshot SET state = ?, layer = ?, manifest = ?, envelope = ? WHERE id = ?",
-                         SnapshotState::Sealed, row, digest, Blob{envelope}, id));
+    TRY(txn.db().execute("UPDATE snapshot SET state = ?, layer = ?, manifest = ?, envelope = ?, bytes = ? WHERE id = ?",
+                         SnapshotState::Sealed, row, digest, Blob{envelope}, bytes.value_or(snapshot.bytes), id));
     return digest;
 }
 

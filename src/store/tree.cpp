@@ -51,6 +51,12 @@ Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id)
     return line;
 }
 
+Result<bool> is_ancestor(const View& view, const SnapshotId& base, const SnapshotId& id)
+{
+    const auto line = TRY(ancestors(view, id));
+    return std::any_of(line.begin(), line.end(), [&](const Snapshot& one) { return one.id == base; });
+}
+
 Result<std::vector<Snapshot>> descendants(const View& view, const SnapshotId& id)
 {
     // Breadth first, so that parents come before children; UNION stops at a circle.

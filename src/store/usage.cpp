@@ -88,6 +88,11 @@ Result<Usage> usage(const View& view)
         last = query.integer(0);
     }
     sharing.finish();
+    result.shortcut_bytes = static_cast<std::uint64_t>(TRY(db.number(
+        "SELECT coalesce(sum(stored_bytes), 0) FROM chunk WHERE id IN (SELECT lc.chunk FROM layer_chunk lc JOIN "
+        "shortcut t ON t.layer = lc.layer) AND id NOT IN (SELECT lc.chunk FROM layer_chunk lc JOIN snapshot s ON "
+        "s.layer = lc.layer)")));
+    result.unused_bytes -= result.shortcut_bytes;
     return result;
 }
 
@@ -96,9 +101,11 @@ Result<SnapshotUsage> snapshot_usage(const View& view, const SnapshotId& id)
     TRY(get_snapshot(view, id));
     auto query = TRY(view.db().query(
         "SELECT other, coalesce(sum(stored_bytes), 0) FROM (SELECT c.stored_bytes, "
-        // A layer that several snapshots name comes free with none of them.
+        // A layer that several snapshots name comes free with none of them. What only shortcuts share with it goes with
+        // it: they are its own, or those of snapshots below it, without which it is not removed.
         "(SELECT count(*) FROM snapshot t WHERE t.layer = s.layer) > 1 OR "
-        "EXISTS(SELECT 1 FROM layer_chunk o WHERE o.chunk = c.id AND o.layer != s.layer) AS other "
+        "EXISTS(SELECT 1 FROM layer_chunk o WHERE o.chunk = c.id AND o.layer != s.layer AND "
+        "EXISTS(SELECT 1 FROM snapshot t WHERE t.layer = o.layer)) AS other "
         "FROM snapshot s JOIN layer_chunk lc ON lc.layer = s.layer JOIN chunk c ON c.id = lc.chunk WHERE s.id = ?) "
         "GROUP BY other",
         id));

@@ -74,6 +74,7 @@ Result<> Sealer::seal_one(const store::Snapshot& snapshot, const GoOn& go_on)
         TRY(os::open_at(store_->directory(), frozen_name(snapshot.id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     auto tree = TRY(read_tree(directory, {.form = ScanOptions::Form::OverlayUpper, .cross_mounts = false}));
     std::optional<store::StagedLayer> layer;
+    LayerSize size;
     const bool empty = tree.entries(Tree::root()).empty() && snapshot.parent &&
                        TRY(look_of(tree)) == TRY(look_of_snapshot(*store_, *snapshot.parent));
     if (!empty) {
@@ -82,13 +83,13 @@ Result<> Sealer::seal_one(const store::Snapshot& snapshot, const GoOn& go_on)
                             if (go_on()) return {};
                             return fail(ErrorKind::Unavailable, "sealing was stopped; it goes on later");
                         }};
-        TRY(write_layer(tree, sink, sink));
+        size = TRY(write_layer(tree, sink, sink));
         step("seal written");
         layer.emplace(TRY(ingest->finish()));
     }
     step("seal staged");
     TRY(store_->write([&](store::Txn& txn) {
-        return store::seal_snapshot(txn, snapshot.id, layer ? &*layer : nullptr, store_->node_key());
+        return store::seal_snapshot(txn, snapshot.id, layer ? &*layer : nullptr, store_->node_key(), size.file_bytes);
     }));
     step("seal committed");
     return {};

@@ -41,35 +41,33 @@ Result<std::unique_ptr<SnapshotMounts>> SnapshotMounts::make(store::Store& store
     return std::unique_ptr<SnapshotMounts>{new SnapshotMounts{store, space, best}};
 }
 
-Result<SnapshotMounts::Stack> SnapshotMounts::stack_of(const store::SnapshotId& snapshot)
+Result<SnapshotMounts::Stack> SnapshotMounts::stack_by(const store::SnapshotId& snapshot, store::Shortcuts use)
 {
-    struct Found {
-        store::Snapshot snapshot;
-        std::optional<store::Layer> layer;
-    };
-    const auto line = TRY(store_->read([&](const store::View& view) -> Result<std::vector<Found>> {
-        std::vector<Found> all;
-        for (store::Snapshot& one : TRY(store::lineage(view, snapshot))) {
-            Found found{.snapshot = std::move(one), .layer = {}};
-            if (found.snapshot.layer) found.layer = TRY(store::get_layer(view, *found.snapshot.layer));
-            all.push_back(std::move(found));
-        }
-        return all;
-    }));
-    if (line.size() > kMostLowers) // before hundreds of layers are mounted in vain
-        return fail(Error{ErrorKind::Unavailable, cat("snapshot ", snapshot.hex(), " has ", line.size(),
+    const auto parts =
+        TRY(store_->read([&](const store::View& view) { return store::stack_parts(view, snapshot, use); }));
+    if (parts.size() > kMostLowers) // before hundreds of layers are mounted in vain
+        return fail(Error{ErrorKind::Unavailable, cat("snapshot ", snapshot.hex(), " has ", parts.size(),
                                                       " layers, the kernel stacks ", kMostLowers)}
                         .hint("merge some of its ancestors"));
     Stack stack;
-    for (const Found& found : line) {
-        if (!found.layer) {
-            stack.lowers.push_back(cat("base/", frozen_name(found.snapshot.id)));
+    for (const store::StackPart& part : parts) {
+        if (!part.layer) {
+            stack.lowers.push_back(cat("base/", frozen_name(part.snapshot)));
             continue;
         }
-        stack.layers.push_back(TRY(layers_.get(*found.layer)));
+        stack.layers.push_back(TRY(layers_.get(*part.layer)));
         stack.lowers.push_back(stack.layers.back()->name());
     }
     return stack;
+}
+
+Result<SnapshotMounts::Stack> SnapshotMounts::stack_of(const store::SnapshotId& snapshot)
+{
+    auto stack = stack_by(snapshot, store::Shortcuts::Use);
+    if (stack || stack.error().kind() != ErrorKind::Corrupt) return stack;
+    // A damaged shortcut stops nobody: fsck tells of it.
+    auto all = stack_by(snapshot, store::Shortcuts::Ignore);
+    return all ? std::move(all) : std::move(stack);
 }
 
 Result<StackedMount> SnapshotMounts::open_stack(const store::SnapshotId& snapshot, const std::string& working,
@@ -181,7 +179,10 @@ Result<> SnapshotMounts::detach(const std::string& path)
     const std::lock_guard lock{mutex_};
     for (const MountRecord& record : TRY(records())) {
         if (record.path != resolved) continue;
+        os::Fd last;
+        if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, resolved, false));
         TRY(os::unmount(resolved));
+        releaser_.release(std::move(last));
         TRY(remove_mount_record(*store_, record.id));
         kept_.erase(record.id);
         return release(record.id);

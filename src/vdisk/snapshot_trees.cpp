@@ -64,14 +64,11 @@ Result<std::shared_ptr<const Tree>> read_upper(const store::Store& store, const 
 
 } // namespace
 
-Result<std::shared_ptr<const Tree>> SnapshotTrees::tree_of(const store::Snapshot& snapshot)
+Result<std::shared_ptr<const Tree>> SnapshotTrees::tree_of(const store::Layer& layer)
 {
-    if (!snapshot.layer) return read_upper(*store_, frozen_name(snapshot.id));
     const std::lock_guard lock{mutex_};
-    auto& known = read_[*snapshot.layer];
+    auto& known = read_[layer.digest];
     if (auto tree = known.lock()) return tree;
-    const auto layer =
-        TRY(store_->read([&](const store::View& view) { return store::get_layer(view, *snapshot.layer); }));
     auto blob = std::make_shared<const PackedBlob>(*store_, TRY(store::load_table(*store_, layer)));
     auto metadata = TRY(store::open_metadata(*store_, layer));
     std::shared_ptr<const OpenContent> content = TRY(open_whole_file(std::move(metadata), layer.metadata_bytes));
@@ -81,20 +78,60 @@ Result<std::shared_ptr<const Tree>> SnapshotTrees::tree_of(const store::Snapshot
     return tree;
 }
 
-Result<TreeStack> SnapshotTrees::stack_above(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base)
+Result<TreeStack> SnapshotTrees::trees_of(std::span<const store::StackPart> parts)
 {
     TreeStack stack;
-    for (const store::Snapshot& one :
-         TRY(store_->read([&](const store::View& view) { return store::ancestors(view, id); }))) {
-        if (base && one.id == *base) return stack;
-        if (one.state == store::SnapshotState::Sealed && !one.layer) continue;
-        stack.push_back(TRY_DOING(cat("snapshot ", one.id.hex()), tree_of(one)));
+    for (const store::StackPart& part : parts) {
+        const auto read = [&]() -> Result<std::shared_ptr<const Tree>> {
+            if (part.layer) return tree_of(*part.layer);
+            return read_upper(*store_, frozen_name(part.snapshot));
+        };
+        stack.push_back(TRY_DOING(cat("snapshot ", part.snapshot.hex()), read()));
     }
-    if (base) return fail(ErrorKind::Invalid, cat(base->hex(), " is not an ancestor of ", id.hex()));
     return stack;
 }
 
-Result<TreeStack> SnapshotTrees::stack_of(const store::SnapshotId& id) { return stack_above(id, {}); }
+Result<TreeStack> SnapshotTrees::stack_of(const store::SnapshotId& id)
+{
+    // Layer by layer: what two snapshots have in common is one tree then.
+    const auto parts = TRY(
+        store_->read([&](const store::View& view) { return store::stack_parts(view, id, store::Shortcuts::Ignore); }));
+    return trees_of(parts);
+}
+
+Result<SnapshotTrees::Cut> SnapshotTrees::cut_at(const store::SnapshotId& id,
+                                                 const std::optional<store::SnapshotId>& base, store::Shortcuts use)
+{
+    std::vector<store::StackPart> parts, below;
+    TRY(store_->read([&](const store::View& view) -> Result<> {
+        if (base && !TRY(store::is_ancestor(view, *base, id)))
+            return fail(ErrorKind::Invalid, cat(base->hex(), " is not an ancestor of ", id.hex()));
+        parts = TRY(store::stack_parts(view, id, use));
+        if (base) below = TRY(store::stack_parts(view, *base, use));
+        return {};
+    }));
+    const auto same = [](const store::StackPart& a, const store::StackPart& b) {
+        return a.snapshot == b.snapshot && a.base == b.base;
+    };
+    if (below.size() > parts.size() || !std::equal(below.rbegin(), below.rend(), parts.rbegin(), same)) {
+        COPPICE_CHECK(use == store::Shortcuts::Use);
+        return cut_at(id, base, store::Shortcuts::Ignore); // a shortcut leads past the base
+    }
+    Cut cut;
+    cut.above = TRY(trees_of(std::span{parts}.first(parts.size() - below.size())));
+    if (!cut.above.empty()) cut.below = TRY(trees_of(below));
+    return cut;
+}
+
+Result<store::StagedLayer> SnapshotTrees::write_merged(const Cut& cut, const store::IngestOptions& options,
+                                                       LayerSize& size)
+{
+    auto tree = TRY(merge_trees(cut.above, cut.below));
+    const auto ingest = TRY(store::Ingest::begin(*store_, options));
+    IngestSink sink{*ingest};
+    size = TRY(write_layer(tree, sink, sink));
+    return ingest->finish();
+}
 
 Result<> SnapshotTrees::diff(const store::SnapshotId& from, const store::SnapshotId& to,
                              const std::function<Result<>(const Change&)>& take)
@@ -114,7 +151,7 @@ Result<> SnapshotTrees::diff_working(const store::Working& working, const std::f
 
 Result<> SnapshotTrees::copy_file(const store::SnapshotId& id, const std::string& path, ByteSink& out)
 {
-    const auto tree = TRY(merge_trees(TRY(stack_of(id)), MergeInto::Whole));
+    const auto tree = TRY(merge_trees(TRY(stack_of(id))));
     const auto found = tree.find_path(path);
     if (!found) return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", id.hex()));
     if (!tree.is_file(*found)) return fail(ErrorKind::Invalid, cat(printable(path), " is no regular file"));
@@ -137,33 +174,45 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
             TRY(store_->read([&](const store::View& view) { return made_before(view, *note.request); }));
         if (before) return *before;
     }
-    const auto stack = TRY(stack_above(id, base)); // first: a wrong base is told before anything is sealed
+    const auto cut =
+        TRY(cut_at(id, base, store::Shortcuts::Ignore)); // first: a wrong base is told before anything is sealed
     TRY(sealer_->seal(id));
     const auto top = TRY(store_->read([&](const store::View& view) { return store::get_snapshot(view, id); }));
     const store::NewSnapshot wanted{.id = security::make_random<store::SnapshotId>(),
                                     .vdisk = top.vdisk,
                                     .parent = base,
                                     .state = store::SnapshotState::Durable,
-                                    .bytes = top.bytes,
+                                    .bytes = 0,
                                     .author = note.author,
                                     .message = note.message,
                                     .config = top.config};
+    LayerSize size;
     const auto enter = [&](const store::StagedLayer* layer) {
         return store_->write([&](store::Txn& txn) -> Result<store::Snapshot> {
             TRY(store::add_snapshot(txn, wanted));
-            TRY(store::seal_snapshot(txn, wanted.id, layer, store_->node_key()));
+            TRY(store::seal_snapshot(txn, wanted.id, layer, store_->node_key(), size.file_bytes));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, wanted.id.hex()));
             return store::get_snapshot(txn, wanted.id);
         });
     };
-    if (stack.empty()) return enter(nullptr); // nothing has changed since the base
-    auto tree = TRY(merge_trees(stack, base ? MergeInto::Layer : MergeInto::Whole));
-    const auto ingest =
-        TRY(store::Ingest::begin(*store_, {.key = cat("merge ", id.hex(), " ", base ? base->hex() : "all")}));
-    IngestSink sink{*ingest};
-    TRY(write_layer(tree, sink, sink));
-    const auto layer = TRY(ingest->finish());
+    if (cut.above.empty()) return enter(nullptr); // nothing has changed since the base
+    const auto layer = TRY(write_merged(cut, {.key = cat("merge ", id.hex(), " ", base ? base->hex() : "all")}, size));
     return enter(&layer);
+}
+
+Result<bool> SnapshotTrees::add_shortcut(const store::SnapshotId& id, const store::SnapshotId& base)
+{
+    const auto cut = TRY(cut_at(id, base, store::Shortcuts::Use));
+    if (cut.above.size() < 2) return false;
+    LayerSize size;
+    // Its blob is made when it is mounted.
+    const auto layer = TRY(write_merged(cut, {.key = cat("flatten ", id.hex()), .write_blob = false}, size));
+    step("flatten staged");
+    return store_->write([&](store::Txn& txn) -> Result<bool> {
+        if (!TRY(store::find_snapshot(txn, id))) return false; // removed meanwhile; a collection takes what was written
+        TRY(store::add_shortcut(txn, id, base, layer, store_->node_key()));
+        return true;
+    });
 }
 
 } // namespace coppice::vdisk

@@ -4,6 +4,7 @@
 #include "stack_view.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace coppice::vdisk {
 
@@ -26,22 +27,27 @@ private:
 
 class Merge {
 public:
-    Merge(const TreeStack& stack, MergeInto into) : into_{into}
+    explicit Merge(const TreeStack& stack)
     {
         for (const auto& tree : stack)
             sources_.emplace(tree.get(), std::make_shared<TreeSource>(tree));
     }
-    Result<Tree> run(const Merged& root)
+    Result<Tree> run(const Merged& root, std::optional<Merged> below)
     {
         const Place& top = root.top();
         TRY(tree_.set_attributes(Tree::root(), top.tree->attributes(top.inode)));
         TRY(copy_xattrs(root, Tree::root(), false));
-        waiting_.push_back({.from = root, .to = Tree::root(), .alone = into_ == MergeInto::Whole});
+        waiting_.push_back({.from = root, .to = Tree::root(), .below = std::move(below)});
         while (!waiting_.empty()) {
             const Waiting next = std::move(waiting_.back());
             waiting_.pop_back();
-            for (const auto& [name, entry] : entries_of(next.from))
-                TRY(add(entry, next, name));
+            std::map<std::string_view, Merged> below_entries;
+            if (next.below) below_entries = entries_of(*next.below);
+            for (const auto& [name, entry] : entries_of(next.from)) {
+                const auto found = below_entries.find(name);
+                const bool hides = found != below_entries.end() && !found->second.hidden;
+                TRY(add(entry, next.to, name, hides ? &found->second : nullptr));
+            }
         }
         tree_.sort();
         return std::move(tree_);
@@ -51,22 +57,21 @@ private:
     struct Waiting {
         Merged from;
         InodeId to;
-        bool alone; ///< nothing can be below: a whiteout there would be shown as a name without a file
+        std::optional<Merged> below; ///< the directory that it will be merged with
     };
 
-    Result<> add(const Merged& entry, const Waiting& directory, std::string_view name)
+    /// @param below what is in the same place below, or null
+    Result<> add(const Merged& entry, InodeId directory, std::string_view name, const Merged* below)
     {
-        if (entry.hidden) {
-            if (directory.alone) return {};
-            return tree_.link(directory.to, name, TRY(tree_.add_whiteout()));
-        }
-        if (!entry.is_directory()) return tree_.link(directory.to, name, TRY(copy_other(entry.top())));
+        if (entry.hidden) return below == nullptr ? Result<>{} : tree_.link(directory, name, TRY(tree_.add_whiteout()));
+        if (!entry.is_directory()) return tree_.link(directory, name, TRY(copy_other(entry.top())));
         const Place& top = entry.top();
         const auto made = TRY(tree_.add(top.tree->attributes(top.inode)));
-        TRY(tree_.link(directory.to, name, made));
-        const bool mark = entry.closed && !directory.alone;
-        TRY(copy_xattrs(entry, made, mark));
-        waiting_.push_back({.from = entry, .to = made, .alone = directory.alone || mark});
+        TRY(tree_.link(directory, name, made));
+        const bool meets = below != nullptr && below->is_directory();
+        TRY(copy_xattrs(entry, made, meets && entry.closed));
+        waiting_.push_back({.from = entry, .to = made, .below = {}});
+        if (meets && !entry.closed) waiting_.back().below = *below;
         return {};
     }
 
@@ -93,7 +98,6 @@ private:
         return tree_.set_xattrs(to, std::move(xattrs));
     }
 
-    MergeInto into_;
     Tree tree_;
     std::vector<Waiting> waiting_;
     std::map<const Tree*, std::shared_ptr<TreeSource>> sources_;
@@ -102,10 +106,12 @@ private:
 
 } // namespace
 
-Result<Tree> merge_trees(const TreeStack& stack, MergeInto into)
+Result<Tree> merge_trees(const TreeStack& stack, const TreeStack& below)
 {
     if (stack.empty()) return fail(ErrorKind::Invalid, "there are no layers to merge");
-    return Merge{stack, into}.run(root_of(stack));
+    std::optional<Merged> meets;
+    if (!below.empty()) meets = root_of(below);
+    return Merge{stack}.run(root_of(stack), std::move(meets));
 }
 
 std::size_t most_layers_of_a_directory(const TreeStack& stack)

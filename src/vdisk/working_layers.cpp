@@ -72,11 +72,10 @@ Result<> remove_empty(int directory, const char* path)
     return fail_os(errno, cat("take away the new ", path, " of a working layer"));
 }
 
+/// Out of the way at once, whatever it holds; `sweep` removes it.
 Result<> discard_directory(int directory, const std::string& path)
 {
-    const std::string doomed = cat(WorkingLayer::kDiscarded, random_hex(8));
-    TRY(os::rename_at(directory, path, directory, doomed));
-    return os::remove_tree(directory, doomed);
+    return os::rename_at(directory, path, directory, cat(WorkingLayer::kDiscarded, random_hex(8)));
 }
 
 Result<os::Fd> open_layer(const store::Store& store, const std::string& name)
@@ -305,7 +304,6 @@ Result<bool> WorkingLayers::settle(const std::string& name)
             TRY(os::rename_at(directory, kOld, directory, kUpper, false));
         }
     }
-    TRY(WorkingLayer::sweep(directory));
     TRY(remove_empty(directory, kNext));
     TRY(catch_up(directory, row));
     const bool fresh = !os::exists(directory, kUpper);
@@ -327,8 +325,8 @@ Result<WorkingLayers::Recovered> WorkingLayers::recover()
     for (const store::Working& row : rows)
         if (TRY_DOING(cat("recover branch ", row.name), settle(row.name))) recovered.settled.push_back(row.name);
     const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
-    TRY(WorkingLayer::sweep(all.get()));
     for (const std::string& name : TRY(os::list_subdirectories(all.get(), "."))) {
+        if (name.starts_with(WorkingLayer::kDiscarded)) continue;
         if (std::any_of(rows.begin(), rows.end(), [&](const store::Working& row) { return row.name == name; }))
             continue;
         if (TRY(finish_removal(name)))
@@ -337,6 +335,21 @@ Result<WorkingLayers::Recovered> WorkingLayers::recover()
             recovered.unknown.push_back(working_name(name));
     }
     return recovered;
+}
+
+Result<> WorkingLayers::sweep()
+{
+    const std::lock_guard lock{sweeping_}; // and nobody else waits: what is swept has a name that nobody looks for
+    const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
+    TRY(WorkingLayer::sweep(all.get()));
+    for (const std::string& name : TRY(os::list_subdirectories(all.get(), "."))) {
+        const auto directory = os::open_at(all.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        if (directory)
+            TRY(WorkingLayer::sweep(directory->get()));
+        else if (directory.error().kind() != ErrorKind::NotFound) // removed meanwhile
+            return fail(directory.error());
+    }
+    return {};
 }
 
 } // namespace coppice::vdisk

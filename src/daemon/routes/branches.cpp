@@ -51,6 +51,7 @@ Result<Reply> create_branch(const StorageApiPtr& api, const Request& request)
 Result<Reply> remove_branch(const StorageApiPtr& api, const Request& request)
 {
     TRY(api->storage->layers().remove(request.param("name")));
+    api->storage->background().wake();
     api->tell("branch.removed", request.path);
     return no_content();
 }

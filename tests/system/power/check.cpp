@@ -49,7 +49,7 @@ void check_content(Node& node, const Snapshot& snapshot)
     const std::string name = cat(to_text(snapshot.state), " snapshot ", snapshot.id.hex());
     const auto stack = node.trees.stack_of(snapshot.id);
     if (!stack) return bad(cat(name, ": ", stack.error().line()));
-    const auto whole = vdisk::merge_trees(*stack, vdisk::MergeInto::Whole);
+    const auto whole = vdisk::merge_trees(*stack);
     if (!whole) return bad(cat(name, ": ", whole.error().line()));
     const auto wrong = compare_files(*whole, std::stoull(snapshot.message));
     if (!wrong.empty()) bad(cat(name, ": ", wrong));

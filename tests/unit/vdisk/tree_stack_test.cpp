@@ -1,6 +1,7 @@
 #include "coppice/vdisk/tree_stack.h"
 
 #include "layer_fixture.h"
+#include "stack_view.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -102,40 +103,68 @@ TEST(TreeStackTest, MergingShowsWhatTheModelShows)
 {
     ASSERT_TRUE(rc::check("merge = model", [] {
         Layers layers{some_layers()};
-        auto merged = value_of(merge_trees(layers.stack, MergeInto::Whole));
+        auto merged = value_of(merge_trees(layers.stack));
         RC_ASSERT(describe(merged) == layers.model);
     }));
 }
 
-TEST(TreeStackTest, MergingTheUpperLayersChangesNothingForThoseBelow)
+/// Of each directory that only one layer of the stack shows: whether it has whiteouts. The kernel lists them.
+std::size_t whiteouts_shown(const TreeStack& stack)
+{
+    std::size_t shown = 0;
+    std::vector<Merged> waiting{root_of(stack)};
+    while (!waiting.empty()) {
+        const Merged next = std::move(waiting.back());
+        waiting.pop_back();
+        for (auto& [name, entry] : entries_of(next)) {
+            if (entry.hidden && next.places.size() == 1) ++shown;
+            if (entry.is_directory()) waiting.push_back(std::move(entry));
+        }
+    }
+    return shown;
+}
+
+TEST(TreeStackTest, MergingSomeOfTheLayersChangesNothing)
 {
     ASSERT_TRUE(rc::check("merge of merges", [] {
         Layers layers{some_layers()};
-        const auto cut = *rc::gen::inRange<std::size_t>(1, layers.stack.size() + 1);
-        const auto at = layers.stack.begin() + static_cast<std::ptrdiff_t>(cut);
-        TreeStack stack{
-            std::make_shared<const Tree>(value_of(merge_trees(TreeStack{layers.stack.begin(), at}, MergeInto::Layer)))};
-        stack.insert(stack.end(), at, layers.stack.end());
-        auto merged = value_of(merge_trees(stack, MergeInto::Whole));
+        const auto first = *rc::gen::inRange<std::size_t>(0, layers.stack.size());
+        const auto last = *rc::gen::inRange<std::size_t>(first, layers.stack.size());
+        const auto from = layers.stack.begin() + static_cast<std::ptrdiff_t>(first);
+        const auto to = layers.stack.begin() + static_cast<std::ptrdiff_t>(last) + 1;
+        TreeStack stack{layers.stack.begin(), from};
+        const TreeStack below{to, layers.stack.end()};
+        stack.push_back(std::make_shared<const Tree>(value_of(merge_trees({from, to}, below))));
+        stack.insert(stack.end(), below.begin(), below.end());
+        auto merged = value_of(merge_trees(stack));
         RC_ASSERT(describe(merged) == layers.model);
+        const TreeStack lower{stack.begin() + static_cast<std::ptrdiff_t>(first), stack.end()};
+        if (whiteouts_shown(below) == 0) RC_ASSERT(whiteouts_shown(lower) == 0U);
     }));
 }
 
-TEST(TreeStackTest, AWhiteoutIsNotLeftWhereNothingCanBeBelow)
+TEST(TreeStackTest, AWhiteoutIsLeftOnlyWhereItHidesSomething)
 {
     // In a directory that is not merged the kernel lists it as a name, and finds no file.
-    TestTree top, middle;
-    top.directory("dir");
-    top.put("dir/gone", value_of(top.tree.add_whiteout()));
-    value_of(middle.tree.set_xattrs(middle.directory("dir"), kOpaque));
-    middle.file("dir/gone", "x");
-    middle.file("dir/there", "x");
+    TestTree top, middle, base;
+    for (const char* const name : {"made", "closed", "old"}) {
+        top.directory(name);
+        top.put(cat(name, "/gone"), value_of(top.tree.add_whiteout()));
+        middle.directory(name);
+        middle.file(cat(name, "/gone"), "x");
+        if (name != std::string_view{"made"}) base.directory(name);
+        if (name != std::string_view{"made"}) base.file(cat(name, "/gone"), "y");
+    }
+    value_of(middle.tree.set_xattrs(middle.tree.find_path("closed").value(), kOpaque));
+    base.directory("old/not");
     auto merged = value_of(merge_trees(
         {std::make_shared<const Tree>(std::move(top.tree)), std::make_shared<const Tree>(std::move(middle.tree))},
-        MergeInto::Layer));
-    EXPECT_FALSE(merged.find_path("dir/gone"));
-    EXPECT_TRUE(merged.find_path("dir/there"));
-    EXPECT_EQ(merged.xattrs(merged.find_path("dir").value()), kOpaque);
+        {std::make_shared<const Tree>(std::move(base.tree))}));
+    EXPECT_FALSE(merged.find_path("made/gone"));
+    EXPECT_FALSE(merged.find_path("closed/gone"));
+    EXPECT_EQ(merged.xattrs(merged.find_path("closed").value()), kOpaque);
+    EXPECT_TRUE(merged.is_whiteout(merged.find_path("old/gone").value()));
+    EXPECT_TRUE(merged.xattrs(merged.find_path("old").value()).empty());
 }
 
 TEST(TreeStackTest, ADifferenceIsThatOfTheModels)
@@ -202,8 +231,7 @@ TEST(TreeStackTest, HardLinksOfALayerStayOneFile)
     base.put("c", file);
     top.file("c", "y");
     auto merged = value_of(merge_trees(
-        {std::make_shared<const Tree>(std::move(top.tree)), std::make_shared<const Tree>(std::move(base.tree))},
-        MergeInto::Whole));
+        {std::make_shared<const Tree>(std::move(top.tree)), std::make_shared<const Tree>(std::move(base.tree))}));
     EXPECT_EQ(merged.find_path("a"), merged.find_path("b"));
     EXPECT_NE(merged.find_path("a"), merged.find_path("c"));
     EXPECT_EQ(content_of(merged, merged.find_path("c").value()), "y");

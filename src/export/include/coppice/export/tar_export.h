@@ -21,7 +21,7 @@ struct TarOptions {
 /// Writes a tree as a pax archive, names relative to the parent of `path`, in byte order, directories before what is in
 /// them; the same tree gives the same bytes. Names, numbers and times of any size, nanoseconds, hard links, device
 /// nodes, extended attributes (SCHILY.xattr.*), ACLs (SCHILY.acl.*, numeric).
-/// @param tree without whiteouts, as merge_trees gives it for MergeInto::Whole, and sorted
+/// @param tree without whiteouts, as merge_trees gives it for a whole, and sorted
 /// Errors: NotFound (`path`), Unsupported (see Form::Layer), those of content and of `out`. Blocks
 /// Source: POSIX.1-2017 pax; GNU tar manual, "Sparse Formats"
 Result<> write_tar(const vdisk::Tree& tree, const TarOptions& options, vdisk::ByteSink& out,

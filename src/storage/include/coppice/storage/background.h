@@ -1,6 +1,8 @@
 #pragma once
 
+#include "coppice/vdisk/flattener.h"
 #include "coppice/vdisk/sealer.h"
+#include "coppice/vdisk/working_layers.h"
 
 #include <chrono>
 #include <condition_variable>
@@ -10,8 +12,8 @@
 
 namespace coppice::storage {
 
-/// The store's own work, in a thread of low priority: seals what was frozen, removes what has become a layer, collects
-/// what nobody needs. Stopped and started again it goes on where it was.
+/// The store's own work, in a thread of low priority: seals what was frozen, shortens deep stacks, removes what has
+/// become a layer or was given up, collects what nobody needs. Stopped and started again it goes on where it was.
 class Background {
 public:
     struct Options {
@@ -19,21 +21,27 @@ public:
         std::chrono::seconds collection{86400}; ///< from one to the next; the first one after an hour
         std::function<void(const store::Snapshot&)> sealed = [](const store::Snapshot&) {};
     };
-    Background(store::Store& store, vdisk::Sealer& sealer, Options options);
+    /// What it works on; must outlive it.
+    struct Parts {
+        store::Store& store;
+        vdisk::Sealer& sealer;
+        vdisk::Flattener& flattener;
+        vdisk::WorkingLayers& layers;
+    };
+    Background(const Parts& parts, Options options);
     Background(const Background&) = delete;
     Background& operator=(const Background&) = delete;
     ~Background(); ///< waits until the part that it is at is done
 
-    /// There may be something to seal. Any thread; does not block.
+    /// There may be something to do. Any thread; does not block.
     void wake();
 
 private:
     void run();
-    Result<> seal();
+    Result<> work();
     [[nodiscard]] bool is_ending() const;
 
-    store::Store& store_;
-    vdisk::Sealer& sealer_;
+    Parts parts_;
     Options options_;
     mutable std::mutex mutex_; ///< of the two flags
     std::condition_variable changed_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/storage/background.h"
+#include "coppice/vdisk/flattener.h"
 #include "coppice/vdisk/sealer.h"
 #include "coppice/vdisk/snapshot_mounts.h"
 #include "coppice/vdisk/snapshot_trees.h"
@@ -51,7 +52,7 @@ public:
 private:
     Storage(std::unique_ptr<store::Store> store, std::unique_ptr<vdisk::SnapshotMounts> mounts)
         : store_{std::move(store)}, mounts_{std::move(mounts)}, layers_{*store_, *mounts_}, sealer_{*store_},
-          trees_{*store_, sealer_}
+          trees_{*store_, sealer_}, flattener_{*store_, trees_}
     {
     }
     Result<> recover();
@@ -62,6 +63,7 @@ private:
     vdisk::WorkingLayers layers_;
     vdisk::Sealer sealer_;
     vdisk::SnapshotTrees trees_;
+    vdisk::Flattener flattener_;
     std::mutex unmounting_;                  ///< one working layer at a time is unmounted for a moment
     std::unique_ptr<Background> background_; ///< last: it uses the others
 };

@@ -10,9 +10,10 @@ namespace coppice::store {
 /// Makes a snapshot sealed: enters its layer, writes and signs the manifest from the database's rows, all in this
 /// transaction.
 /// @param layer what its frozen directory, or the import, became; null: no change against the parent
+/// @param bytes Snapshot::bytes, when it is known only now. No part of what is signed
 /// Errors: NotFound; Conflict (sealed already; the parent is not sealed; a root without layer)
 Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const StagedLayer* layer,
-                                     const security::SigningKey& key);
+                                     const security::SigningKey& key, std::optional<std::uint64_t> bytes = {});
 
 /// Envelope of a sealed snapshot. Errors: NotFound; Conflict (not sealed yet)
 Result<std::string> read_envelope(const View& view, const SnapshotId& id);

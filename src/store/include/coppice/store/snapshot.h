@@ -64,6 +64,8 @@ Result<Snapshot> find_by_prefix(const View& view, std::string_view prefix);
 Result<std::vector<Snapshot>> children(const View& view, const SnapshotId& id);
 /// The snapshot itself first, then its parent, up to the root. Errors: NotFound, Corrupt (a circle)
 Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id);
+/// Whether `id` comes from `base`, or is it.
+Result<bool> is_ancestor(const View& view, const SnapshotId& base, const SnapshotId& id);
 /// All below it, parents before children, without itself.
 Result<std::vector<Snapshot>> descendants(const View& view, const SnapshotId& id);
 /// Those of a vdisk that have no children in it, latest first.

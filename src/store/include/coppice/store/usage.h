@@ -18,12 +18,13 @@ struct VdiskUsage {
     std::map<std::string, std::uint64_t> shared_with; ///< by vdisk; a chunk of three counts for both others
 };
 struct Usage {
-    std::vector<VdiskUsage> vdisks; ///< by name
-    std::uint64_t stored_bytes = 0; ///< all chunks
-    std::uint64_t plain_bytes = 0;  ///< what they are unpacked
-    std::uint64_t trash_bytes = 0;  ///< in the trash
-    std::uint64_t unused_bytes = 0; ///< needed by no snapshot: sessions, or not yet collected
-    std::uint64_t pack_bytes = 0;   ///< committed bytes of pack files, holes included
+    std::vector<VdiskUsage> vdisks;   ///< by name
+    std::uint64_t stored_bytes = 0;   ///< all chunks
+    std::uint64_t plain_bytes = 0;    ///< what they are unpacked
+    std::uint64_t trash_bytes = 0;    ///< in the trash
+    std::uint64_t shortcut_bytes = 0; ///< needed by shortcuts only
+    std::uint64_t unused_bytes = 0;   ///< needed by neither snapshot nor shortcut: sessions, or not yet collected
+    std::uint64_t pack_bytes = 0;     ///< committed bytes of pack files, holes included
     std::uint64_t metadata_bytes = 0;
     std::uint64_t chunks = 0;
 };

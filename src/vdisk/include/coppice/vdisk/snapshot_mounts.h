@@ -1,8 +1,9 @@
 #pragma once
 
 #include "coppice/os/id_map.h"
-#include "coppice/store/snapshot.h"
+#include "coppice/store/shortcut.h"
 #include "coppice/vdisk/layer_mounts.h"
+#include "coppice/vdisk/releaser.h"
 
 #include <map>
 #include <memory>
@@ -64,7 +65,8 @@ public:
     /// Errors: as `open`; Conflict (something of ours is mounted there; the working layer is mounted)
     Result<MountRecord> attach(const store::SnapshotId& snapshot, const std::string& path, const MountUse& use = {});
     Result<MountRecord> attach_working(const std::string& name, const std::string& path, const MountUse& use = {});
-    /// Errors: NotFound (nothing of ours there), Conflict (in use)
+    /// A working layer is not synced for it, as the kernel does when an overlay goes: that happens in the background,
+    /// and what counts is Sealer::make_durable. Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);
     /// Those that are mounted now.
     Result<std::vector<MountRecord>> records() const;
@@ -80,11 +82,13 @@ private:
         std::vector<std::string> lowers; ///< inside the space
         std::vector<std::shared_ptr<const LayerMount>> layers;
     };
+    Result<Stack> stack_by(const store::SnapshotId& snapshot, store::Shortcuts use);
     Result<Stack> stack_of(const store::SnapshotId& snapshot);
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
     Result<MountRecord> attach_recorded(MountRecord record, const MountUse& use);
 
     store::Store* store_;
+    Releaser releaser_;
     std::shared_ptr<const os::MountSpace> space_;
     LayerMounts layers_;
     std::mutex mutex_; ///< of attach and detach, and of `kept_`

@@ -1,6 +1,7 @@
 #pragma once
 
-#include "coppice/store/snapshot.h"
+#include "coppice/store/ingest.h"
+#include "coppice/store/shortcut.h"
 #include "coppice/vdisk/layer_writer.h"
 #include "coppice/vdisk/sealer.h"
 #include "coppice/vdisk/tree_stack.h"
@@ -9,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 
 namespace coppice::vdisk {
@@ -44,9 +46,20 @@ public:
     Result<store::Snapshot> merge(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base,
                                   const MergeNote& note);
 
+    /// Merges what is above `base` into one layer and enters it as a shortcut; both must be sealed. @returns false:
+    /// there is nothing to merge, or the snapshot was removed meanwhile. Errors: Invalid (`base` is not an ancestor),
+    /// Corrupt
+    Result<bool> add_shortcut(const store::SnapshotId& id, const store::SnapshotId& base);
+    /// The trees of these layers and frozen directories.
+    Result<TreeStack> trees_of(std::span<const store::StackPart> parts);
+
 private:
-    Result<std::shared_ptr<const Tree>> tree_of(const store::Snapshot& snapshot);
-    Result<TreeStack> stack_above(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base);
+    struct Cut {
+        TreeStack above, below; ///< no `below` when there is no `above`
+    };
+    Result<std::shared_ptr<const Tree>> tree_of(const store::Layer& layer);
+    Result<Cut> cut_at(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base, store::Shortcuts use);
+    Result<store::StagedLayer> write_merged(const Cut& cut, const store::IngestOptions& options, LayerSize& size);
 
     store::Store* store_;
     Sealer* sealer_;

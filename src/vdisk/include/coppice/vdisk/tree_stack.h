@@ -13,13 +13,12 @@ namespace coppice::vdisk {
 /// have in common should be one object, `diff` passes over it then.
 using TreeStack = std::vector<std::shared_ptr<const Tree>>;
 
-enum class MergeInto : unsigned char {
-    Whole, ///< nothing is below: whiteouts and opaque marks have done their work
-    Layer, ///< something is: the result hides of it what the stack hid
-};
 /// The stack as one tree, with its hard links within each layer. Content is read from the layers when it is wanted;
-/// they live as long as the tree. Errors: Unavailable (limits of a tree)
-Result<Tree> merge_trees(const TreeStack& stack, MergeInto into);
+/// they live as long as the tree.
+/// @param below what the result will lie on; empty: it is a whole. There are whiteouts and opaque marks only where they
+/// hide something of it: one that hides nothing the kernel would list as a name without a file, in a directory that it
+/// need not merge. Errors: Unavailable (limits of a tree)
+Result<Tree> merge_trees(const TreeStack& stack, const TreeStack& below = {});
 
 /// The most layers that any one directory is in: cold look-ups in it cost as many. Source: research on overlay depth
 std::size_t most_layers_of_a_directory(const TreeStack& stack);

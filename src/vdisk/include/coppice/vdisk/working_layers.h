@@ -31,14 +31,14 @@ public:
     /// An empty layer: a branch. Costs the same whatever the snapshot's size.
     /// Errors: Conflict (the name is taken, by a vdisk as well, or a directory without a row has it), NotFound, Invalid
     Result<> create(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
-    /// With all it holds. Errors: NotFound, Conflict (mounted)
+    /// With all it holds, which `sweep` removes. Errors: NotFound, Conflict (mounted)
     Result<> remove(const std::string& name);
 
     /// Makes a snapshot of what is in the layer, in state *frozen*; the layer goes on empty above it. Costs the same
     /// whatever was written. Nobody may have the layer mounted.
     /// Errors: NotFound, Conflict (mounted; the request key is another request's), Invalid (note)
     Result<store::Snapshot> freeze(const std::string& name, const FreezeNote& note);
-    /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone.
+    /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone (`sweep`).
     /// Errors: NotFound, Conflict (mounted)
     Result<> rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
 
@@ -48,6 +48,9 @@ public:
     };
     /// After a start, before anything else is asked of the object.
     Result<Recovered> recover();
+
+    /// Removes what rollbacks and removals left, which may take long: in the background, after them and after a start.
+    Result<> sweep();
 
 private:
     Result<> check_unmounted(const std::string& name) const;
@@ -59,7 +62,8 @@ private:
 
     store::Store* store_;
     SnapshotMounts* mounts_;
-    std::mutex mutex_; ///< one step at a time
+    std::mutex mutex_;    ///< one step at a time
+    std::mutex sweeping_; ///< never taken with the other
 };
 
 } // namespace coppice::vdisk
