@@ -211,8 +211,7 @@ Result<> add_working(Txn& txn, const std::string& name, const SnapshotId& snapsh
 {
     TRY(check_name(name));
     TRY(check_exists(txn, snapshot));
-    if (TRY(find_working(txn, name)))
-        return fail(ErrorKind::Conflict, cat("there is a branch ", name, " already"));
+    if (TRY(find_working(txn, name))) return fail(ErrorKind::Conflict, cat("there is a branch ", name, " already"));
     TRY(txn.db().execute("INSERT INTO working(name, snapshot, created) VALUES(?, ?, ?)", std::string_view{name},
                          snapshot, now()));
     return {};

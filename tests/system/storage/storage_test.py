@@ -208,7 +208,7 @@ class Answers(StorageCase):
         self.start()
         self.imported()
         self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
-        for method, target, body in (("POST", "/v1/vdisks", {"name": "x", "source": self.source, "sorce": 1}),
+        for method, target, body in (("POST", "/v1/vdisks", {"name": "x", "source": self.source, "sources": 1}),
                                      ("POST", "/v1/vdisks", {"name": "../x", "source": self.source}),
                                      ("POST", "/v1/vdisks", {"name": "x"}),
                                      ("POST", "/v1/branches", {"name": ".w", "from": "os"}),

@@ -33,7 +33,8 @@ public:
     virtual Result<> put(const std::string& key, const Answered& answered) = 0;
 };
 
-/// The newest answers, in a journal; of those that began an operation, the ones of this life. Source of the lines: docs/reference/daemon-files.md
+/// The newest answers, in a journal; of those that began an operation, the ones of this life. Source of the lines:
+/// docs/reference/daemon-files.md
 class JournalAnswerStore final : public AnswerStore {
 public:
     static Result<std::unique_ptr<JournalAnswerStore>> open(const std::string& path, std::size_t capacity = 1000);
