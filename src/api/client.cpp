@@ -98,8 +98,7 @@ Result<> Client::download_once(const Call& call, const std::function<Result<>(st
     const auto deadline = Clock::now() + call.timeout;
     auto connection = HttpConnection::open(socket_, deadline);
     if (!connection) return fail(unreachable(std::move(connection).error()));
-    TRY(connection->send(call.method, call.target, {{"Accept", "application/octet-stream, application/problem+json"}},
-                         "", deadline));
+    TRY(connection->send(call.method, call.target, {{"Accept", "*/*"}}, "", deadline));
     const auto answer = TRY(connection->receive_stream(call.timeout, [&take](std::string_view piece) -> Result<bool> {
         TRY(take(piece));
         return true;

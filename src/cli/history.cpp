@@ -1,10 +1,9 @@
 #include "history.h"
 
-#include "coppice/base/json.h"
+#include "coppice/base/text.h"
 #include "coppice/base/units.h"
 #include "local_time.h"
 
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <string_view>
 #include <unordered_map>
@@ -15,28 +14,6 @@ namespace {
 
 using Colour = Paint::Colour;
 using Lines = std::vector<std::string>;
-
-Result<LoggedSnapshot> parse_snapshot(const JsonNode& node)
-{
-    LoggedSnapshot snapshot;
-    snapshot.id = TRY(TRY(node.get("id")).text());
-    snapshot.vdisk = TRY(TRY(node.get("vdisk")).text());
-    snapshot.parent = TRY(node.text_or("parent", ""));
-    snapshot.state = TRY(TRY(node.get("state")).text());
-    snapshot.created = TRY(TRY(node.get("created")).text());
-    snapshot.author = TRY(TRY(node.get("author")).text());
-    snapshot.message = TRY(TRY(node.get("message")).text());
-    snapshot.bytes = TRY(TRY(node.get("bytes")).unsigned_integer());
-    TRY(node.each("versions", [&](const JsonNode& number) -> Result<> {
-        snapshot.heads.push_back(cat(snapshot.vdisk, ':', TRY(number.unsigned_integer())));
-        return {};
-    }));
-    for (const std::string& tag : TRY(node.texts_or_none("tags")))
-        snapshot.heads.push_back(cat(snapshot.vdisk, '@', tag));
-    for (std::string& branch : TRY(node.texts_or_none("branches")))
-        snapshot.heads.push_back(std::move(branch));
-    return snapshot;
-}
 
 std::string heads_text(const LoggedSnapshot& snapshot, const Paint& paint)
 {
@@ -94,20 +71,6 @@ void add_line(std::string& text, std::string_view lanes, std::string_view words)
 }
 
 } // namespace
-
-Result<std::vector<LoggedSnapshot>> parse_snapshots(const nlohmann::json& list)
-{
-    if (!list.is_array()) return fail(ErrorKind::Corrupt, "the answer of coppiced is no list");
-    std::vector<LoggedSnapshot> snapshots;
-    snapshots.reserve(list.size());
-    for (const auto& document : list) {
-        auto snapshot = parse_snapshot(JsonNode{document});
-        if (!snapshot)
-            return fail(std::move(snapshot).error().as(ErrorKind::Corrupt).with("the answer of coppiced: a snapshot"));
-        snapshots.push_back(*std::move(snapshot));
-    }
-    return snapshots;
-}
 
 const std::vector<Column>& snapshot_columns()
 {

@@ -1,27 +1,15 @@
 #pragma once
 
-#include "coppice/base/result.h"
+#include "history_reader.h"
 #include "listing.h"
 #include "log_graph.h"
 #include "paint.h"
 
-#include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 /// Snapshots as `coppice log` shows them.
 namespace coppice::cli {
-
-struct LoggedSnapshot {
-    std::string id, vdisk, parent; ///< parent: empty for none
-    std::string state, created, author, message;
-    std::uint64_t bytes = 0;
-    std::vector<std::string> heads; ///< references that lead to it: debian:3, debian@release, web-1
-};
-
-/// Errors: Corrupt, naming the member
-Result<std::vector<LoggedSnapshot>> parse_snapshots(const nlohmann::json& list);
 
 /// Columns of a list of snapshots.
 const std::vector<Column>& snapshot_columns();

@@ -43,12 +43,9 @@ struct Fetched {
     bool is_cut = false;
 };
 
-/// The tree of one vdisk, or of all.
-Result<Fetched> fetch_tree(const api::Client& client, const std::string& vdisk, std::uint64_t most)
+Result<Fetched> fetch_list(const api::Client& client, const Options& options)
 {
-    Fetched fetched{.list = TRY(ask(client, list_target(vdisk, most)))};
-    fetched.is_cut = most > 0 && fetched.list.is_array() && fetched.list.size() >= most;
-    return fetched;
+    return Fetched{.list = TRY(ask(client, list_target(options.of, options.most)))};
 }
 
 /// From a snapshot back to its root, which may lead through several vdisks.
@@ -76,22 +73,27 @@ Result<Fetched> fetch_history(const api::Client& client, const std::string& refe
     }
 }
 
+Result<int> print(const std::vector<LoggedSnapshot>& snapshots, const Options& options, bool is_cut)
+{
+    const LogStyle style{.graph = options.graph, .one_line = options.one_line, .is_cut = is_cut};
+    const auto text = log_text(snapshots, style, Paint::for_output());
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return 0;
+}
+
 Result<int> show(const Options& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
     const bool whole = options.of.empty() || TRY(is_vdisk(client, options.of));
-    const auto fetched =
-        TRY(whole ? fetch_tree(client, options.of, options.most) : fetch_history(client, options.of, options.most));
-    const bool plain = options.format == "text" && !options.quiet;
-    if (!plain)
-        return print_list(fetched.list,
-                          {.format = options.format == "text" ? "table" : options.format, .quiet = options.quiet}, "id",
-                          snapshot_columns());
-    const auto snapshots = TRY(parse_snapshots(fetched.list));
-    const LogStyle style{.graph = options.graph, .one_line = options.one_line, .is_cut = fetched.is_cut};
-    const auto text = log_text(snapshots, style, Paint::for_output());
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    return 0;
+    const bool as_text = options.format == "text" && !options.quiet;
+    if (as_text && whole) {
+        const auto snapshots = TRY(read_snapshots(TRY(ask_for_text(client, list_target(options.of, options.most)))));
+        return print(snapshots, options, options.most > 0 && snapshots.size() >= options.most);
+    }
+    const auto fetched = TRY(whole ? fetch_list(client, options) : fetch_history(client, options.of, options.most));
+    if (as_text) return print(TRY(read_snapshots(fetched.list.dump())), options, fetched.is_cut);
+    const ListOptions form{.format = options.format == "text" ? "table" : options.format, .quiet = options.quiet};
+    return print_list(fetched.list, form, "id", snapshot_columns());
 }
 
 } // namespace

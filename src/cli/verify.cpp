@@ -3,7 +3,8 @@
 #include "coppice/base/units.h"
 #include "daemon_link.h"
 #include "declare.h"
-#include "history.h"
+#include "history_reader.h"
+#include "listing.h"
 #include "names.h"
 #include "work.h"
 
@@ -22,7 +23,7 @@ struct Options {
 /// Nothing is below one of these that is not below another: what has no children.
 Result<std::vector<std::string>> tips(const api::Client& client)
 {
-    const auto snapshots = TRY(parse_snapshots(TRY(ask(client, "/v1/snapshots"))));
+    const auto snapshots = TRY(read_snapshots(TRY(ask_for_text(client, "/v1/snapshots"))));
     std::set<std::string_view> parents;
     for (const LoggedSnapshot& snapshot : snapshots)
         parents.insert(snapshot.parent);

@@ -30,6 +30,19 @@ Result<nlohmann::json> ask(const api::Client& client, const std::string& target)
     return std::move(answer.body);
 }
 
+Result<std::string> ask_for_text(const api::Client& client, const std::string& target)
+{
+    constexpr std::size_t kMostBytes = 256U << 20;
+    std::string text;
+    TRY(client.download({.target = target, .timeout = kDiskPatience}, [&text](std::string_view piece) -> Result<> {
+        if (text.size() + piece.size() > kMostBytes)
+            return fail(ErrorKind::Corrupt, "the answer of coppiced is too long");
+        text += piece;
+        return {};
+    }));
+    return text;
+}
+
 Result<api::Client::Answer> change(const api::Client& client, const char* method, const std::string& target,
                                    std::optional<nlohmann::json> body)
 {

@@ -22,6 +22,9 @@ void add_work_options(CLI::App& app, WorkOptions& options, const char* quiet_hel
 /// A GET that may think for minutes, as a diff of large trees. Errors: those of Client::call
 Result<nlohmann::json> ask(const api::Client& client, const std::string& target);
 
+/// The body of such an answer as it is, of at most 256 MiB.
+Result<std::string> ask_for_text(const api::Client& client, const std::string& target);
+
 /// A call that changes something, with an idempotency key of its own: a broken connection is repeated and does nothing
 /// twice. Errors: those of Client::call
 Result<api::Client::Answer> change(const api::Client& client, const char* method, const std::string& target,

@@ -1,5 +1,7 @@
 #include "history.h"
 
+#include "coppice/base/text.h"
+
 #include <coppice/test/expect.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -37,7 +39,7 @@ protected:
     }
     std::string text(const LogStyle& style)
     {
-        return log_text(test::value_of(parse_snapshots(list_)), style, Paint{false});
+        return log_text(test::value_of(read_snapshots(list_.dump())), style, Paint{false});
     }
     nlohmann::json list_;
 };
@@ -111,9 +113,27 @@ TEST_F(HistoryTest, RefusesWhatIsNoSnapshot)
          {"id", "vdisk", "parent", "state", "created", "author", "message", "bytes", "versions"}) {
         auto wrong = list_;
         wrong[1][key] = -1;
-        EXPECT_EQ(parse_snapshots(wrong).error().kind(), ErrorKind::Corrupt) << key;
+        EXPECT_EQ(read_snapshots(wrong.dump()).error().kind(), ErrorKind::Corrupt) << key;
     }
-    EXPECT_FALSE(parse_snapshots(nlohmann::json::object()));
+    for (const auto& key : {"id", "vdisk", "parent", "state", "created", "author", "message", "bytes", "tags"}) {
+        auto wrong = list_;
+        wrong[0].erase(key);
+        EXPECT_FALSE(read_snapshots(wrong.dump())) << key;
+    }
+    for (const char* const text : {"", "{}", "null", "1", "[1]", "[[]]", "[null]", "[{}]", "[", R"(["x"])", "[]x"})
+        EXPECT_FALSE(read_snapshots(text)) << text;
+    EXPECT_FALSE(read_snapshots(list_.dump().replace(2, 0, R"("bytes":1,)"))) << "a doubled member";
+    EXPECT_FALSE(read_snapshots(cat(R"([{"more":)", std::string(100'000, '['))));
+}
+
+TEST_F(HistoryTest, PassesOverWhatItDoesNotKnow)
+{
+    const auto expected = text({.graph = true});
+    for (auto& one : list_)
+        one["more"] =
+            nlohmann::json::parse(R"({"id": 1, "tags": [{"a": [null, true, -1, 1.5, "x"]}], "b": {"bytes": "x"}})");
+    EXPECT_EQ(text({.graph = true}), expected);
+    EXPECT_TRUE(test::value_of(read_snapshots(" [ ] ")).empty());
 }
 
 } // namespace

@@ -45,8 +45,8 @@ public:
     /// connect), Unavailable (no answer in time), Gone (the daemon ended meanwhile), Corrupt (no HTTP)
     [[nodiscard]] Result<Answer> call(const Call& call) const;
 
-    /// Hands over the body of a GET answer as it arrives, however long it is; memory stays below a MiB. An answer
-    /// that ends early is an error, after whatever was handed over before.
+    /// Hands over the body of the answer to a GET as it arrives, however long it is; memory stays below a MiB. An
+    /// answer that ends early is an error, after whatever was handed over before.
     /// @param call its timeout is that of each silence, not of all together; it has no body and no key
     /// @param take its errors end the transfer and are returned as they are
     /// Errors: as `call`. A connection that breaks is tried again only while nothing has been handed over
