@@ -75,6 +75,7 @@ Result<std::size_t> FileStream::read(std::span<char> out)
     if (got < 0) return fail_os(errno, cat("read ", name_));
     const auto bytes = static_cast<std::size_t>(got);
     if (left_) *left_ -= std::min<std::uint64_t>(*left_, bytes);
+    position_ += bytes;
     return bytes;
 }
 
@@ -84,6 +85,7 @@ Result<> FileStream::skip(std::uint64_t bytes)
     if (bytes > *left_) return cut_short(name_);
     if (::lseek(file_.get(), static_cast<off_t>(bytes), SEEK_CUR) < 0) return fail_os(errno, cat("read ", name_));
     *left_ -= bytes;
+    position_ += bytes;
     return check_stop(stop_);
 }
 

@@ -33,12 +33,14 @@ public:
     FileStream(os::Fd file, std::string name, std::stop_token stop);
     Result<std::size_t> read(std::span<char> out) override;
     Result<> skip(std::uint64_t bytes) override;
-    [[nodiscard]] const os::Fd& file() const { return file_; }
+    [[nodiscard]] std::uint64_t position() const { return position_; } ///< from where it began
+    [[nodiscard]] std::uint64_t total() const { return position_ + left_.value_or(0); }
 
 private:
     os::Fd file_;
     std::string name_;
     std::stop_token stop_;
+    std::uint64_t position_ = 0;
     std::optional<std::uint64_t> left_; ///< of a regular file: it can be skipped
 };
 

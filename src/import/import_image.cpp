@@ -1,5 +1,6 @@
 #include "coppice/import/import_image.h"
 
+#include "coppice/base/id.h"
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
@@ -15,13 +16,16 @@ namespace {
 /// The writer's chunks and metadata, on their way to the store.
 class IngestSink final : public store::ChunkSink, public vdisk::ByteSink {
 public:
-    IngestSink(store::Ingest& ingest, const Context& context) : ingest_{&ingest}, context_{&context} {}
+    IngestSink(store::Ingest& ingest, const Context& context, std::uint64_t total)
+        : ingest_{&ingest}, context_{&context}, total_{total}
+    {
+    }
     Result<> put(std::string_view chunk) override
     {
         TRY(check_stop(context_->stop));
         TRY(ingest_->put(chunk));
         bytes_ += chunk.size();
-        context_->progress({.stage = "storing", .bytes = bytes_});
+        context_->progress({.stage = "storing", .bytes = bytes_, .total_bytes = total_});
         return {};
     }
     Result<> write(std::string_view part) override
@@ -33,8 +37,35 @@ public:
 private:
     store::Ingest* ingest_;
     const Context* context_;
-    std::uint64_t bytes_ = 0;
+    std::uint64_t bytes_ = 0, total_;
 };
+
+/// What the files of a tree take in blocks, their holes included.
+std::uint64_t bytes_in_blocks(const vdisk::Tree& tree)
+{
+    std::uint64_t sum = 0;
+    std::vector<bool> seen(tree.inode_count());
+    std::vector<vdisk::InodeId> ahead{vdisk::Tree::root()};
+    while (!ahead.empty()) {
+        const auto directory = ahead.back();
+        ahead.pop_back();
+        for (const auto& entry : tree.entries(directory)) {
+            if (tree.is_directory(entry.inode)) ahead.push_back(entry.inode);
+            auto known = seen[static_cast<std::size_t>(entry.inode)];
+            if (tree.is_file(entry.inode) && !known)
+                sum += (tree.size(entry.inode) + store::kBlockBytes - 1) / store::kBlockBytes * store::kBlockBytes;
+            known = true;
+        }
+    }
+    return sum;
+}
+
+Result<> check_name_is_free(const store::View& view, const std::string& name)
+{
+    if (!TRY(store::find_working(view, name))) return {};
+    return fail(Error{ErrorKind::Conflict, cat(printable(name), " is the name of a branch")}.hint(
+        "branches and vdisks share their names: choose another one"));
+}
 
 /// All that becomes true. Errors: as import_image
 Result<std::string> commit(store::Txn& txn, const store::StagedLayer& staged, const store::SnapshotId& id,
@@ -42,7 +73,11 @@ Result<std::string> commit(store::Txn& txn, const store::StagedLayer& staged, co
                            const security::SigningKey& key)
 {
     auto vdisk = TRY(store::find_vdisk(txn, options.vdisk));
-    if (!vdisk) vdisk = TRY(store::add_vdisk(txn, options.vdisk));
+    const bool first = !vdisk;
+    if (first) {
+        TRY(check_name_is_free(txn, options.vdisk));
+        vdisk = TRY(store::add_vdisk(txn, options.vdisk));
+    }
     store::NewSnapshot wanted;
     wanted.id = id;
     wanted.vdisk = vdisk->id;
@@ -53,8 +88,15 @@ Result<std::string> commit(store::Txn& txn, const store::StagedLayer& staged, co
     wanted.config = imported.config;
     TRY(store::add_snapshot(txn, wanted));
     TRY(store::seal_snapshot(txn, id, &staged, key));
-    const auto version = TRY(store::add_version(txn, vdisk->id, id, store::VersionState::Maintenance));
+    const auto otherwise = first ? store::VersionState::Production : store::VersionState::Maintenance;
+    const auto version = TRY(store::add_version(txn, vdisk->id, id, options.state.value_or(otherwise)));
     return nlohmann::json{{"vdisk", vdisk->id.hex()}, {"snapshot", id.hex()}, {"version", version.number}}.dump();
+}
+
+Result<> check_free(store::Store& store, const std::string& name)
+{
+    TRY(check_name(name));
+    return store.read([&](const store::View& view) { return check_name_is_free(view, name); });
 }
 
 Result<ImportedVersion> parse_outcome(const std::string& text)
@@ -73,8 +115,9 @@ Result<ImportedVersion> parse_outcome(const std::string& text)
 Result<ImportedVersion> import_image(store::Store& store, Imported imported, const ImportOptions& options,
                                      const Context& context)
 {
+    TRY(check_free(store, options.vdisk));
     auto ingest = TRY(store::Ingest::begin(store, {.key = options.key, .threads = options.threads}));
-    IngestSink sink{*ingest, context};
+    IngestSink sink{*ingest, context, bytes_in_blocks(imported.tree)};
     const auto size = TRY(vdisk::write_layer(imported.tree, sink, sink));
     const auto staged = TRY(ingest->finish());
     TRY(check_stop(context.stop)); // from here on it is done rather than undone
@@ -95,6 +138,7 @@ Result<ImportedVersion> import_image(store::Store& store, Imported imported, con
 Result<ImportedVersion> import_image(store::Store& store, const Source& source, const SourceOptions& source_options,
                                      const ImportOptions& options, Context context)
 {
+    TRY(check_free(store, options.vdisk)); // before hours are spent
     const auto directory = TRY(os::open_at(store.directory(), "tmp", O_RDONLY | O_DIRECTORY));
     context.spool = directory.get();
     context.spool_path = store.root() + "/tmp";

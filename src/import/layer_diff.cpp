@@ -6,7 +6,7 @@
 namespace coppice::imports {
 
 Result<> add_archive(ByteStream& archive, TarReader::End end, Contents& contents, TreeBuilder& builder,
-                     const Context& context, std::string_view stage)
+                     const Context& context, const Reading& reading)
 {
     TarReader reader{archive, context.limits, end};
     for (;;) {
@@ -14,18 +14,20 @@ Result<> add_archive(ByteStream& archive, TarReader::End end, Contents& contents
         const auto entry = TRY(reader.next());
         if (!entry) return {};
         TRY(builder.add(*entry, reader, contents));
-        context.progress({.stage = stage, .bytes = builder.logical_bytes()});
+        context.progress({.stage = reading.stage, .bytes = reading.done(), .total_bytes = reading.total});
     }
 }
 
-Result<> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& builder, const Context& context)
+Result<std::uint64_t> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& builder,
+                                  const Context& context, std::uint64_t before, std::uint64_t total)
 {
     TRY_DOING(layer.name, builder.begin_layer());
     const auto stream = TRY(layer.open());
     HashingStream packed{*stream};
     const auto unpacked = TRY(decompress(packed, context.limits, layer.name));
     HashingStream archive{*unpacked};
-    TRY_DOING(layer.name, add_archive(archive, TarReader::End::Any, contents, builder, context, "reading layers"));
+    const Reading reading{.stage = "reading layers", .done = [&] { return before + packed.bytes(); }, .total = total};
+    TRY_DOING(layer.name, add_archive(archive, TarReader::End::Any, contents, builder, context, reading));
     const auto diff_id = TRY(archive.finish());
     const auto digest = TRY(packed.finish());
     if ((layer.digest && digest != *layer.digest) || (layer.bytes && packed.bytes() != *layer.bytes))
@@ -34,7 +36,7 @@ Result<> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& 
     if (diff_id != layer.diff_id)
         return fail(ErrorKind::Corrupt, cat(layer.name, " contains the archive sha256:", diff_id.hex(),
                                             " and not sha256:", layer.diff_id.hex(), " of the configuration"));
-    return {};
+    return packed.bytes();
 }
 
 } // namespace coppice::imports

@@ -4,9 +4,16 @@
 
 namespace coppice::imports {
 
+/// How far reading has come.
+struct Reading {
+    std::string_view stage;
+    std::function<std::uint64_t()> done; ///< bytes of the source
+    std::uint64_t total = 0;             ///< 0: not known
+};
+
 /// All entries of an archive into `builder`.
 Result<> add_archive(ByteStream& archive, TarReader::End end, Contents& contents, TreeBuilder& builder,
-                     const Context& context, std::string_view stage);
+                     const Context& context, const Reading& reading);
 
 /// A layer of an image, with what its image says of it.
 struct LayerSource {
@@ -18,6 +25,9 @@ struct LayerSource {
 };
 
 /// Applies a layer over what `builder` has; its digests are right when this succeeds. Errors: Corrupt (they are not)
-Result<> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& builder, const Context& context);
+/// @param before bytes of the layers below, and `total` of all (0: not known): for the progress
+/// @returns its own
+Result<std::uint64_t> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& builder,
+                                  const Context& context, std::uint64_t before, std::uint64_t total);
 
 } // namespace coppice::imports

@@ -165,8 +165,11 @@ Result<Imported> apply_all(const std::vector<LayerSource>& layers, std::string c
 {
     TreeBuilder builder{context.limits, TreeBuilder::Form::Layers};
     const auto spool = TRY(Spool::make(context.spool));
+    std::uint64_t done = 0, total = 0;
+    for (const LayerSource& layer : layers) // a sum of hostile numbers is only shown
+        total += layer.bytes.value_or(0);
     for (const LayerSource& layer : layers)
-        TRY(apply_layer(layer, *spool, builder, context));
+        done += TRY(apply_layer(layer, *spool, builder, context, done, total));
     Imported imported;
     imported.tree = std::move(builder).take_tree();
     imported.config = std::move(config);

@@ -49,7 +49,9 @@ Result<Imported> import_tar(os::Fd archive, const std::string& name, const Image
         contents = TRY(Spool::make(context.spool));
     FileStream file{std::move(archive), name, context.stop};
     const auto unpacked = TRY(decompress(file, context.limits, name));
-    TRY_DOING(name, add_archive(*unpacked, TarReader::End::Marked, *contents, builder, context, "reading the archive"));
+    const std::uint64_t total = file.total();
+    const Reading reading{.stage = "reading the archive", .done = [&] { return file.position(); }, .total = total};
+    TRY_DOING(name, add_archive(*unpacked, TarReader::End::Marked, *contents, builder, context, reading));
     // Behind the end mark are a packed archive's sums, and what a program still wants to get rid of.
     if (!stays) TRY(HashingStream{*unpacked}.finish());
     Imported imported;

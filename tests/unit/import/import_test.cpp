@@ -51,6 +51,46 @@ TEST_F(ImportTest, AnImageBecomesASealedVersion)
     EXPECT_TRUE(tmp_is_empty());
 }
 
+TEST_F(ImportTest, StatesAndNames)
+{
+    const auto bytes = TarMaker{}.file("a", "b").finish();
+    const auto state_of = [&](const ImportedVersion& made) {
+        return value_of(store_->read(
+                            [&](const store::View& view) { return store::get_version(view, made.vdisk, made.number); }))
+            .state;
+    };
+    const auto first = value_of(import_archive(bytes, "1"));
+    EXPECT_EQ(state_of(first), store::VersionState::Production);
+    EXPECT_EQ(state_of(value_of(import_archive(bytes, "2"))), store::VersionState::Maintenance);
+    const Source source{.kind = Source::Kind::Archive, .location = directory / "archive.tar"};
+    const auto wanted = store::VersionState::Test;
+    EXPECT_EQ(state_of(value_of(import_image(
+                  *store_, source, {}, {.vdisk = "debian", .key = "3", .author = "t", .state = wanted}, context))),
+              wanted);
+    value_of(store_->write([&](store::Txn& txn) { return store::add_working(txn, "web", first.snapshot); }));
+    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "web is the name of a branch", import_archive(bytes, "4", "web")));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", import_archive(bytes, "5", "a/b")));
+    EXPECT_EQ(count_vdisks(), 1U);
+}
+
+TEST_F(ImportTest, TheProgressHasAnEnd)
+{
+    ImageMaker maker;
+    maker.layer(TarMaker{}.file("a", std::string(300'000, 'a')).file("b", "b"));
+    maker.layer(TarMaker{}.file("a", std::string(200'000, 'c')));
+    std::map<std::string, Progress> last;
+    context.progress = [&](const Progress& progress) { last[std::string{progress.stage}] = progress; };
+    value_of(import_archive(maker.layout().layout_archive()));
+    for (const auto* const stage : {"reading the archive", "reading layers", "storing"}) {
+        SCOPED_TRACE(stage);
+        EXPECT_GT(last[stage].total_bytes, 0U);
+        EXPECT_LE(last[stage].bytes, last[stage].total_bytes);
+        EXPECT_GT(last[stage].bytes * 2, last[stage].total_bytes);
+    }
+    EXPECT_EQ(last["storing"].total_bytes, 200'704U + 4096);
+    EXPECT_EQ(last["storing"].bytes, last["storing"].total_bytes);
+}
+
 TEST_F(ImportTest, ARepeatedRequestTakesEffectOnce)
 {
     const auto bytes = TarMaker{}.file("a", "b").finish();

@@ -26,7 +26,7 @@ struct Limits {
 struct Progress {
     std::string_view stage; ///< such as "reading layers": for people
     std::uint64_t bytes = 0;
-    std::uint64_t total_bytes = 0; ///< 0: not known
+    std::uint64_t total_bytes = 0; ///< 0: not known. What has holes ends before it
 };
 
 /// What every source needs.

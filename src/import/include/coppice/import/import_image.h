@@ -5,6 +5,8 @@
 #include "coppice/store/vdisk.h"
 #include "coppice/vdisk/layer_writer.h"
 
+#include <optional>
+
 namespace coppice::imports {
 
 struct ImportOptions {
@@ -12,7 +14,8 @@ struct ImportOptions {
     std::string key;   ///< names the request: repeated, it goes on where it was, and takes effect once. 1 to 128 bytes
     std::string author;
     std::string message;
-    unsigned threads = 0; ///< that hash and compress; 0: one per processor
+    std::optional<store::VersionState> state; ///< empty: production for a vdisk's first version, else maintenance
+    unsigned threads = 0;                     ///< that hash and compress; 0: one per processor
 };
 
 struct ImportedVersion {
@@ -23,13 +26,13 @@ struct ImportedVersion {
     store::Ingest::Progress ingest;
 };
 
-/// Makes a sealed snapshot of an imported tree and a version (in maintenance) of a vdisk.
+/// Makes a sealed snapshot of an imported tree and a version of a vdisk.
 ///
 /// Layer, snapshot, manifest, version and, if it is new, the vdisk come true in one transaction at the end: before it
 /// nobody sees anything, whatever happens. What was ingested before a failure or a stop is kept for the same key.
 /// Memory: the tree, and 150 MiB at most. Blocks. Any thread.
-/// Errors: Conflict (a file changed; the key belongs to another request or is in use), Unavailable (stopped, disk full,
-/// limits), Invalid (names), those of the store
+/// Errors: Conflict (a branch has the vdisk's name; a file changed; the key belongs to another request or is in use),
+/// Unavailable (stopped, disk full, limits), Invalid (names), those of the store
 Result<ImportedVersion> import_image(store::Store& store, Imported imported, const ImportOptions& options,
                                      const Context& context);
 
