@@ -63,7 +63,7 @@ Result<Entry> parse_entry(std::string_view text)
     if (!name.empty() && !(fields.size() == 4 && parse_id(fields[3], entry.id)) && !parse_id(name, entry.id))
         return fail(
             Error{ErrorKind::Unsupported, cat("an access control list names ", printable(name), " and not its number")}
-                .hint("make the archive with --numeric-owner"));
+                .hint("make the archive with --xattrs --xattrs-include='*', which keeps numbers"));
     return entry;
 }
 

@@ -3,6 +3,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
+#include "coppice/os/disk.h"
 #include "coppice/os/file.h"
 #include "coppice/os/loop_device.h"
 #include "coppice/os/mount.h"
@@ -11,6 +12,7 @@
 #include "program.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <unistd.h>
 
 namespace coppice::imports {
@@ -18,7 +20,7 @@ namespace coppice::imports {
 namespace {
 
 constexpr std::string_view kQcowMagic{"QFI\xfb", 4};
-constexpr std::size_t kQcowHeaderBytes = 104;
+constexpr std::size_t kQcowHeaderBytes = 104, kQcowSizeAt = 24;
 constexpr std::uint64_t kExternalData = 1U << 2U; // an incompatible feature
 
 std::uint64_t big_endian(std::string_view bytes, std::size_t at, std::size_t size)
@@ -47,7 +49,8 @@ Result<std::string> read_part(const os::Fd& disk, std::uint64_t offset, std::siz
 
 /// A qcow2 file may name any other file of this machine as its content: that is refused here and, against somebody who
 /// changes the header meanwhile, by the words for qemu-img. Source: qemu, docs/interop/qcow2.txt
-Result<> check_qcow(std::string_view header, const Limits& limits)
+/// @returns the disk's bytes
+Result<std::uint64_t> check_qcow(std::string_view header, const Limits& limits)
 {
     if (header.size() < kQcowHeaderBytes) return fail(ErrorKind::Corrupt, "a qcow2 image that is cut short");
     const auto version = big_endian(header, 4, 4);
@@ -58,22 +61,25 @@ Result<> check_qcow(std::string_view header, const Limits& limits)
     if (big_endian(header, 32, 4) != 0) return fail(ErrorKind::Unsupported, "an encrypted qcow2 image");
     if (version == 3 && (big_endian(header, 72, 8) & kExternalData) != 0)
         return fail(ErrorKind::Unsupported, "a qcow2 image with an external data file");
-    if (const auto bytes = big_endian(header, 24, 8); bytes > limits.logical_bytes)
-        return fail(ErrorKind::Unavailable, cat("a disk of ", format_bytes(bytes)));
-    return {};
+    const auto bytes = big_endian(header, kQcowSizeAt, 8);
+    if (bytes > limits.logical_bytes) return fail(ErrorKind::Unavailable, cat("a disk of ", format_bytes(bytes)));
+    return bytes;
 }
 
-Result<os::Fd> convert_qcow(const os::Fd& image, const Context& context)
+Result<os::Fd> convert_qcow(const os::Fd& image, std::uint64_t bytes, const Context& context)
 {
     const std::string path = cat(context.spool_path, "/disk-", random_hex(16));
     auto raw = TRY(os::open_at(os::kCwd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    auto converted = run_program({.arguments = {"qemu-img", "convert", "-n", "-O", "raw",
-                                                R"(json:{"driver":"qcow2","backing":null,)"
-                                                R"("file":{"driver":"file","filename":"/dev/fd/3","locking":"off"}})",
-                                                path},
-                                  .further = image.get(),
-                                  .package = "qemu-utils"},
-                                 context);
+    auto sized = os::truncate(raw.get(), bytes, "the disk's copy"); // with -n the file has its size before
+    auto converted =
+        !sized ? std::move(sized)
+               : run_program({.arguments = {"qemu-img", "convert", "-n", "-O", "raw",
+                                            R"(json:{"driver":"qcow2","backing":null,)"
+                                            R"("file":{"driver":"file","filename":"/dev/fd/3","locking":"off"}})",
+                                            path},
+                              .further = image.get(),
+                              .package = "qemu-utils"},
+                             context);
     const auto removed = os::remove_file(os::kCwd, path);
     if (!converted) return fail(std::move(converted).error());
     TRY(removed);
@@ -119,8 +125,11 @@ Result<os::Fd> mount_disk(const os::Fd& disk, const std::string& path, const std
     auto mount = os::new_file_system(type, parameters, kAttributes);
     if (mount) return mount;
     const std::string words = mount.error().hint_text();
+    const int number = mount.error().os_errno();
+    const bool damaged = number == EUCLEAN || number == EBADMSG;
     return fail(std::move(mount)
                     .error()
+                    .as(damaged ? ErrorKind::Corrupt : mount.error().kind())
                     .with(cat("mount the ", type, " file system"))
                     .hint(cat(words, words.empty() ? "" : "; ",
                               "if its machine was not shut down cleanly, do that or run fsck")));
@@ -138,8 +147,8 @@ Result<Imported> import_disk(const std::string& path, std::optional<unsigned> pa
     context.progress({.stage = "reading the disk image"});
     const auto header = TRY(read_part(disk, 0, kQcowHeaderBytes));
     if (header.starts_with(kQcowMagic)) {
-        TRY_DOING(path, check_qcow(header, context.limits));
-        disk = TRY_DOING(path, convert_qcow(disk, context));
+        const auto bytes = TRY_DOING(path, check_qcow(header, context.limits));
+        disk = TRY_DOING(path, convert_qcow(disk, bytes, context));
     }
     const auto end = ::lseek(disk.get(), 0, SEEK_END);
     if (end < 0) return fail_os(errno, cat("size of ", path));

@@ -13,6 +13,8 @@ namespace {
 std::unexpected<Error> bad_record() { return fail(ErrorKind::Corrupt, "a damaged extended header"); }
 
 constexpr std::string_view kXattr = "SCHILY.xattr.";
+constexpr std::string_view kRawAccess = "SCHILY.xattr.system.posix_acl_access",
+                           kRawDefault = "SCHILY.xattr.system.posix_acl_default";
 
 /// GNU tar has %25 for "%" and %3D for "=", which would end the keyword.
 std::string attribute_of(std::string_view keyword)
@@ -114,8 +116,9 @@ Result<std::vector<vdisk::Xattr>> xattrs_of(const PaxRecords& records)
         } else if (keyword == "RHT.security.selinux") {
             found["security.selinux"] = value;
         } else if (keyword == "SCHILY.acl.access" || keyword == "SCHILY.acl.default") {
-            if (value.empty()) continue;
             const bool access = keyword == "SCHILY.acl.access";
+            // The same in the kernel's form, which has no names of users, wins.
+            if (value.empty() || records.values.contains(access ? kRawAccess : kRawDefault)) continue;
             // One that says no more than the mode is none.
             auto acl = TRY(parse_acl_text(value));
             if (access && acl.size() == kLeastAclBytes) continue;

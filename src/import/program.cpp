@@ -14,6 +14,7 @@ namespace coppice::imports {
 namespace {
 
 constexpr off_t kLastWordsBytes = 4096;
+constexpr std::string_view kTarsSummary = "tar: Exiting with failure status due to previous errors"; // says nothing
 
 /// The last line that is not empty.
 Result<std::string> last_line(const os::Fd& file)
@@ -24,8 +25,13 @@ Result<std::string> last_line(const os::Fd& file)
     const auto got = ::pread(file.get(), text.data(), text.size(), end - static_cast<off_t>(text.size()));
     if (got < 0) return fail_os(errno, "read a program's messages");
     text.resize(static_cast<std::size_t>(got));
-    while (text.ends_with('\n'))
-        text.pop_back();
+    const auto cut = [&](std::string_view end) {
+        if (!text.ends_with(end)) return false;
+        text.resize(text.size() - end.size());
+        return true;
+    };
+    while (cut("\n") || cut(kTarsSummary)) {
+    }
     return printable(text.substr(text.rfind('\n') + 1)); // npos + 1 is 0
 }
 

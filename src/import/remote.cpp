@@ -37,8 +37,8 @@ Result<Imported> import_output(const ProgramOptions& options, const std::string&
     const auto program = TRY(Program::start(options, context));
     auto imported = import_tar(program->take_output(), name, {}, context);
     const auto ended = TRY(program->finish());
-    // When we stopped reading, that is the cause; else the program knows best.
-    if (!imported && is_end_of_reader(ended.status)) return imported;
+    // When we stopped reading, that is the cause; else the program knows best why its archive is not whole.
+    if (!imported && (is_end_of_reader(ended.status) || imported.error().kind() != ErrorKind::Corrupt)) return imported;
     TRY(judge(ended));
     return imported;
 }
@@ -50,7 +50,7 @@ struct Meaning {
     ErrorKind kind;
     std::string_view message, hint;
 };
-constexpr std::array<Meaning, 13> kMeanings{{
+constexpr std::array<Meaning, 14> kMeanings{{
     {"manifest unknown", ErrorKind::NotFound, "the registry has no such image", "check name and tag"},
     {"name unknown", ErrorKind::NotFound, "the registry has no such image", "check name and tag"},
     {"unauthorized", ErrorKind::Denied, "the registry wants other credentials",
@@ -62,6 +62,8 @@ constexpr std::array<Meaning, 13> kMeanings{{
     {"server gave HTTP response to HTTPS", ErrorKind::Unavailable, "the registry has no TLS", "--plain-http"},
     {"x509", ErrorKind::Unavailable, "the registry's certificate is not trusted",
      "install its authority's certificate"},
+    {"Digest did not match", ErrorKind::Corrupt, "what the registry sends is not what the manifest says",
+     "try again; if that does not help, push the image again"},
     {"no such host", ErrorKind::Unavailable, "the registry's name does not resolve", "check the name and DNS"},
     {"connection refused", ErrorKind::Unavailable, "the registry does not answer", "check name and port"},
     {"timeout", ErrorKind::Unavailable, "the registry does not answer in time", "check the network"},
@@ -110,9 +112,18 @@ std::string quoted(std::string_view word)
 
 Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_systems)
 {
-    std::vector<std::string> words{
-        "tar",      "--create", "--file=-", "--format=posix",     "--numeric-owner", "--one-file-system",
-        "--sparse", "--acls",   "--xattrs", "--xattrs-include=*", "--anchored",      "--no-wildcards-match-slash"};
+    // ACLs come as attributes: --acls would write names of users, whatever --numeric-owner says.
+    std::vector<std::string> words{"tar",
+                                   "--create",
+                                   "--file=-",
+                                   "--format=posix",
+                                   "--numeric-owner",
+                                   "--one-file-system",
+                                   "--sparse",
+                                   "--xattrs",
+                                   "--xattrs-include=*",
+                                   "--anchored",
+                                   "--no-wildcards-match-slash"};
     for (const auto* const below : {"proc", "sys", "dev", "run", "tmp", "var/lib/coppice"})
         words.push_back(cat("--exclude=./", below, "/*"));
     words.emplace_back("--directory=/");
@@ -179,7 +190,7 @@ Result<Imported> import_machine(const std::string& host, const std::vector<std::
         std::string command; // ssh hands it to a shell there
         for (const std::string& word : words)
             command += cat(command.empty() ? "" : " ", quoted(word));
-        program.arguments = {"ssh", "-o", "BatchMode=yes", "--", host, command};
+        program.arguments = {"ssh", "-o", "BatchMode=yes", "--", "ssh://" + host, command};
     }
     const std::string name = host.empty() ? "this machine" : host;
     return import_output(program, name, context, [&](const Program::Ended& ended) -> Result<> {

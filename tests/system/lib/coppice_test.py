@@ -44,12 +44,12 @@ def stop_ignoring_signals():
             signal.signal(number, signal.SIG_DFL)
 
 
-def main():
+def main(programs=(COPPICE, RUNTIME, SUPERVISOR)):
     """Runs the tests of the calling module; 77 when all of them were skipped."""
     stop_ignoring_signals()
     if os.geteuid() != 0:
         skip_all("needs root")
-    for program in (COPPICE, RUNTIME, SUPERVISOR):
+    for program in programs:
         if not os.access(program, os.X_OK):
             skip_all(f"{program} is missing; build it first")
     program = unittest.main(module="__main__", exit=False, verbosity=2)

@@ -10,7 +10,7 @@ namespace coppice::imports {
 struct Source {
     enum class Kind : unsigned char { Directory, Archive, Layout, Disk, Registry, Suite, Machine };
     Kind kind = Kind::Directory;
-    std::string location;  ///< path; image reference; suite; [user@]host, empty for this machine
+    std::string location;  ///< path; image reference; suite; [user@]host[:port], empty for this machine
     std::string reference; ///< Archive and Layout: which image; Suite: the distribution
 };
 
@@ -25,7 +25,7 @@ struct SourceOptions {
 
 /// What a user wrote:
 ///   dir:PATH  tar:PATH  oci:PATH[:REFERENCE]  docker-archive:PATH[:REFERENCE]  disk:PATH
-///   docker://REFERENCE  debian:SUITE  ubuntu:SUITE  machine:  ssh://[USER@]HOST
+///   docker://REFERENCE  debian:SUITE  ubuntu:SUITE  machine:  ssh://[USER@]HOST[:PORT]
 /// and anything else is a path, whose kind its content tells. Errors: NotFound, Invalid
 Result<Source> parse_source(const std::string& text);
 
