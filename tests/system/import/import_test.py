@@ -428,9 +428,9 @@ class Exports(StoreCase):
                   "--cgroup-manager", "cgroupfs"]
         limits = ["--ulimit", "nofile=512:512", "--ulimit", "nproc=1000:1000"]  # podman's own may be more than is ours to give
         name = run(*podman, "pull", "-q", "oci:" + layout).strip()
-        said = run(*podman, "run", "--rm", "--network", "none", "--cgroups", "disabled", *limits, name, "/bin/cat", "/etc/greeting")
+        said = run(*podman, "--runtime", "runc", "run", "--rm", "--network", "none", *limits, name, "/bin/cat", "/etc/greeting")
         self.assertEqual(said, "from the image\n")
-        owner = run(*podman, "run", "--rm", "--network", "none", "--cgroups", "disabled", *limits, name, "/bin/busybox", "stat", "-c", "%u:%g %a", "/usr/set-uid")
+        owner = run(*podman, "--runtime", "runc", "run", "--rm", "--network", "none", *limits, name, "/bin/busybox", "stat", "-c", "%u:%g %a", "/usr/set-uid")
         self.assertEqual(owner, "70000:80000 4711\n")
         run(*podman, "rmi", "-f", name)
 
