@@ -98,6 +98,7 @@ TEST_F(ExportTest, AStoppedExportLeavesNothing)
         context.stop = stop.get_token();
         context.progress = [&](const imports::Progress& progress) {
             if (progress.bytes > 0) stop.request_stop();
+            EXPECT_EQ(leases(), 1U) << "nobody can remove the snapshot meanwhile";
         };
         EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", write(id, format, "out")));
         EXPECT_EQ(names(), 1U) << "the store";
