@@ -56,6 +56,10 @@ TestTree tree_of_everything()
          {"security.capability", std::string(20, '\1')},
          {"system.posix_acl_access",
           acl({{1, 6, kNobody}, {2, 4, 7}, {2, 7, 1000}, {4, 4, kNobody}, {0x10, 7, kNobody}, {0x20, 0, kNobody}})}}));
+    // None that the kernel would have made: in the wrong order.
+    value_of(
+        t.tree.set_xattrs(old, {{"system.posix_acl_access",
+                                 acl({{4, 4, kNobody}, {1, 6, kNobody}, {0x10, 7, kNobody}, {0x20, 0, kNobody}})}}));
     value_of(
         t.tree.set_xattrs(*t.tree.find_path("etc"),
                           {{"system.posix_acl_default", acl({{1, 7, kNobody}, {4, 5, kNobody}, {0x20, 0, kNobody}})}}));
