@@ -252,8 +252,8 @@ void Ingest::Parts::append()
             changed.notify_all();
             if (item->fate == Fate::New) {
                 batch.retained += item->chunk.stored_bytes;
-                item->plain = {};
-                item->stored = {};
+                std::string{}.swap(item->plain); // an assignment would keep the memory
+                std::string{}.swap(item->stored);
             } else if (item->fate == Fate::Known) {
                 batch.retained += item->plain.size(); // in case that it is gone
             }
