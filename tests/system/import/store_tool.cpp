@@ -8,6 +8,7 @@
 #include "coppice/base/text.h"
 #include "coppice/export/export_snapshot.h"
 #include "coppice/import/import_image.h"
+#include "coppice/store/usage.h"
 
 #include <array>
 #include <cstdio>
@@ -63,9 +64,14 @@ Result<nlohmann::json> run_import(store::Store& store, const std::vector<std::st
         }
     }
     const auto source = TRY(imports::parse_source(words[1]));
+    const auto plain_bytes = [&]() -> Result<std::uint64_t> {
+        return TRY(store.read([](const store::View& view) { return store::usage(view); })).plain_bytes;
+    };
+    const auto before = TRY(plain_bytes());
     const double begin = seconds();
     const auto made = TRY(imports::import_image(store, source, options, wanted, {}));
     const double end = seconds();
+    const auto after = TRY(plain_bytes());
     const auto snapshot =
         TRY(store.read([&](const store::View& view) { return store::get_snapshot(view, made.snapshot); }));
     return nlohmann::json{{"snapshot", made.snapshot.hex()},
@@ -78,6 +84,7 @@ Result<nlohmann::json> run_import(store::Store& store, const std::vector<std::st
                           {"chunks", made.ingest.chunks},
                           {"plain_bytes", made.ingest.plain_bytes},
                           {"new_chunks", made.ingest.new_chunks},
+                          {"new_plain_bytes", after - before},
                           {"new_stored_bytes", made.ingest.new_stored_bytes},
                           {"seconds", end - begin},
                           {"peak_bytes", peak_bytes()}};
