@@ -45,8 +45,8 @@ Result<int> copy(const Options& options, const GlobalOptions& global)
 {
     const auto place = TRY(parse_place(options.place));
     const CopySource source = copy_source(place.path);
-    const auto target =
-        cat(snapshot_target(place.reference), "/files?path=", api::encode_segment(source.path), "&tar=true");
+    const auto target = cat(snapshot_target(place.reference), "/files?path=", api::encode_segment(source.path),
+                            "&tar=true", options.archive || options.destination == "-" ? "&devices=true" : "");
     const auto client = TRY(reach_daemon(global));
     if (options.destination == "-")
         TRY(print_archive(client, target));

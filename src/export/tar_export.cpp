@@ -105,6 +105,8 @@ private:
     Result<> add(const Named& named)
     {
         TRY(imports::check_stop(context_->stop));
+        const auto mode = tree_->mode(named.inode);
+        if (!options_.devices && (S_ISCHR(mode) || S_ISBLK(mode))) return {};
         TarMember member;
         member.path = named.path;
         member.attributes = tree_->attributes(named.inode);

@@ -141,19 +141,24 @@ Result<> SnapshotTrees::diff(const store::SnapshotId& from, const store::Snapsho
     return vdisk::diff(before, after, take);
 }
 
-Result<> SnapshotTrees::diff_working(const store::Working& working, const std::function<Result<>(const Change&)>& take)
+Result<TreeStack> SnapshotTrees::stack_of_working(const store::Working& working)
 {
-    const auto before = TRY(stack_of(working.snapshot));
-    auto after = before;
-    after.insert(after.begin(), TRY(read_upper(*store_, working_layer_name(working.name) + "/upper")));
-    return vdisk::diff(before, after, take);
+    auto stack = TRY(stack_of(working.snapshot));
+    stack.insert(stack.begin(), TRY(read_upper(*store_, working_layer_name(working.name) + "/upper")));
+    return stack;
 }
 
-Result<> SnapshotTrees::copy_file(const store::SnapshotId& id, const std::string& path, ByteSink& out)
+Result<> SnapshotTrees::diff_working(const store::Working& working, const std::function<Result<>(const Change&)>& take)
 {
-    const auto tree = TRY(merge_trees(TRY(stack_of(id))));
+    const auto after = TRY(stack_of_working(working));
+    return vdisk::diff({after.begin() + 1, after.end()}, after, take);
+}
+
+Result<> SnapshotTrees::copy_file(const TreeStack& stack, const std::string& path, ByteSink& out)
+{
+    const auto tree = TRY(merge_trees(stack));
     const auto found = tree.find_path(path);
-    if (!found) return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", id.hex()));
+    if (!found) return fail(ErrorKind::NotFound, cat(printable(path), " is not there"));
     if (!tree.is_file(*found)) return fail(ErrorKind::Invalid, cat(printable(path), " is no regular file"));
     if (tree.size(*found) == 0) return {};
     const auto content = TRY(tree.open_content(*found));

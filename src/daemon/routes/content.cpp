@@ -1,6 +1,7 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
 #include "coppice/export/export_snapshot.h"
+#include "coppice/export/tar_export.h"
 #include "coppice/os/file.h"
 #include "coppice/storage/reference.h"
 #include "coppice/storage/verify.h"
@@ -85,21 +86,51 @@ private:
     const os::Fd& file_;
 };
 
-Result<Reply> get_file(const StorageApiPtr& api, const Request& request)
+/// What the query asks for, out of a stack of layers.
+Result<Reply> send_file(const StorageApi& api, const Request& request, const vdisk::TreeStack& stack)
 {
-    const auto id = TRY(snapshot_named(*api, request.param("ref")));
     const auto path = TRY(request.query_text("path"));
+    const bool as_tar = TRY(request.query_boolean("tar"));
+    const bool devices = TRY(request.query_boolean("devices"));
     // It is put together before the first byte is sent: what turns out to be damaged is an error, not half a file.
-    auto file = TRY(os::open_at(api->store().directory(), "tmp", O_RDWR | O_TMPFILE, 0600));
-    if (TRY(request.query_boolean("tar"))) {
-        TRY(exports::export_files(api->store(), api->storage->trees(), id, path, file.get(), {}));
+    auto file = TRY(os::open_at(api.store().directory(), "tmp", O_RDWR | O_TMPFILE, 0600));
+    FileSink sink{file};
+    if (as_tar) {
+        auto tree = TRY(vdisk::merge_trees(stack));
+        tree.sort();
+        exports::TarOptions options;
+        options.path = path;
+        options.devices = devices;
+        TRY(exports::write_tar(tree, options, sink, {}));
     } else {
-        FileSink sink{file};
-        TRY(api->storage->with_lease({id}, [&] { return api->storage->trees().copy_file(id, path, sink); }));
+        TRY(vdisk::SnapshotTrees::copy_file(stack, path, sink));
     }
     Reply reply;
     reply.type = "application/octet-stream";
     reply.file = std::make_shared<const os::Fd>(std::move(file));
+    return reply;
+}
+
+Result<Reply> get_file(const StorageApiPtr& api, const Request& request)
+{
+    const auto id = TRY(snapshot_named(*api, request.param("ref")));
+    Result<Reply> reply = fail(ErrorKind::Os, "nothing was read");
+    TRY(api->storage->with_lease({id}, [&]() -> Result<> {
+        reply = send_file(*api, request, TRY(api->storage->trees().stack_of(id)));
+        return {};
+    }));
+    return reply;
+}
+
+Result<Reply> get_branch_file(const StorageApiPtr& api, const Request& request)
+{
+    const auto branch = TRY(
+        api->store().read([&](const store::View& view) { return store::get_working(view, request.param("name")); }));
+    Result<Reply> reply = fail(ErrorKind::Os, "nothing was read");
+    TRY(api->storage->with_lease({branch.snapshot}, [&]() -> Result<> {
+        reply = send_file(*api, request, TRY(api->storage->trees().stack_of_working(branch)));
+        return {};
+    }));
     return reply;
 }
 
@@ -162,6 +193,12 @@ std::vector<StorageRow> content_rows()
              .id = "getFile",
              .body_schema = "",
              .handler = get_file,
+             .type = "application/octet-stream"},
+            {.method = Get,
+             .path = "/v1/branches/{name}/files",
+             .id = "getBranchFile",
+             .body_schema = "",
+             .handler = get_branch_file,
              .type = "application/octet-stream"},
             {Post, "/v1/snapshots/{ref}/export", "exportSnapshot", "ExportRequest", export_snapshot, true},
             {Post, "/v1/snapshots/{ref}/verify", "verifySnapshot", "VerifyRequest", verify, true}};

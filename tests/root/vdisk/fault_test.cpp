@@ -213,7 +213,7 @@ struct TextSink final : ByteSink {
 std::array<char, 8> content_of(Node& node, const SnapshotId& id)
 {
     TextSink out;
-    value_of(node.trees.copy_file(id, "f", out));
+    value_of(SnapshotTrees::copy_file(value_of(node.trees.stack_of(id)), "f", out));
     return word(out.text);
 }
 

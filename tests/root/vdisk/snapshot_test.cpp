@@ -146,7 +146,7 @@ protected:
     std::string text_in(const SnapshotId& id, const std::string& path) const
     {
         TextSink out;
-        value_of(node_->trees.copy_file(id, path, out));
+        value_of(SnapshotTrees::copy_file(value_of(node_->trees.stack_of(id)), path, out));
         return out.text;
     }
     store::SnapshotState state_of(const SnapshotId& id) const

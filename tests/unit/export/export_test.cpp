@@ -134,6 +134,29 @@ TEST_F(ExportTest, AFlatImageHoldsTheLayer)
     EXPECT_EQ(security::sha256(coppice::test::read_text(directory / "flat")), exported.digest);
 }
 
+TEST_F(ExportTest, SeveralLayersAreMerged)
+{
+    const auto base = add(small_tree().tree);
+    TestTree upper;
+    upper.directory("etc");
+    upper.file("etc/motd", "other\n");
+    upper.put("etc/big", value_of(upper.tree.add_whiteout()));
+    upper.file("etc/new", vdisk::test::noise(300'000, 5));
+    const auto id = add_over(base, upper.tree);
+    auto wanted = value_of(vdisk::merge_trees(value_of(trees.stack_of(id))));
+    for (const auto format : {Format::Tar, Format::Oci}) {
+        const auto name = format == Format::Tar ? "out.tar" : "layout";
+        value_of(write(id, format, name));
+        const auto again = import(directory / name);
+        auto tree = value_of(vdisk::merge_trees(value_of(trees.stack_of(again))));
+        EXPECT_EQ(describe(tree), describe(wanted));
+        EXPECT_FALSE(tree.find_path("etc/big"));
+    }
+    // The same as of a snapshot that has everything in one layer.
+    const auto merged = import(directory / "out.tar");
+    EXPECT_EQ(value_of(write(id, Format::Flat, "flat")).digest, value_of(write(merged, Format::Flat, "flat2")).digest);
+}
+
 TEST_F(ExportTest, PartsGoToAnyFile)
 {
     const auto id = add(small_tree().tree);

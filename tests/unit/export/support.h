@@ -5,7 +5,9 @@
 #include "coppice/export/export_snapshot.h"
 #include "coppice/export/tar_export.h"
 #include "coppice/import/import_image.h"
+#include "coppice/store/ingest.h"
 #include "coppice/store/layer.h"
+#include "coppice/store/seal.h"
 
 namespace coppice::exports::test {
 
@@ -29,7 +31,6 @@ struct ExportFixture : ImportFixture {
     vdisk::SnapshotTrees trees{*store, sealer};
     int imports_made = 0;
 
-    /// Its parent is what a working layer would stand on.
     store::SnapshotId add(vdisk::Tree tree, const std::string& config = {})
     {
         imports::Imported imported;
@@ -39,6 +40,31 @@ struct ExportFixture : ImportFixture {
         return value_of(imports::import_image(*store, std::move(imported),
                                               {.vdisk = "disk" + key, .key = key, .author = "tester"}, context))
             .snapshot;
+    }
+    /// A sealed child with this layer.
+    store::SnapshotId add_over(const store::SnapshotId& parent, vdisk::Tree& tree)
+    {
+        struct Metadata final : vdisk::ByteSink {
+            explicit Metadata(store::Ingest& the_ingest) : ingest{the_ingest} {}
+            Result<> write(std::string_view bytes) override { return ingest.put_metadata(bytes); }
+            store::Ingest& ingest;
+        };
+        const auto ingest = value_of(store::Ingest::begin(*store, {.key = "over"}));
+        Metadata metadata{*ingest};
+        value_of(vdisk::write_layer(tree, *ingest, metadata));
+        const auto layer = value_of(ingest->finish());
+        const auto id = security::make_random<store::SnapshotId>();
+        const auto vdisk = snapshot(parent).vdisk;
+        value_of(store->write([&](store::Txn& txn) -> Result<> {
+            TRY(store::add_snapshot(txn, {.id = id,
+                                          .vdisk = vdisk,
+                                          .parent = parent,
+                                          .state = store::SnapshotState::Durable,
+                                          .author = "tester"}));
+            TRY(store::seal_snapshot(txn, id, &layer, store->node_key()));
+            return {};
+        }));
+        return id;
     }
     store::SnapshotId import(const std::string& source)
     {

@@ -16,6 +16,7 @@ struct TarOptions {
         Layer,   ///< of an image: holes are zeros, which every engine reads; no names that would be whiteouts
     };
     Form form = Form::Archive;
+    bool devices = true; ///< else device nodes are left out
 };
 
 /// Writes a tree as a pax archive, names relative to the parent of `path`, in byte order, directories before what is in

@@ -32,9 +32,11 @@ public:
     /// What has been written in a working layer since the snapshot below it.
     /// Errors: NotFound, Conflict (it changed meanwhile)
     Result<> diff_working(const store::Working& working, const std::function<Result<>(const Change&)>& take);
+    /// What is in a working layer over the layers below it. Errors: as stack_of
+    Result<TreeStack> stack_of_working(const store::Working& working);
 
     /// The content of one file. Links are not followed. Errors: NotFound (the path), Invalid (no regular file)
-    Result<> copy_file(const store::SnapshotId& id, const std::string& path, ByteSink& out);
+    static Result<> copy_file(const TreeStack& stack, const std::string& path, ByteSink& out);
 
     struct MergeNote {
         std::string author, message;
