@@ -16,8 +16,8 @@ void (*on_step)(std::string_view step) = nullptr;
 namespace {
 
 // A step's rows. Chunks that go are spread over the whole index of hashes, whatever their number: each step writes most
-// of its pages. Fewer steps write less, and let other writers wait longer (about a second).
-constexpr std::size_t kStep = 100'000;
+// of its pages. Fewer steps write less, and let other writers wait longer (two seconds).
+constexpr std::size_t kStep = 200'000;
 
 // What nobody needs, asked the same way when it is found, marked, and removed.
 #define COPPICE_CHUNK_UNUSED                                              \

@@ -74,9 +74,14 @@ Result<> Packs::punch(std::uint64_t number, const std::vector<Hole>& holes) cons
     const auto name = file_name(number);
     const auto file = os::open_at(directory_.get(), name, O_WRONLY | O_NOFOLLOW);
     if (!file) return file.error().kind() == ErrorKind::NotFound ? Result<>{} : fail(file.error());
-    for (const Hole& hole : holes)
-        if (!TRY(os::punch_hole(file->get(), hole.offset, hole.bytes, name)))
+    for (const Hole& hole : holes) {
+        // Whole blocks only: of those at the ends nothing comes free, but they would be read and written for zeros.
+        const std::uint64_t begin = (hole.offset + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+        const std::uint64_t end = (hole.offset + hole.bytes) / kBlockBytes * kBlockBytes;
+        if (end <= begin) continue;
+        if (!TRY(os::punch_hole(file->get(), begin, end - begin, name)))
             return {}; // this file system cannot: the space comes back with the whole pack
+    }
     return {};
 }
 
