@@ -1,7 +1,8 @@
 // Times of the snapshot tree; see bench/README.md. Needs root.
 //
 //   tree_bench lookup DIRECTORY SNAPSHOTS        cold look-ups in deep stacks whose layers all touch every directory
-//   tree_bench freeze DIRECTORY FILES BYTES      freeze, branch, rollback, durable; FILES files of BYTES just written
+//   tree_bench freeze DIRECTORY FILES BYTES [ROUNDS]      freeze, branch, rollback, durable; FILES files of BYTES just
+//   written
 //
 // DIRECTORY is made and must not be there; it stays.
 
@@ -241,11 +242,10 @@ void fill(int root, int files, std::size_t bytes, unsigned seed)
     }
 }
 
-void freeze(const std::string& directory, int files, std::size_t bytes)
+void freeze(const std::string& directory, int files, std::size_t bytes, int rounds)
 {
     Node node{directory};
     std::vector<double> unmounts, freezes, branches, rollbacks, durables, syncs;
-    const int rounds = files > 100 ? 3 : 15;
     // A store that has been in use for a while: its log has been filled once and does not grow any more.
     for (int i = 0; i < 600; ++i)
         need(node.store->write([&](store::Txn& txn) {
@@ -298,10 +298,11 @@ int main(int argc, char** argv)
     const std::string command = argc > 1 ? argv[1] : "";
     if (command == "lookup" && argc == 4)
         lookup(argv[2], std::atoi(argv[3]));
-    else if (command == "freeze" && argc == 5)
-        freeze(argv[2], std::atoi(argv[3]), static_cast<std::size_t>(std::atol(argv[4])));
+    else if (command == "freeze" && argc >= 5)
+        freeze(argv[2], std::atoi(argv[3]), static_cast<std::size_t>(std::atol(argv[4])),
+               argc > 5 ? std::atoi(argv[5]) : 9);
     else {
-        std::fprintf(stderr, "usage: tree_bench lookup DIRECTORY SNAPSHOTS | freeze DIRECTORY FILES BYTES\n");
+        std::fprintf(stderr, "usage: tree_bench lookup DIRECTORY SNAPSHOTS | freeze DIRECTORY FILES BYTES [ROUNDS]\n");
         return 2;
     }
 }

@@ -269,6 +269,14 @@ TEST_F(SnapshotTest, WriteFreezeBranchRollback)
     in_layer("a", [](const std::string& root) { write_text(root + "/etc/motd", "lost"); });
     value_of(node_->working.rollback("a", base_));
     in_layer("a", [](const std::string& root) { EXPECT_EQ(read_text(root + "/etc/motd"), "original"); });
+    const auto discarded = [&] {
+        const auto names = value_of(os::list_directory(os::kCwd, directory_ / "store/working/a"));
+        return std::count_if(names.begin(), names.end(),
+                             [](const std::string& name) { return name.starts_with(".discarded-"); });
+    };
+    EXPECT_EQ(discarded(), 2); // what was rolled back waits for nobody
+    value_of(node_->working.sweep());
+    EXPECT_EQ(discarded(), 0);
     EXPECT_EQ(text_in(one, "etc/motd"), "one");
     EXPECT_EQ(text_in(two, "etc/motd"), "two");
     EXPECT_EQ(snapshots(), 2U);
@@ -299,6 +307,10 @@ TEST_F(SnapshotTest, TheKernelShowsWhatTheTreesSay)
     EXPECT_EQ(state_of(first), store::SnapshotState::Durable);
     value_of(node_->sealer.seal(second));
     EXPECT_EQ(state_of(first), store::SnapshotState::Sealed);
+    // "changed" in etc/motd, 5000 bytes in etc/new, "3" in dir/three
+    EXPECT_EQ(
+        value_of(node_->store->read([&](const store::View& view) { return store::get_snapshot(view, first); })).bytes,
+        7U + 5000U + 1U);
     EXPECT_EQ(value_of(node_->sealer.remove_sealed_directories()), 2U);
     EXPECT_EQ(mounted(second), frozen);
     EXPECT_EQ(merged(second), frozen);
