@@ -84,9 +84,6 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::string& path, Mo
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     TRY(connection->run(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF"));
-    // The log stays when the store is closed: a commit that need not make it longer waits for no other file's data.
-    int keep = 1;
-    if (mode != Mode::ReadOnly) sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
     // Chunk rows come in the order of their hashes, which is none: what writes wants the index in memory.
     TRY(connection->run(mode == Mode::ReadOnly ? "PRAGMA cache_size=-8192" : "PRAGMA cache_size=-65536"));
     return connection;
