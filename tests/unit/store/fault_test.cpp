@@ -138,7 +138,7 @@ std::uint64_t count_calls()
 std::uint64_t stride()
 {
     const char* const chosen = std::getenv("COPPICE_FAULT_STRIDE");
-    return chosen == nullptr ? 9 : std::max(1UL, std::strtoul(chosen, nullptr, 10));
+    return chosen == nullptr ? 4 : std::max(1UL, std::strtoul(chosen, nullptr, 10));
 }
 
 class FaultTest : public testing::TestWithParam<Kind> {};

@@ -37,7 +37,7 @@ private:
     bool was_;
 };
 
-/// From now on remembers what each file held when it was last synced.
+/// Until disarm() remembers what each file held when it was last synced.
 void remember_syncs();
 /// Makes `to` what a power cut would leave of the directory `from`: every name, with the content that was synced;
 /// nothing where nothing was. (That names last is not looked at: the order of renames and directory syncs is.)
