@@ -103,28 +103,27 @@ Result<> Storage::remove(std::span<const store::SnapshotId> ids, const std::func
 
 Result<> Storage::with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body)
 {
-    std::vector<std::string> taken;
-    const auto end = [&]() -> Result<> {
-        for (const std::string& id : taken)
-            TRY(mounts_->release(id));
-        return {};
-    };
+    struct Leases {
+        vdisk::SnapshotMounts& mounts;
+        std::vector<std::string> taken;
+        ~Leases()
+        {
+            for (const std::string& id : taken)
+                if (const auto ended = mounts.release(id); !ended) // it ends with the process then
+                    log::warn("storage", "a lease could not be ended", {{"error", ended.error().line()}});
+        }
+    } leases{*mounts_, {}};
     for (const store::SnapshotId& snapshot : snapshots) {
         // Only frozen directories go away; a lease costs a write.
         const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, snapshot); }));
         if (std::all_of(line.begin(), line.end(),
                         [](const store::Snapshot& one) { return one.state == store::SnapshotState::Sealed; }))
             continue;
-        taken.push_back(cat(kTaskPrefix, random_hex(16)));
-        auto lease =
-            store_->write([&](store::Txn& txn) { return store::take_lease(txn, taken.back(), snapshot, kForever); });
-        if (lease) continue;
-        TRY(end());
-        return lease;
+        const std::string id = cat(kTaskPrefix, random_hex(16));
+        TRY(store_->write([&](store::Txn& txn) { return store::take_lease(txn, id, snapshot, kForever); }));
+        leases.taken.push_back(id);
     }
-    auto done = body();
-    auto ended = end();
-    return done ? ended : done;
+    return body();
 }
 
 Result<> Storage::checkout(const std::string& working, const store::SnapshotId& from,

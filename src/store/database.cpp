@@ -17,9 +17,9 @@ constexpr std::size_t kGroupMax = 128;
 constexpr std::size_t kIdleReadersMax = 8;
 constexpr const char* kUnknown = "commit: the outcome is unknown, repeat the request with the same idempotency key";
 
-/// Gives the log the length that it grows to anyway, with blocks that are written already. A commit that makes it longer
-/// is synced by a journal commit of the file system, which waits for whatever data others have written meanwhile: with
-/// ext4 a gigabyte in a branch, for example. Zeros behind the last valid frame mean nothing to SQLite.
+/// Gives the log the length that it grows to anyway, with blocks that are written already. A commit that makes it
+/// longer is synced by a journal commit of the file system, which waits for whatever data others have written
+/// meanwhile: with ext4 a gigabyte in a branch, for example. Zeros behind the last valid frame mean nothing to SQLite.
 Result<> lengthen_log(const std::string& path)
 {
     constexpr std::uint64_t kBytes = (4U << 20) + (64U << 10); // a checkpoint begins after 1000 pages

@@ -185,7 +185,7 @@ def main():
     print(f"seed {options.seed}", flush=True)
     begin = time.monotonic()
     if not options.control:
-        cuts = options.long or 20
+        cuts = options.long or (200 if os.environ.get("COPPICE_LONG", "0") != "0" else 20)
         counts = run("power_worker", cuts, options.seed)
         for name in ("snapshot", "durable", "sealed", "removed", "compared", "sectors taken back"):
             if counts.get(name, 0) == 0:
