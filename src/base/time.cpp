@@ -1,13 +1,19 @@
 #include "coppice/base/time.h"
 
 #include "coppice/base/text.h"
+#include "coppice/base/units.h"
 
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 
 namespace coppice {
+
+namespace {
+constexpr long kNanoseconds = 1'000'000'000;
+} // namespace
 
 void sleep_ms(long milliseconds)
 {
@@ -31,33 +37,57 @@ std::string to_rfc3339(const timespec& time)
     return text.data();
 }
 
+namespace {
+
+/// Takes ".123" off `rest`, as nanoseconds; what is behind the ninth digit is dropped.
+std::optional<long> take_fraction(std::string_view& rest)
+{
+    if (!rest.starts_with('.')) return 0;
+    rest.remove_prefix(1);
+    const auto digits = rest.substr(0, rest.find_first_not_of("0123456789"));
+    rest.remove_prefix(digits.size());
+    if (digits.empty()) return {};
+    long sum = 0, unit = kNanoseconds;
+    for (const char digit : digits)
+        sum += (digit - '0') * (unit /= 10);
+    return sum;
+}
+
+/// "Z", "+02:00": seconds east of UTC.
+std::optional<long> offset_of(std::string_view text)
+{
+    if (text == "Z" || text == "z") return 0;
+    if (text.size() != 6 || (text[0] != '+' && text[0] != '-') || text[3] != ':') return {};
+    const auto hours = parse_integer(text.substr(1, 2), 0, 23);
+    const auto minutes = parse_integer(text.substr(4), 0, 59);
+    if (!hours || !minutes) return {};
+    const long seconds = static_cast<long>(*hours) * 3600 + static_cast<long>(*minutes) * 60;
+    return text[0] == '-' ? -seconds : seconds;
+}
+
+std::optional<timespec> read_rfc3339(const std::string& text)
+{
+    std::tm fields{};
+    const char* const end = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &fields);
+    if (end == nullptr) return {};
+    std::string_view rest{end};
+    const auto fraction = take_fraction(rest);
+    const auto offset = offset_of(rest);
+    if (!fraction || !offset) return {};
+    std::tm settled = fields;
+    const std::time_t seconds = ::timegm(&settled) - *offset;
+    // timegm turns the 31st of February into one of March.
+    if (settled.tm_mday != fields.tm_mday || settled.tm_mon != fields.tm_mon || seconds < 0 ||
+        seconds >= INT64_MAX / kNanoseconds)
+        return {};
+    return timespec{.tv_sec = seconds, .tv_nsec = *fraction};
+}
+
+} // namespace
+
 Result<timespec> parse_rfc3339(std::string_view text)
 {
-    constexpr std::size_t kSecondsEnd = 19;
-    constexpr std::int64_t kBillion = 1'000'000'000;
-    std::tm parts{};
-    timespec time{};
-    const char* end = nullptr;
-    const std::string whole{text.substr(0, kSecondsEnd)};
-    bool good = text.size() > kSecondsEnd && text.back() == 'Z';
-    if (good) end = ::strptime(whole.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
-    good = end != nullptr && *end == '\0';
-    if (good) time.tv_sec = ::timegm(&parts);
-    if (good && text[kSecondsEnd] == '.') {
-        const auto digits = text.substr(kSecondsEnd + 1, text.size() - kSecondsEnd - 2);
-        good = !digits.empty() && digits.size() <= 9;
-        long unit = kBillion;
-        for (const char c : digits) {
-            good = good && c >= '0' && c <= '9';
-            time.tv_nsec += (c - '0') * (unit /= 10);
-        }
-    } else {
-        good = good && text.size() == kSecondsEnd + 1;
-    }
-    // Normalised dates, such as the 31st of February, do not come out as they went in.
-    good = good && time.tv_sec >= 0 && time.tv_sec < INT64_MAX / kBillion &&
-           to_rfc3339(time).substr(0, kSecondsEnd) == text.substr(0, kSecondsEnd);
-    if (good) return time;
+    if (const auto time = read_rfc3339(std::string{text})) return *time;
     return fail(ErrorKind::Invalid, cat("'", printable(text), "' is no time such as 2026-01-31T08:15:00Z"));
 }
 

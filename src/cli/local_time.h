@@ -3,7 +3,6 @@
 #include "coppice/base/result.h"
 
 #include <ctime>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,9 +10,6 @@ namespace coppice::cli {
 
 /// "2026-11-21 17:33" in the local time zone; a text that is no RFC 3339 time stays as it is.
 std::string local_time(std::string_view rfc3339);
-
-/// RFC 3339 as UTC or with an offset; fractions of a second are read and dropped. Empty: it is none.
-std::optional<std::time_t> parse_rfc3339(std::string_view text);
 
 /// A moment that a user names: RFC 3339, "2026-12-01 04:00" or "2026-12-01 04:00:30" (local time), or "+2h30m" from
 /// `from` on. The result is RFC 3339 in UTC. Errors: Invalid

@@ -113,12 +113,14 @@ Result<int> remove(const RmOptions& options, const GlobalOptions& global)
 struct SealOptions {
     WorkOptions work;
     std::string reference;
+    bool accept = false;
 };
 
 Result<int> seal(const SealOptions& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
-    const auto sealed = TRY(carry_out(client, snapshot_target(options.reference) + "/seal", {}, options.work));
+    const auto sealed = TRY(carry_out(client, snapshot_target(options.reference) + "/seal",
+                                      nlohmann::json{{"accept", options.accept}}, options.work));
     return sealed ? print_made(*sealed, options.work) : 0;
 }
 
@@ -188,6 +190,8 @@ void add_snapshot(CLI::App& app, Command& chosen)
     auto [sealing, seal_options] =
         declare<SealOptions>(*group, "seal", "Sign a snapshot and put it into the store now", chosen, seal);
     add_work_options(take_reference(sealing, seal_options.reference), seal_options.work, "No progress");
+    sealing.add_flag("--accept", seal_options.accept,
+                     "Also what a power cut may have left incomplete: keep it as it is");
 
     auto [saying, message_options] = declare<MessageOptions>(
         *group, "message", "Change the message of a snapshot that is not sealed", chosen, set_message);

@@ -53,6 +53,10 @@ Result<> Background::work()
             TRY(parts_.store.read([&](const store::View& view) { return store::find_snapshot(view, id); }));
         if (snapshot) options_.sealed(*snapshot);
     }
+    for (const store::SnapshotId& id : sealed.doubtful)
+        if (told_.insert(id).second)
+            log::warn("storage", "a snapshot may have holes since a power cut and is not sealed by itself",
+                      {{"snapshot", id.hex()}, {"do", "look into it, then: coppice snapshot rm, or seal --accept"}});
     TRY(parts_.sealer.remove_sealed_directories());
     TRY(parts_.flattener.flatten_all(go_on));
     return {};

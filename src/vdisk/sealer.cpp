@@ -27,7 +27,8 @@ Error doubtful_error(const store::Snapshot& snapshot)
 {
     return Error{ErrorKind::Corrupt, cat("snapshot ", snapshot.id.hex(),
                                          ": the machine went down before it was on the disk, it may have holes")}
-        .hint("look into it, then remove or accept it");
+        .hint(cat("look into it, then remove it, or take it as it is: coppice snapshot seal --accept ",
+                  snapshot.id.hex()));
 }
 
 Error lost_error(const store::Snapshot& snapshot)

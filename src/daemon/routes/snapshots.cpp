@@ -103,9 +103,13 @@ Result<Reply> remove_snapshot(const StorageApiPtr& api, const Request& request)
 
 Result<Reply> seal_snapshot(const StorageApiPtr& api, const Request& request)
 {
+    TRY(check_members(request.body, {"accept"}));
+    const auto doubtful = TRY(JsonNode{request.body}.boolean_or("accept", false)) ? vdisk::Sealer::Doubtful::Accept
+                                                                                  : vdisk::Sealer::Doubtful::Refuse;
     const auto id = TRY(snapshot_named(*api, request.param("ref")));
-    return begin(api, "snapshot.seal", path_of(id), [api, id](OperationContext& operation) -> Result<json> {
+    return begin(api, "snapshot.seal", path_of(id), [api, id, doubtful](OperationContext& operation) -> Result<json> {
         operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
+        TRY(api->storage->sealer().make_durable(id, doubtful));
         TRY(api->storage->sealer().seal(id, [&] { return !operation.stop().stop_requested(); }));
         return current(*api, id);
     });
@@ -154,7 +158,7 @@ std::vector<StorageRow> snapshot_rows()
             {Get, "/v1/snapshots/{ref}", "getSnapshot", "", get_snapshot},
             {Patch, "/v1/snapshots/{ref}", "setMessage", "MessageRequest", set_message},
             {Delete, "/v1/snapshots/{ref}", "removeSnapshot", "", remove_snapshot},
-            {Post, "/v1/snapshots/{ref}/seal", "sealSnapshot", "", seal_snapshot, true},
+            {Post, "/v1/snapshots/{ref}/seal", "sealSnapshot", "SealRequest", seal_snapshot, true},
             {Post, "/v1/snapshots/{ref}/merge", "mergeSnapshot", "MergeRequest", merge_snapshot, true}};
 }
 

@@ -136,7 +136,7 @@ class Answers(StorageCase):
         details = self.ask("GET", f"/v1/snapshots/{made['id'][:8]}")
         self.check_schema(details, "SnapshotDetails")
         self.assertEqual((details["id"], details["depth"]), (made["id"], 2))
-        sealed = self.work("POST", "/v1/snapshots/w/seal")
+        sealed = self.work("POST", "/v1/snapshots/w/seal", {})
         self.check_schema(sealed, "Snapshot")
         self.assertEqual(self.work("POST", "/v1/snapshots/w/verify", {"deep": True})["snapshots"], 2)
 

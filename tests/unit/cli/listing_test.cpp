@@ -82,18 +82,6 @@ TEST_F(ListingTest, ShowsOneObject)
 
 using LocalTimeTest = ListingTest;
 
-TEST_F(LocalTimeTest, ReadsRfc3339)
-{
-    EXPECT_EQ(parse_rfc3339("1970-01-01T00:00:10Z"), 10);
-    EXPECT_EQ(parse_rfc3339("1970-01-01T00:00:10.999999999Z"), 10);
-    EXPECT_EQ(parse_rfc3339("1970-01-01T02:00:00+02:00"), 0);
-    EXPECT_EQ(parse_rfc3339("1970-01-01T00:00:00-00:30"), 1800);
-    for (const char* const text :
-         {"", "1970-01-01", "1970-01-01T00:00:00", "1970-02-31T00:00:00Z", "1970-01-01T00:00:00.Z",
-          "1970-01-01T00:00:00Zx", "1970-01-01T00:00:00+2:00", "1970-01-01T00:00:00+02:60"})
-        EXPECT_FALSE(parse_rfc3339(text)) << text;
-}
-
 TEST_F(LocalTimeTest, ReadsWhatUsersWrite)
 {
     EXPECT_EQ(test::value_of(parse_moment("+2h30m", 0)), "1970-01-01T02:30:00.000000000Z");

@@ -21,7 +21,7 @@ void sleep_ms(long milliseconds);
 
 /// RFC 3339 with nanoseconds in UTC, for example 2026-01-31T08:15:00.000000001Z.
 std::string to_rfc3339(const timespec& time);
-/// The same back: UTC ("Z"), from 1970 to 2261, with up to nine digits of a fraction or none.
+/// RFC 3339 as UTC or with an offset, from 1970 to 2261; digits behind the ninth of a fraction are dropped.
 /// Errors: Invalid
 Result<timespec> parse_rfc3339(std::string_view text);
 

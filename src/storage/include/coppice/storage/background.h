@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <thread>
 
 namespace coppice::storage {
@@ -43,7 +44,8 @@ private:
 
     Parts parts_;
     Options options_;
-    mutable std::mutex mutex_; ///< of the two flags
+    std::set<store::SnapshotId> told_; ///< of what is wrong with them; only the thread's
+    mutable std::mutex mutex_;         ///< of the two flags
     std::condition_variable changed_;
     bool woken_ = true, ending_ = false;
     std::thread thread_; ///< last: it uses the others
