@@ -54,7 +54,7 @@ Result<> Storage::recover()
 
 Result<> Storage::while_unmounted(const std::string& working, const std::function<Result<>()>& body)
 {
-    const std::lock_guard lock{unmounting_};
+    const std::lock_guard lock{working_};
     const auto records = TRY(mounts_->records());
     const auto mounted = std::find_if(records.begin(), records.end(),
                                       [&](const vdisk::MountRecord& record) { return record.working == working; });
@@ -71,6 +71,21 @@ Result<> Storage::while_unmounted(const std::string& working, const std::functio
         log::error("storage", "a branch could not be mounted again", {{"branch", working}, {"error", error.line()}});
     }
     return done;
+}
+
+Result<vdisk::MountRecord> Storage::mount(const std::string& working, const std::string& path,
+                                          const vdisk::MountUse& use)
+{
+    const std::lock_guard lock{working_};
+    return mounts_->attach_working(working, path, use);
+}
+
+Result<> Storage::remove(const std::string& working)
+{
+    const std::lock_guard lock{working_};
+    TRY(layers_.remove(working));
+    background_->wake(); // what was in it is still to be removed
+    return {};
 }
 
 Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach)
@@ -139,7 +154,7 @@ Result<> Storage::checkout(const std::string& working, const store::SnapshotId& 
                 TRY(vdisk::write_tree(tree, path, root));
             return {};
         };
-        const std::lock_guard lock{unmounting_};
+        const std::lock_guard lock{working_};
         for (const vdisk::MountRecord& record : TRY(mounts_->records())) {
             if (record.working != working) continue;
             const auto root = TRY(os::open_at(os::kCwd, record.path, O_RDONLY | O_DIRECTORY));

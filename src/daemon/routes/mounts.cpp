@@ -32,9 +32,9 @@ Result<Reply> mount(const StorageApiPtr& api, const Request& request)
     vdisk::MountUse use;
     use.devices = TRY(body.boolean_or("devices", false));
     use.set_uid = TRY(body.boolean_or("setuid", false));
-    auto& mounts = api->storage->mounts();
-    const auto record = TRY(branch.empty() ? mounts.attach(TRY(snapshot_named(*api, reference)), path, use)
-                                           : mounts.attach_working(branch, path, use));
+    const auto record = branch.empty()
+                            ? TRY(api->storage->mounts().attach(TRY(snapshot_named(*api, reference)), path, use))
+                            : TRY(api->storage->mount(branch, path, use));
     api->tell("mount.created", cat("/v1/mounts/", record.id), mount_json(record));
     return created(mount_json(record), cat("/v1/mounts/", record.id));
 }

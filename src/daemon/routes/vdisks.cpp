@@ -174,7 +174,7 @@ Result<Reply> remove_vdisk(const StorageApiPtr& api, const Request& request)
     if (cascade)
         for (const std::string& branch :
              TRY(api->store().read([&](const store::View& view) { return branches_of(view, vdisk.id); })))
-            TRY(api->storage->layers().remove(branch));
+            TRY(api->storage->remove(branch));
     std::vector<store::SnapshotId> ids;
     for (const store::Snapshot& one :
          TRY(api->store().read([&](const store::View& view) { return store::log(view, vdisk.id); })))

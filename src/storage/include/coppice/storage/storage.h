@@ -31,8 +31,10 @@ public:
     [[nodiscard]] vdisk::WorkingLayers& layers() { return layers_; }
     [[nodiscard]] vdisk::Sealer& sealer() { return sealer_; }
     [[nodiscard]] vdisk::SnapshotTrees& trees() { return trees_; }
-    [[nodiscard]] Background& background() { return *background_; }
 
+    /// As SnapshotMounts::attach_working and WorkingLayers::remove, but not while something else is done with it.
+    Result<vdisk::MountRecord> mount(const std::string& working, const std::string& path, const vdisk::MountUse& use);
+    Result<> remove(const std::string& working);
     /// Freezes a working layer and brings the snapshot to `reach`; the background seals it in any case. One that is
     /// mounted at a path is unmounted for a moment.
     /// Errors: as WorkingLayers::freeze and Sealer; Conflict (something in it is open)
@@ -64,7 +66,7 @@ private:
     vdisk::Sealer sealer_;
     vdisk::SnapshotTrees trees_;
     vdisk::Flattener flattener_;
-    std::mutex unmounting_;                  ///< one working layer at a time is unmounted for a moment
+    std::mutex working_; ///< one step with a working layer at a time: it has one writer, be it a user or checkout
     std::unique_ptr<Background> background_; ///< last: it uses the others
 };
 
