@@ -124,6 +124,13 @@ Result<> start(const std::string& root, const std::string& socket)
             return fail(ErrorKind::Unavailable, "another coppice has been starting coppiced for a minute");
         if (!lock) std::this_thread::sleep_for(kPause);
     }
+    // One that is ending listens no more, but holds its store until all that it does has stopped.
+    while (!TRY_DOING("start coppiced", os::FileLock::try_take(os::kCwd, root + "/daemon/lock"))) {
+        if (is_listening(socket)) return {};
+        if (Clock::now() > deadline)
+            return fail(ErrorKind::Unavailable, "a coppiced that does not answer has been ending for a minute");
+        std::this_thread::sleep_for(kPause);
+    }
     auto starting = TRY_DOING("start coppiced", spawn(root, socket));
     while (!is_listening(socket)) {
         const auto ended = TRY(starting.process.poll());

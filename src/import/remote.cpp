@@ -110,7 +110,8 @@ std::string quoted(std::string_view word)
     return out + "'";
 }
 
-Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_systems)
+/// @param own_store on this machine: the store that the capture goes to
+Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_systems, const std::string& own_store)
 {
     // ACLs come as attributes: --acls would write names of users, whatever --numeric-owner says.
     std::vector<std::string> words{"tar",
@@ -126,6 +127,7 @@ Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_
                                    "--no-wildcards-match-slash"};
     for (const auto* const below : {"proc", "sys", "dev", "run", "tmp", "var/lib/coppice"})
         words.push_back(cat("--exclude=./", below, "/*"));
+    if (own_store.starts_with('/')) words.push_back(cat("--exclude=.", own_store, "/*"));
     words.emplace_back("--directory=/");
     if (file_systems.empty()) return fail(ErrorKind::Invalid, "no file system to capture is named");
     for (const std::string& path : file_systems) {
@@ -181,7 +183,9 @@ Result<Imported> import_suite(const std::string& distribution, const std::string
 Result<Imported> import_machine(const std::string& host, const std::vector<std::string>& file_systems,
                                 const Context& context)
 {
-    auto words = TRY(tar_words(file_systems));
+    // On another machine a store may be anywhere.
+    const std::string own_store = host.empty() ? context.spool_path.substr(0, context.spool_path.rfind('/')) : "";
+    auto words = TRY(tar_words(file_systems, own_store));
     ProgramOptions program{.arguments = {}, .package = host.empty() ? "tar" : "openssh-client", .has_output = true};
     if (host.empty()) {
         program.arguments = std::move(words);

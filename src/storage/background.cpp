@@ -43,11 +43,9 @@ bool Background::is_ending() const
     return ending_;
 }
 
-Result<> Background::work()
+Result<> Background::seal()
 {
-    const auto go_on = [this] { return !is_ending(); };
-    TRY(parts_.layers.sweep());
-    const auto sealed = TRY(parts_.sealer.seal_all(go_on));
+    const auto sealed = TRY(parts_.sealer.seal_all([this] { return !is_ending(); }));
     for (const store::SnapshotId& id : sealed.done) {
         const auto snapshot =
             TRY(parts_.store.read([&](const store::View& view) { return store::find_snapshot(view, id); }));
@@ -57,9 +55,39 @@ Result<> Background::work()
         if (told_.insert(id).second)
             log::warn("storage", "a snapshot may have holes since a power cut and is not sealed by itself",
                       {{"snapshot", id.hex()}, {"do", "look into it, then: coppice snapshot rm, or seal --accept"}});
-    TRY(parts_.sealer.remove_sealed_directories());
-    TRY(parts_.flattener.flatten_all(go_on));
-    return {};
+    if (sealed.failed.empty()) return {};
+    const auto& [id, error] = sealed.failed.front();
+    return fail(Error{error}.with(cat("seal snapshot ", id.hex())));
+}
+
+bool Background::work(bool collects)
+{
+    bool good = true;
+    // One that fails is no reason to leave the others undone.
+    const auto attempt = [&](std::string_view what, const std::function<Result<>()>& task) {
+        if (is_ending()) return;
+        const auto done = task();
+        if (done || is_ending()) return;
+        good = false;
+        log::warn("storage", "work in the background failed; it is tried again",
+                  {{"work", std::string{what}}, {"error", done.error().line()}});
+    };
+    attempt("removal of what was given up", [&] { return parts_.layers.sweep(); });
+    attempt("sealing", [&] { return seal(); });
+    attempt("removal of what has become layers", [&]() -> Result<> {
+        TRY(parts_.sealer.remove_sealed_directories());
+        return {};
+    });
+    attempt("shortening deep stacks", [&]() -> Result<> {
+        TRY(parts_.flattener.flatten_all([this] { return !is_ending(); }));
+        return {};
+    });
+    if (collects)
+        attempt("collection", [&]() -> Result<> {
+            TRY(store::collect(parts_.store));
+            return {};
+        });
+    return good;
 }
 
 void Background::run()
@@ -75,16 +103,9 @@ void Background::run()
             if (ending_) return;
             woken_ = false;
         }
-        next_try = Clock::time_point::max();
-        auto done = work();
-        if (done && Clock::now() >= next_collection) {
-            next_collection = Clock::now() + options_.collection;
-            if (auto collected = store::collect(parts_.store); !collected) done = fail(std::move(collected).error());
-        }
-        if (done || is_ending()) continue;
-        log::warn("storage", "work in the background failed; it is tried again",
-                  {{"error", done.error().line()}, {"seconds", cat(options_.retry.count())}});
-        next_try = Clock::now() + options_.retry;
+        const bool collects = Clock::now() >= next_collection;
+        if (collects) next_collection = Clock::now() + options_.collection;
+        next_try = work(collects) ? Clock::time_point::max() : Clock::now() + options_.retry;
     }
 }
 

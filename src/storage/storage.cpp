@@ -63,14 +63,18 @@ Result<> Storage::while_unmounted(const std::string& working, const std::functio
     if (auto gone = mounts_->detach(path); !gone)
         return fail(std::move(gone).error().with(cat("branch ", working, " has to be unmounted for a moment")));
     auto done = body();
-    auto again =
-        mounts_->attach_working(working, path, {.devices = mounted->devices, .set_uid = mounted->set_uid, .ids = {}});
-    if (!again) {
-        Error error = std::move(again).error().with(cat("mount branch ", working, " again"));
-        if (!done) return done;
-        log::error("storage", "a branch could not be mounted again", {{"branch", working}, {"error", error.line()}});
-    }
-    return done;
+    auto again = mounts_->attach_again(*mounted);
+    if (again) return done;
+    log::error("storage", "a branch could not be mounted again",
+               {{"branch", working}, {"path", path}, {"error", again.error().line()}});
+    if (!done) return done;
+    return fail(std::move(again).error().with(cat("done, but branch ", working, " is not mounted any more")));
+}
+
+Result<> Storage::unmount(const std::string& path)
+{
+    const std::lock_guard lock{working_};
+    return mounts_->detach(path);
 }
 
 Result<vdisk::MountRecord> Storage::mount(const std::string& working, const std::string& path,
@@ -80,12 +84,20 @@ Result<vdisk::MountRecord> Storage::mount(const std::string& working, const std:
     return mounts_->attach_working(working, path, use);
 }
 
-Result<> Storage::remove(const std::string& working)
+Result<> Storage::remove(const std::vector<std::string>& working, std::span<const store::SnapshotId> ids,
+                         const std::function<Result<>(store::Txn&)>& change)
 {
     const std::lock_guard lock{working_};
-    TRY(layers_.remove(working));
-    background_->wake(); // what was in it is still to be removed
-    return {};
+    TRY(mounts_->forget_dead()); // somebody may have used umount(8)
+    auto removed = layers_.remove(working, [&] {
+        return sealer_.remove(ids, [&](store::Txn& txn) -> Result<> {
+            for (const std::string& name : working)
+                TRY(store::remove_working(txn, name));
+            return change(txn);
+        });
+    });
+    background_->wake(); // what was in them is still to be removed
+    return removed;
 }
 
 Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach)
@@ -108,12 +120,6 @@ Result<> Storage::rollback(const std::string& working, const store::SnapshotId& 
     auto done = while_unmounted(working, [&] { return layers_.rollback(working, to, request); });
     background_->wake(); // what was in it is still to be removed
     return done;
-}
-
-Result<> Storage::remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change)
-{
-    TRY(mounts_->forget_dead()); // somebody may have used umount(8)
-    return sealer_.remove(ids, change);
 }
 
 Result<> Storage::with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body)

@@ -169,6 +169,8 @@ CREATE TABLE shortcut(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX shortcut_base ON shortcut(base);
 CREATE INDEX shortcut_layer ON shortcut(layer);
+ALTER TABLE vdisk ADD COLUMN versions INTEGER NOT NULL DEFAULT 0 CHECK(versions >= 0);
+UPDATE vdisk SET versions = coalesce((SELECT max(number) FROM version WHERE version.vdisk = vdisk.id), 0);
 )sql";
 
 constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2};

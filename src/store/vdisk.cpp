@@ -135,7 +135,9 @@ Result<Version> add_version(Txn& txn, const VdiskId& vdisk, const SnapshotId& sn
 {
     TRY(get_snapshot(txn, snapshot));
     const auto row = TRY(vdisk_row_id(txn.db(), vdisk));
-    const auto number = TRY(txn.db().number("SELECT coalesce(max(number), 0) + 1 FROM version WHERE vdisk = ?", row));
+    // A number is given once: whoever means "debian:2" must not get another image because that one was removed.
+    TRY(txn.db().execute("UPDATE vdisk SET versions = versions + 1 WHERE id = ?", row));
+    const auto number = TRY(txn.db().number("SELECT versions FROM vdisk WHERE id = ?", row));
     TRY(txn.db().execute(
         "INSERT INTO version(vdisk, number, snapshot, state, pinned, created) VALUES(?, ?, ?, ?, 0, ?)", row, number,
         snapshot, state, now()));

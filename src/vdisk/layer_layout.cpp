@@ -23,10 +23,12 @@ InodePlace place_inode(const InodeShape& shape, std::uint64_t at)
         return place;
     }
     const std::uint64_t tail = shape.data_bytes % kBlockBytes;
-    const bool is_inline = tail > 0 && head + tail <= kBlockBytes;
+    const bool fits = place.start % kBlockBytes + head + tail <= kBlockBytes;
+    // Another one would begin in the next block. The root's place is fixed.
+    const bool is_inline = tail > 0 && head + tail <= kBlockBytes && (fits || place.start != kInodesOffset);
     if (is_inline) {
         place.layout = kLayoutInline;
-        if (place.start % kBlockBytes + head + tail > kBlockBytes) place.start = round_up(place.start, kBlockBytes);
+        if (!fits) place.start = round_up(place.start, kBlockBytes);
     }
     place.behind_xattrs = place.start + head;
     place.end = place.behind_xattrs + (is_inline ? tail : 0);

@@ -1,10 +1,12 @@
 #include "mount_records.h"
 
 #include "coppice/base/json.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/features.h"
 #include "coppice/os/file.h"
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 namespace coppice::vdisk {
@@ -70,9 +72,14 @@ Result<std::vector<FoundRecord>> read_mount_records(const store::Store& store)
         if (!file.ends_with(kSuffix)) continue; // a half-written one
         const std::string id = file.substr(0, file.size() - kSuffix.size());
         auto record = read_record(store, id, boot);
-        if (!record)
-            return fail(std::move(record).error().as(ErrorKind::Corrupt).with(cat("record of a mount ", file)));
-        found.push_back(*std::move(record));
+        if (record) {
+            found.push_back(*std::move(record));
+            continue;
+        }
+        if (record.error().os_errno() == ENOENT) continue; // just removed
+        // A power cut may have left a file without its content; the mount went with it.
+        log::warn("vdisk", "the record of a mount cannot be read", {{"file", file}, {"error", record.error().line()}});
+        found.push_back({.record = {.id = id}, .mounted = false});
     }
     return found;
 }

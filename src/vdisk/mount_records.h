@@ -17,7 +17,7 @@ struct FoundRecord {
     MountRecord record;
     bool mounted;
 };
-/// Errors: Corrupt (a file is damaged)
+/// A damaged file counts as a mount that is gone.
 Result<std::vector<FoundRecord>> read_mount_records(const store::Store& store);
 
 } // namespace coppice::vdisk

@@ -122,8 +122,13 @@ Result<Sealer::Sealed> Sealer::seal_all(const GoOn& go_on)
             sealed.doubtful.push_back(one.id);
             continue;
         }
-        TRY(seal(one.id, go_on));
-        sealed.done.push_back(one.id);
+        auto done = seal(one.id, go_on);
+        if (done) {
+            sealed.done.push_back(one.id);
+        } else if (go_on()) {
+            left.insert(one.id);
+            sealed.failed.emplace_back(one.id, std::move(done).error());
+        }
     }
     return sealed;
 }

@@ -130,7 +130,7 @@ Result<> SnapshotMounts::release(const std::string& holder)
 
 Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const MountUse& use)
 {
-    record.id = cat(kRecordPrefix, random_hex(16));
+    if (record.id.empty()) record.id = cat(kRecordPrefix, random_hex(16));
     record.path = TRY(resolve_directory(record.path));
     const std::lock_guard lock{mutex_};
     for (const MountRecord& other : TRY(records())) {
@@ -171,6 +171,12 @@ Result<MountRecord> SnapshotMounts::attach_working(const std::string& name, cons
 {
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     return attach_recorded({.path = path, .snapshot = working.snapshot, .working = name}, use);
+}
+
+Result<MountRecord> SnapshotMounts::attach_again(MountRecord record)
+{
+    const MountUse use{.devices = record.devices, .set_uid = record.set_uid, .ids = {}};
+    return attach_recorded(std::move(record), use);
 }
 
 Result<> SnapshotMounts::detach(const std::string& path)

@@ -1,6 +1,7 @@
 #include "coppice/vdisk/working_layers.h"
 
 #include "coppice/base/id.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
@@ -129,7 +130,11 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
     step("create committed");
     auto made = settle(name);
     if (made) return {};
-    (void)take_away(name).has_value(); // else the row would be in the way of the next try; a start goes on with it
+    const auto take_back = take_away({&name, 1}, [&] { // or the row would be in the way of the next try
+        return store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); });
+    });
+    if (!take_back)
+        log::warn("vdisk", "a branch that could not be made is settled at the next start", {{"branch", name}});
     return fail(std::move(made).error().with(cat("make branch ", name)));
 }
 
@@ -143,10 +148,18 @@ Result<os::Fd> WorkingLayers::open_settled(const std::string& name)
 
 Result<> WorkingLayers::remove(const std::string& name)
 {
+    return remove({&name, 1},
+                  [&] { return store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); }); });
+}
+
+Result<> WorkingLayers::remove(std::span<const std::string> names, const std::function<Result<>()>& commit)
+{
     const std::lock_guard lock{mutex_};
-    TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
-    TRY(check_unmounted(name));
-    return take_away(name);
+    for (const std::string& name : names) {
+        TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
+        TRY(check_unmounted(name));
+    }
+    return take_away(names, commit);
 }
 
 /// Of a layer without a row. False: there is a directory, and nobody said that it was being removed.
@@ -161,19 +174,30 @@ Result<bool> WorkingLayers::finish_removal(const std::string& name)
     return true;
 }
 
-Result<> WorkingLayers::take_away(const std::string& name)
+Result<> WorkingLayers::take_away(std::span<const std::string> names, const std::function<Result<>()>& commit)
 {
-    if (os::exists(store_->directory(), working_name(name))) {
+    const auto note = [&](const std::string& name) -> Result<> {
+        if (!os::exists(store_->directory(), working_name(name))) return {};
         const auto directory = TRY(open_settled(name));
         TRY(note_step(directory.get(), {.kind = Step::Kind::Remove, .snapshot = {}}));
         // The row must not go before the note is on the disk: a power cut would leave a directory that nobody knows.
-        TRY(os::sync_directory(directory.get(), working_name(name)));
-    }
+        return os::sync_directory(directory.get(), working_name(name));
+    };
+    Result<> done;
+    for (const std::string& name : names)
+        if (done) done = note(name);
     step("remove noted");
-    TRY(store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); }));
+    if (done) done = commit();
     step("remove committed");
-    TRY(finish_removal(name));
-    return {};
+    for (const std::string& name : names) {
+        // What the database says now decides, after a failure, too.
+        const auto row = TRY(store_->read([&](const store::View& view) { return store::find_working(view, name); }));
+        if (row)
+            TRY(settle(name));
+        else
+            TRY(finish_removal(name));
+    }
+    return done;
 }
 
 Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const FreezeNote& note)

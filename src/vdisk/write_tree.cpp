@@ -48,10 +48,15 @@ Result<> write_content(const Tree& tree, InodeId inode, int directory, const std
     const auto size = tree.size(inode);
     if (size == 0) return {};
     const auto content = TRY(tree.open_content(inode));
-    std::string part(std::min<std::uint64_t>(size, kPartBytes), '\0');
-    for (std::uint64_t at = 0; at < size; at += part.size()) {
-        part.resize(std::min<std::uint64_t>(part.size(), size - at));
+    // Holes stay holes: 4 TiB of them may be all that is in a small image.
+    if (::ftruncate(file.get(), static_cast<off_t>(size)) < 0) return fail_os(errno, cat("write ", printable(name)));
+    std::string part;
+    for (std::uint64_t at = content->next_data(0); at < size; at = content->next_data(at + part.size())) {
+        part.resize(std::min<std::uint64_t>(kPartBytes, size - at));
         TRY(content->read(at, part));
+        if (part.find_first_not_of('\0') == std::string::npos) continue;
+        if (::lseek(file.get(), static_cast<off_t>(at), SEEK_SET) < 0)
+            return fail_os(errno, cat("write ", printable(name)));
         TRY(os::write_all(file.get(), part, printable(name)));
     }
     return content->check_unchanged();

@@ -50,7 +50,7 @@ Result<Reply> create_branch(const StorageApiPtr& api, const Request& request)
 
 Result<Reply> remove_branch(const StorageApiPtr& api, const Request& request)
 {
-    TRY(api->storage->remove(request.param("name")));
+    TRY(api->storage->remove({request.param("name")}, {}));
     api->tell("branch.removed", request.path);
     return no_content();
 }

@@ -8,6 +8,9 @@
 #include "storage.h"
 #include "storage_json.h"
 
+#include <cerrno>
+#include <unistd.h>
+
 namespace coppice::daemon {
 
 namespace {
@@ -80,10 +83,21 @@ Result<Reply> compare(const StorageApiPtr& api, const Request& request)
 class FileSink final : public vdisk::ByteSink {
 public:
     explicit FileSink(const os::Fd& file) : file_{file} {}
-    Result<> write(std::string_view bytes) override { return os::write_all(file_.get(), bytes, "a temporary file"); }
+    /// Zeros become holes.
+    Result<> write(std::string_view bytes) override
+    {
+        size_ += static_cast<off_t>(bytes.size());
+        if (bytes.find_first_not_of('\0') != std::string_view::npos) {
+            if (::lseek(file_.get(), size_ - static_cast<off_t>(bytes.size()), SEEK_SET) < 0)
+                return fail_os(errno, "seek in a temporary file");
+            return os::write_all(file_.get(), bytes, "a temporary file");
+        }
+        return ::ftruncate(file_.get(), size_) == 0 ? Result<>{} : fail_os(errno, "lengthen a temporary file");
+    }
 
 private:
     const os::Fd& file_;
+    off_t size_ = 0;
 };
 
 /// What the query asks for, out of a stack of layers.

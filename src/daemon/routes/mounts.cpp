@@ -48,7 +48,7 @@ Result<Reply> unmount(const StorageApiPtr& api, const Request& request)
     if (found == all.end())
         return fail(
             Error{ErrorKind::NotFound, cat("there is no mount ", printable(id))}.hint("see: coppice vdisk mounts"));
-    TRY(api->storage->mounts().detach(found->path));
+    TRY(api->storage->unmount(found->path));
     api->tell("mount.removed", request.path, mount_json(*found));
     return no_content();
 }

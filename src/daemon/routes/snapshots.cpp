@@ -87,7 +87,7 @@ Result<Reply> remove_snapshot(const StorageApiPtr& api, const Request& request)
         ids.push_back(top);
         return {};
     }));
-    TRY(api->storage->remove(ids, [&](store::Txn& txn) -> Result<> {
+    TRY(api->storage->remove({}, ids, [&](store::Txn& txn) -> Result<> {
         if (cascade) TRY(remove_names(txn, ids));
         for (const store::SnapshotId& id : ids)
             TRY(store::remove_snapshot(txn, id));

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 namespace coppice::daemon {
 
@@ -165,22 +166,51 @@ Result<> remove_rows(store::Txn& txn, const store::Vdisk& vdisk)
     return store::remove_vdisk(txn, vdisk.id);
 }
 
+/// What somebody may miss besides the versions and what they come from. Errors: Conflict, naming it
+Result<> refuse_if_missed(const store::View& view, const store::Vdisk& vdisk, const std::vector<std::string>& branches)
+{
+    std::vector<std::string> missed;
+    std::set<store::SnapshotId> of_versions;
+    for (const store::Version& version : TRY(store::versions(view, vdisk.id))) {
+        if (version.pinned) missed.push_back(cat("version ", version.number, ", which is pinned"));
+        for (const store::Snapshot& one : TRY(store::ancestors(view, version.snapshot)))
+            of_versions.insert(one.id);
+    }
+    for (const std::string& branch : branches)
+        missed.push_back(cat("branch ", branch));
+    for (const store::Tag& tag : TRY(store::tags(view, vdisk.id)))
+        missed.push_back(cat("tag ", tag.name));
+    std::size_t others = 0;
+    for (const store::Snapshot& one : TRY(store::log(view, vdisk.id)))
+        others += of_versions.contains(one.id) ? 0 : 1;
+    if (others > 0) missed.push_back(cat(others, " snapshots of no version"));
+    if (missed.empty()) return {};
+    constexpr std::size_t kShown = 12;
+    std::string names;
+    for (std::size_t i = 0; i < missed.size() && i < kShown; ++i)
+        names += cat(i == 0 ? "" : ", ", missed[i]);
+    if (missed.size() > kShown) names += cat(" and ", missed.size() - kShown, " more");
+    return fail(Error{ErrorKind::Conflict, cat("vdisk ", vdisk.name, " has ", names)}.hint(
+        "remove these first, or all at once with cascade (--cascade)"));
+}
+
 Result<Reply> remove_vdisk(const StorageApiPtr& api, const Request& request)
 {
     if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const std::string& name = request.param("name");
     const bool cascade = TRY(request.query_boolean("cascade"));
-    const auto vdisk = TRY(api->store().read([&](const store::View& view) { return store::get_vdisk(view, name); }));
-    if (cascade)
-        for (const std::string& branch :
-             TRY(api->store().read([&](const store::View& view) { return branches_of(view, vdisk.id); })))
-            TRY(api->storage->remove(branch));
+    std::vector<std::string> branches;
     std::vector<store::SnapshotId> ids;
-    for (const store::Snapshot& one :
-         TRY(api->store().read([&](const store::View& view) { return store::log(view, vdisk.id); })))
-        ids.push_back(one.id);
+    const auto vdisk = TRY(api->store().read([&](const store::View& view) -> Result<store::Vdisk> {
+        auto found = TRY(store::get_vdisk(view, name));
+        branches = TRY(branches_of(view, found.id));
+        if (!cascade) TRY(refuse_if_missed(view, found, branches));
+        for (const store::Snapshot& one : TRY(store::log(view, found.id)))
+            ids.push_back(one.id);
+        return found;
+    }));
     TRY_DOING(cat("remove vdisk ", name),
-              api->storage->remove(ids, [&](store::Txn& txn) { return remove_rows(txn, vdisk); }));
+              api->storage->remove(branches, ids, [&](store::Txn& txn) { return remove_rows(txn, vdisk); }));
     api->tell("vdisk.removed", path_of(name));
     return no_content();
 }

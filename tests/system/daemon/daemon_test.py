@@ -15,7 +15,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from coppice_daemon import COPPICED, DOCUMENT, WITH_WORK, Connection, Daemon, DaemonCase, hear  # noqa: E402
+from coppice_daemon import COPPICED, DOCUMENT, WITH_WORK, Answer, Connection, Daemon, DaemonCase, hear  # noqa: E402
 from coppice_test import (SOURCE, coppice, environment, execute, main, new_name, read_proc, pids, wait_until, world)  # noqa: E402
 
 

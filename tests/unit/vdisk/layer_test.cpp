@@ -118,6 +118,21 @@ TEST(LayerVectorTest, CanBeReadAgain)
 
 // --- the blob
 
+/// The root's place is fixed, however long it is; directories behind it move to where they fit.
+TEST(LayerVectorTest, DirectoriesOfAnySizeCanBeReadAgain)
+{
+    for (const bool in_root : {true, false})
+        for (std::size_t names = 0; names <= 520; names += names < 300 ? 1 : 13) {
+            TestTree t;
+            if (!in_root) t.directory("d");
+            for (std::size_t i = 0; i < names; ++i)
+                t.file(cat(in_root ? "" : "d/", "file", i), "");
+            const auto read = write(t.tree)->reread();
+            ASSERT_TRUE(succeeds(read)) << names << (in_root ? " names in the root" : " names");
+            ASSERT_EQ(describe(*read), describe(t.tree)) << names;
+        }
+}
+
 TEST(BlobTest, LargePiecesAreChunksAndSmallOnesArePacked)
 {
     TestTree t;

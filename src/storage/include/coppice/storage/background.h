@@ -39,7 +39,8 @@ public:
 
 private:
     void run();
-    Result<> work();
+    Result<> seal();
+    bool work(bool collects);
     [[nodiscard]] bool is_ending() const;
 
     Parts parts_;

@@ -32,9 +32,14 @@ public:
     [[nodiscard]] vdisk::Sealer& sealer() { return sealer_; }
     [[nodiscard]] vdisk::SnapshotTrees& trees() { return trees_; }
 
-    /// As SnapshotMounts::attach_working and WorkingLayers::remove, but not while something else is done with it.
+    /// As SnapshotMounts::attach_working and detach, but not while something else is done with a working layer.
     Result<vdisk::MountRecord> mount(const std::string& working, const std::string& path, const vdisk::MountUse& use);
-    Result<> remove(const std::string& working);
+    Result<> unmount(const std::string& path);
+    /// Working layers and snapshots, all or none; readers that have gone without a word are no hindrance.
+    /// @param change removes the snapshots' rows, and whatever goes with them
+    Result<> remove(
+        const std::vector<std::string>& working, std::span<const store::SnapshotId> ids,
+        const std::function<Result<>(store::Txn&)>& change = [](store::Txn&) { return Result<>{}; });
     /// Freezes a working layer and brings the snapshot to `reach`; the background seals it in any case. One that is
     /// mounted at a path is unmounted for a moment.
     /// Errors: as WorkingLayers::freeze and Sealer; Conflict (something in it is open)
@@ -44,9 +49,6 @@ public:
                       const vdisk::WorkingLayers::Request& request = {});
     /// Writes files and directories of a snapshot into a working layer, mounted or not; see vdisk::write_tree.
     Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths);
-
-    /// As Sealer::remove; readers that have gone without a word are no hindrance.
-    Result<> remove(std::span<const store::SnapshotId> ids, const std::function<Result<>(store::Txn&)>& change);
 
     /// Calls `body` while nothing of the snapshots' lines can go away.
     Result<> with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body);

@@ -41,7 +41,7 @@ struct Version {
     Time created{};
 };
 
-/// The next number. Errors: NotFound
+/// The next number; one that was removed is not given again. Errors: NotFound
 Result<Version> add_version(Txn& txn, const VdiskId& vdisk, const SnapshotId& snapshot, VersionState state);
 /// Maintenance becomes test, test becomes production. Errors: NotFound, Conflict (production already)
 Result<Version> promote_version(Txn& txn, const VdiskId& vdisk, std::uint64_t number);

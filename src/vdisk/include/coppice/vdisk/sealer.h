@@ -34,8 +34,9 @@ public:
 
     struct Sealed {
         std::vector<store::SnapshotId> done, doubtful;
+        std::vector<std::pair<store::SnapshotId, Error>> failed; ///< the others were gone on with
     };
-    /// Everything that is not sealed; doubtful ones and what comes from them are left alone.
+    /// Everything that is not sealed; doubtful ones, those that fail and what comes from them are left alone.
     Result<Sealed> seal_all(const GoOn& go_on = [] { return true; });
 
     /// Removes frozen directories that have become layers and that nobody has mounted. @returns how many

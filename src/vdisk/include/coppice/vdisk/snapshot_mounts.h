@@ -65,6 +65,8 @@ public:
     /// Errors: as `open`; Conflict (something of ours is mounted there; the working layer is mounted)
     Result<MountRecord> attach(const store::SnapshotId& snapshot, const std::string& path, const MountUse& use = {});
     Result<MountRecord> attach_working(const std::string& name, const std::string& path, const MountUse& use = {});
+    /// As it was mounted before, by a record of that time: with the same id. Errors: as `attach`
+    Result<MountRecord> attach_again(MountRecord record);
     /// A working layer is not synced for it, as the kernel does when an overlay goes: that happens in the background,
     /// and what counts is Sealer::make_durable. Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);

@@ -3,8 +3,10 @@
 #include "coppice/store/snapshot.h"
 #include "coppice/vdisk/snapshot_mounts.h"
 
+#include <functional>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +35,9 @@ public:
     Result<> create(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
     /// With all it holds, which `sweep` removes. Errors: NotFound, Conflict (mounted)
     Result<> remove(const std::string& name);
+    /// Several at once, or none.
+    /// @param commit removes their rows in one transaction, with whatever goes with them. Errors: its own
+    Result<> remove(std::span<const std::string> names, const std::function<Result<>()>& commit);
 
     /// Makes a snapshot of what is in the layer, in state *frozen*; the layer goes on empty above it. Costs the same
     /// whatever was written. Nobody may have the layer mounted.
@@ -56,7 +61,7 @@ private:
     Result<> check_unmounted(const std::string& name) const;
     Result<os::Fd> open_settled(const std::string& name);
     Result<bool> finish_removal(const std::string& name);
-    Result<> take_away(const std::string& name);
+    Result<> take_away(std::span<const std::string> names, const std::function<Result<>()>& commit);
     Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
 
