@@ -5,6 +5,8 @@
 #include "coppice/base/units.h"
 
 #include <array>
+#include <cstdint>
+#include <optional>
 
 namespace coppice::cli {
 

@@ -169,11 +169,14 @@ CREATE TABLE shortcut(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX shortcut_base ON shortcut(base);
 CREATE INDEX shortcut_layer ON shortcut(layer);
+)sql";
+
+constexpr const char* kVersion3 = R"sql(
 ALTER TABLE vdisk ADD COLUMN versions INTEGER NOT NULL DEFAULT 0 CHECK(versions >= 0);
 UPDATE vdisk SET versions = coalesce((SELECT max(number) FROM version WHERE version.vdisk = vdisk.id), 0);
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2};
+constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2, kVersion3};
 
 } // namespace
 

@@ -153,8 +153,8 @@ Result<> remove_snapshot(Txn& txn, const SnapshotId& id)
         for (std::size_t i = 0; i < needed_by.size() && i < kDependentsShown; ++i)
             names += cat(i == 0 ? "" : ", ", needed_by[i]);
         if (needed_by.size() > kDependentsShown) names += cat(" and ", needed_by.size() - kDependentsShown, " more");
-        return fail(
-            Error{ErrorKind::Conflict, cat("snapshot ", id.hex(), " is needed by ", names)}.hint("remove these first"));
+        return fail(Error{ErrorKind::Conflict, cat("snapshot ", id.hex(), " is needed by ", names)}.hint(
+            "remove these first; readers are mounts: see coppice vdisk mounts"));
     }
     TRY(txn.db().execute("DELETE FROM lease WHERE snapshot = ? AND expires <= ?", id, now()));
     TRY(txn.db().execute("DELETE FROM snapshot WHERE id = ?", id));

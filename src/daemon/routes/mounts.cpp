@@ -1,5 +1,6 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
+#include "coppice/storage/reference.h"
 #include "storage.h"
 #include "storage_json.h"
 
@@ -32,6 +33,13 @@ Result<Reply> mount(const StorageApiPtr& api, const Request& request)
     vdisk::MountUse use;
     use.devices = TRY(body.boolean_or("devices", false));
     use.set_uid = TRY(body.boolean_or("setuid", false));
+    if (!reference.empty()) {
+        const auto named = TRY(api->store().read(
+            [&](const store::View& view) -> Result<storage::Reference> { return storage::resolve(view, reference); }));
+        if (!named.branch.empty())
+            return fail(Error{ErrorKind::Invalid, cat(reference, " is a branch")}.hint(
+                cat("mount it as one (--branch), or the snapshot below it: @", named.snapshot.id.hex())));
+    }
     const auto record = branch.empty()
                             ? TRY(api->storage->mounts().attach(TRY(snapshot_named(*api, reference)), path, use))
                             : TRY(api->storage->mount(branch, path, use));

@@ -303,6 +303,67 @@ class Trees(StorageCase):
         self.assertEqual(self.work("POST", "/v1/snapshots/os@t0/verify", {"deep": True})["snapshots"], 2)
         self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
 
+    def test_a_vdisk_goes_whole_or_not_at_all(self):
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        self.written("w", fresh="precious")
+        problem = self.ask("DELETE", "/v1/vdisks/os", status=409)
+        self.assertIn("branch w", problem["detail"])
+        path, record = self.mount(ref="os")
+        self.ask("POST", "/v1/mounts", {"ref": "w", "path": path}, 400)  # which of the two is meant?
+        self.ask("DELETE", "/v1/vdisks/os?cascade=true", status=409)  # somebody reads it
+        self.assertIn("fresh", {c["path"] for c in self.ask("GET", "/v1/diff?from=w")["changes"]}, "the branch is whole")
+        self.unmount(record)
+        self.ask("DELETE", "/v1/vdisks/os?cascade=true")
+        self.assertEqual((self.ask("GET", "/v1/branches"), self.ask("GET", "/v1/snapshots")), ([], []))
+        self.imported()
+        self.ask("PUT", "/v1/vdisks/os/tags/keep", {"snapshot": "os"})
+        self.assertIn("tag keep", self.ask("DELETE", "/v1/vdisks/os", status=409)["detail"])
+        self.ask("DELETE", "/v1/vdisks/os/tags/keep")
+        self.ask("DELETE", "/v1/vdisks/os")
+
+    def test_numbers_are_given_once(self):
+        self.start()
+        self.imported()
+        self.imported()
+        self.ask("DELETE", "/v1/vdisks/os/versions/2")
+        self.assertEqual(self.imported()["version"], 3)
+        self.ask("GET", "/v1/snapshots/os:2", status=404)
+
+    def test_a_hole_stays_a_hole(self):
+        """However long it is: no copy of it may fill a disk."""
+        self.start()
+        with open(self.source + "/holes", "wb") as file:
+            file.truncate(1 << 38)
+            file.seek(1 << 37)
+            file.write(b"in the middle")
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, record = self.mount(branch="w")
+        os.remove(path + "/holes")
+        self.ask("POST", "/v1/branches/w/checkout", {"from": "os", "paths": ["holes"]}, 200)
+        status = os.stat(path + "/holes")
+        self.assertEqual(status.st_size, 1 << 38)
+        self.assertLess(status.st_blocks * 512, 1 << 21)
+        with open(path + "/holes", "rb") as file:
+            file.seek(1 << 37)
+            self.assertEqual(file.read(13), b"in the middle")
+        self.unmount(record)
+
+    def test_the_record_of_a_mount_is_damaged(self):
+        """A power cut can leave it without content: the mount is forgotten, nothing else."""
+        self.start()
+        self.imported()
+        path, _ = self.mount(ref="os")
+        self.daemon.end(signal.SIGKILL)
+        subprocess.run(["umount", path], check=True)
+        for record in pathlib.Path(self.root, "mounts").glob("*.json"):
+            record.write_text("")
+        self.start()
+        self.assertEqual(self.ask("GET", "/v1/mounts"), [])
+        self.ask("DELETE", "/v1/vdisks/os")
+
     def test_a_mount_that_is_taken_away(self):
         """By umount(8): nobody reads the snapshot any more."""
         self.start()

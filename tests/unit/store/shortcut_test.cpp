@@ -99,10 +99,10 @@ TEST(ShortcutTest, ABaseBesideTheLineIsFound)
     EXPECT_EQ(f.parts(f.all[5].id).size(), 6U);
 }
 
-TEST(ShortcutTest, AnOlderDatabaseGetsTheTable)
+TEST(ShortcutTest, AnOlderDatabaseGetsWhatItLacks)
 {
     Line f;
-    f.sql("DROP TABLE shortcut; PRAGMA user_version = 1");
+    f.sql("DROP TABLE shortcut; ALTER TABLE vdisk DROP COLUMN versions; PRAGMA user_version = 1");
     f.reopen();
     EXPECT_EQ(f.parts(f.all[5].id).size(), 6U);
     EXPECT_TRUE(succeeds(f.shorten(f.all[5], f.all[1])));

@@ -127,7 +127,7 @@ TEST(LayerVectorTest, DirectoriesOfAnySizeCanBeReadAgain)
             if (!in_root) t.directory("d");
             for (std::size_t i = 0; i < names; ++i)
                 t.file(cat(in_root ? "" : "d/", "file", i), "");
-            const auto read = write(t.tree)->reread();
+            auto read = write(t.tree)->reread();
             ASSERT_TRUE(succeeds(read)) << names << (in_root ? " names in the root" : " names");
             ASSERT_EQ(describe(*read), describe(t.tree)) << names;
         }
