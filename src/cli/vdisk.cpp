@@ -133,7 +133,8 @@ void add_vdisk_lists(CLI::App& group, Command& chosen)
         ->type_name("VDISK[:NUMBER]")
         ->required()
         ->check(check_not_empty);
-    rm.add_flag("--cascade", rm_options.cascade, "With all of its snapshots");
+    rm.add_flag("--cascade", rm_options.cascade,
+                "With its tags, branches and all snapshots, and what was written in the branches");
     rm.footer("Examples: coppice vdisk rm debian:2\n"
               "          coppice vdisk rm --cascade old");
 }

@@ -72,7 +72,8 @@ Result<> unpack_chunk(const Chunk& chunk, std::string_view stored, char* plain)
 {
     TRY(check_chunk(chunk));
     const auto damaged = [&](const char* what) {
-        return fail(Error{ErrorKind::Corrupt, cat("chunk ", chunk.plain.hex(), ": ", what)}.hint("run coppice fsck"));
+        return fail(
+            Error{ErrorKind::Corrupt, cat("chunk ", chunk.plain.hex(), ": ", what)}.hint("run coppice system fsck"));
     };
     if (stored.size() != chunk.stored_bytes || security::sha256<StoredDigest>(stored) != chunk.stored)
         return damaged("its stored bytes are damaged");

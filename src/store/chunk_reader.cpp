@@ -18,11 +18,11 @@ Result<std::string> read_bytes(const Store& store, const Chunk& chunk)
     const auto row = TRY(store.read([&](const View& view) { return find_chunk(view.db(), chunk.plain); }));
     if (!row)
         return fail(Error{ErrorKind::NotFound, cat("chunk ", chunk.plain.hex(), " is not in the store")}.hint(
-            "run coppice fsck"));
+            "run coppice system fsck"));
     if (row->chunk != chunk)
         return fail(
             Error{ErrorKind::Corrupt, cat("chunk ", chunk.plain.hex(), ": the database says something else")}.hint(
-                "run coppice fsck --level full"));
+                "run coppice system fsck --full"));
     return store.packs().read(row->place, chunk.stored_bytes);
 }
 
@@ -33,7 +33,7 @@ Result<std::string> ChunkReader::read_stored(const Chunk& chunk) const
     auto bytes = TRY(read_bytes(*store_, chunk));
     if (security::sha256<StoredDigest>(bytes) != chunk.stored)
         return fail(Error{ErrorKind::Corrupt, cat("chunk ", chunk.plain.hex(), ": its stored bytes are damaged")}.hint(
-            "run coppice fsck"));
+            "run coppice system fsck"));
     return bytes;
 }
 

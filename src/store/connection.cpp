@@ -36,7 +36,7 @@ const char* hint_of(int code)
     switch (code & 0xff) {
     case SQLITE_FULL: return "the disk is full: free some space";
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return "run coppice fsck; restore store.db from a backup if it cannot be read";
+    case SQLITE_NOTADB: return "run coppice system fsck; restore store.db from a backup if it cannot be read";
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return "another program has the database open: end it and try again";
     // Also what a full disk looks like when it shows at a sync.

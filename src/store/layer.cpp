@@ -42,7 +42,7 @@ Result<os::Fd> open_checked(int directory, const std::string& path, const Metada
     struct stat status{};
     if (::fstat(file.get(), &status) < 0) return fail_os(errno, cat("stat ", path));
     if (static_cast<std::uint64_t>(status.st_size) != bytes || hash.finish<MetadataDigest>() != digest)
-        return fail(Error{ErrorKind::Corrupt, cat(path, " is damaged")}.hint("run coppice fsck"));
+        return fail(Error{ErrorKind::Corrupt, cat(path, " is damaged")}.hint("run coppice system fsck"));
     return file;
 }
 
@@ -146,7 +146,7 @@ Result<> add_layer(Txn& txn, const StagedLayer& staged)
     } else if (*known != layer) {
         return fail(
             Error{ErrorKind::Corrupt, cat("layer ", layer.digest.hex(), " is in the database with other digests")}.hint(
-                "run coppice fsck --level full"));
+                "run coppice system fsck --full"));
     }
     const std::int64_t id = TRY(layer_row_id(txn, layer.digest));
     TRY(db.execute("UPDATE layer SET trashed = NULL WHERE id = ? AND trashed IS NOT NULL", id));
@@ -196,7 +196,7 @@ Result<ChunkTable> load_table(const Store& store, const Layer& layer)
     // parse() has compared the trailer with the content; what is left is whether it is the table that was meant.
     if (bytes.size() != layer.table_bytes || !std::string_view{bytes}.ends_with(layer.table.raw()) ||
         table.root() != layer.root || table.blob_bytes() != layer.blob_bytes || table.size() != layer.chunks)
-        return fail(Error{ErrorKind::Corrupt, cat(path, " is another layer's table")}.hint("run coppice fsck"));
+        return fail(Error{ErrorKind::Corrupt, cat(path, " is another layer's table")}.hint("run coppice system fsck"));
     return table;
 }
 

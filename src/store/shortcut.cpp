@@ -108,7 +108,7 @@ Result<std::vector<StackPart>> stack_parts(const View& view, const SnapshotId& i
     if (skip_to)
         return fail(
             Error{ErrorKind::Corrupt, cat("a shortcut on the way from snapshot ", id.hex(), " leads nowhere")}.hint(
-                "run coppice fsck"));
+                "run coppice system fsck"));
     return parts;
 }
 

@@ -12,6 +12,8 @@
 #include "schema.h"
 
 #include <array>
+#include <cerrno>
+#include <sys/stat.h>
 
 namespace coppice::store {
 
@@ -129,6 +131,11 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& root)
             "talk to coppiced, or end it first"));
     if (!os::exists(directory.get(), "store.db"))
         TRY_DOING(cat("make the store ", root), make_store(directory.get(), root));
+    // A backup may leave out what can be made again; and the database is nobody else's to read (it holds configurations
+    // with their environments): SQLite gives its log the same mode.
+    for (const char* const name : {"cache", "tmp"})
+        if (!os::exists(directory.get(), name)) TRY(os::make_directory(directory.get(), name, 0700));
+    if (::fchmodat(directory.get(), "store.db", 0600, 0) < 0) return fail_os(errno, cat("protect ", root, "/store.db"));
     TRY(empty_directory(directory.get(), "tmp"));
 
     auto packs = std::make_unique<Packs>(TRY(os::open_at(directory.get(), "packs", O_RDONLY | O_DIRECTORY)));

@@ -44,7 +44,7 @@ Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id)
     for (std::optional<SnapshotId> next = id; next;) {
         if (!seen.insert(*next).second)
             return fail(Error{ErrorKind::Corrupt, cat("snapshot ", next->hex(), " is its own ancestor")}.hint(
-                "run coppice fsck"));
+                "run coppice system fsck"));
         line.push_back(TRY(get_snapshot(view, *next)));
         next = line.back().parent;
     }

@@ -2,6 +2,7 @@
 """coppiced and its API as clients see them: real programs, real sockets, real signals."""
 
 import concurrent.futures
+import http.client
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from coppice_daemon import COPPICED, DOCUMENT, WITH_WORK, Answer, Connection, Daemon, DaemonCase, hear  # noqa: E402
-from coppice_test import (SOURCE, coppice, environment, execute, main, new_name, read_proc, pids, wait_until, world)  # noqa: E402
+from coppice_test import (BIN, SOURCE, coppice, environment, execute, main, new_name, read_proc, pids, wait_until, world)  # noqa: E402
 
 
 class Documents(DaemonCase):

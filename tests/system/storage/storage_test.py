@@ -178,7 +178,7 @@ class Answers(StorageCase):
 
         self.ask("DELETE", "/v1/vdisks/os", status=409)
         self.ask("DELETE", "/v1/branches/w")
-        self.ask("DELETE", "/v1/vdisks/os")
+        self.ask("DELETE", "/v1/vdisks/os?cascade=true")
         self.assertEqual((self.ask("GET", "/v1/vdisks"), self.ask("GET", "/v1/snapshots")), ([], []))
         self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
         self.work("POST", "/v1/system/gc", {"grace_seconds": 0})

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include <atomic>
+#include <filesystem>
 #include <sys/stat.h>
 #include <thread>
 
@@ -136,6 +137,19 @@ TEST(StoreTest, ManyThreadsShareTransactions)
     })));
     EXPECT_EQ(count, static_cast<std::size_t>(kThreads * kEach * 9 / 10));
     EXPECT_LT(database->commits(), count); // some were joined
+}
+
+TEST(StoreTest, NobodyElseReadsTheDatabase)
+{
+    namespace fs = std::filesystem;
+    StoreFixture f;
+    f.store.reset();
+    fs::permissions(f.root + "/store.db", static_cast<fs::perms>(0644)); // of an older one
+    fs::remove_all(f.root + "/cache");                                   // as in a backup
+    f.store = value_of(Store::open(f.root));
+    value_of(f.store->write([](Txn& txn) { return add_vdisk(txn, "debian"); }));
+    for (const char* const name : {"/store.db", "/store.db-wal"})
+        EXPECT_EQ(fs::status(f.root + name).permissions(), static_cast<fs::perms>(0600)) << name;
 }
 
 TEST(StoreTest, ARequestTakesEffectOnce)
