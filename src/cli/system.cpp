@@ -1,6 +1,7 @@
 #include "command.h"
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
+#include "coppice/os/process.h"
 #include "daemon_link.h"
 #include "store_system.h"
 #include "table.h"
@@ -8,7 +9,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
 namespace coppice::cli {
 
@@ -48,17 +48,17 @@ Result<int> info(const Options& options, const GlobalOptions& global)
 Result<int> shut_down(const GlobalOptions& global)
 {
     const auto client = running_daemon(global);
+    const auto server = TRY(client.call({.target = "/v1"}));
+    const auto pid = static_cast<pid_t>(TRY(TRY(JsonNode{server.body}.get("pid")).integer(1, INT32_MAX)));
+    const auto started = TRY(os::process_start_time(pid));
+    const auto process = TRY(os::ProcessRef::find(pid, started.value_or(0)));
     const auto answer = TRY(client.call({.method = "POST", .target = "/v1/system/shutdown"}));
     const auto unfinished = TRY(TRY(JsonNode{answer.body}.get("unfinished_operations")).integer());
     if (unfinished > 0)
         std::fprintf(stderr, "coppice: %lld operations were interrupted\n", static_cast<long long>(unfinished));
-    constexpr std::chrono::seconds kPatience{60};
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
-    while (std::chrono::steady_clock::now() < deadline) {
-        const auto still = client.call({.target = "/v1"});
-        if (!still && still.error().kind() != ErrorKind::Gone) return 0;
-        std::this_thread::sleep_for(std::chrono::milliseconds{20});
-    }
+    // It answers no more while it still holds its store: only then it has ended.
+    constexpr int kPatienceMs = 60'000;
+    if (!process || TRY(process->wait_gone(kPatienceMs))) return 0;
     return fail(Error{ErrorKind::Unavailable, "coppiced has not ended within a minute"}.hint("see its messages"));
 }
 

@@ -184,8 +184,7 @@ Result<Imported> import_machine(const std::string& host, const std::vector<std::
                                 const Context& context)
 {
     // On another machine a store may be anywhere.
-    const std::string own_store = host.empty() ? context.spool_path.substr(0, context.spool_path.rfind('/')) : "";
-    auto words = TRY(tar_words(file_systems, own_store));
+    auto words = TRY(tar_words(file_systems, host.empty() ? context.own_store : ""));
     ProgramOptions program{.arguments = {}, .package = host.empty() ? "tar" : "openssh-client", .has_output = true};
     if (host.empty()) {
         program.arguments = std::move(words);

@@ -14,13 +14,14 @@ std::vector<MountLine> parse_mountinfo(std::string_view table)
         if (dash == std::string_view::npos) continue;
         auto after = line.substr(dash + 3);
         line = line.substr(0, dash);
-        for (int skipped = 0; skipped < 3; ++skipped) // id, parent, device
+        for (int skipped = 0; skipped < 2; ++skipped) // id, parent
             next_part(line, ' ');
         MountLine mount;
+        mount.device = next_part(line, ' ');
         mount.root = next_part(line, ' ');
         mount.point = next_part(line, ' ');
         mount.type = next_part(after, ' ');
-        next_part(after, ' '); // source
+        mount.source = next_part(after, ' ');
         mount.options = next_part(after, ' ');
         if (!mount.point.empty() && !mount.options.empty()) mounts.push_back(mount);
     }

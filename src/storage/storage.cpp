@@ -60,6 +60,7 @@ Result<> Storage::while_unmounted(const std::string& working, const std::functio
                                       [&](const vdisk::MountRecord& record) { return record.working == working; });
     if (mounted == records.end()) return body();
     const std::string path = mounted->path;
+    TRY(mounts_->check_only_place(*mounted));
     if (auto gone = mounts_->detach(path); !gone)
         return fail(std::move(gone).error().with(cat("branch ", working, " has to be unmounted for a moment")));
     auto done = body();

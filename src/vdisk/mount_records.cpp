@@ -5,6 +5,8 @@
 #include "coppice/base/text.h"
 #include "coppice/os/features.h"
 #include "coppice/os/file.h"
+#include "coppice/os/mount.h"
+#include "overlay.h"
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
@@ -31,29 +33,26 @@ Result<FoundRecord> read_record(const store::Store& store, const std::string& id
     found.record.devices = TRY(node.boolean_or("devices", false));
     found.record.set_uid = TRY(node.boolean_or("set_uid", false));
     found.record.how = TRY(node.text_or("how", ""));
-    const auto device = TRY(TRY(node.get("device")).unsigned_integer());
+    found.record.device = TRY(TRY(node.get("device")).unsigned_integer());
     if (TRY(TRY(node.get("boot")).text()) != boot) return found;
     const auto status = TRY(os::find_status(os::kCwd, found.record.path, false));
-    found.mounted = status && status->st_dev == device;
+    found.mounted = status && status->st_dev == found.record.device;
+    // A working layer that something else covers, or that is left at another place, still has a writer.
+    if (!found.mounted && !found.record.working.empty())
+        found.mounted = !TRY(os::find_mounts(found.record.device, source_of(found.record.snapshot))).empty();
     return found;
 }
 
 } // namespace
 
-Result<> write_mount_record(const store::Store& store, const MountRecord& record, int mount)
+Result<> write_mount_record(const store::Store& store, const MountRecord& record)
 {
-    struct stat status{};
-    if (::fstat(mount, &status) < 0) return fail_os(errno, "stat a mount");
     if (!os::exists(store.directory(), kDirectory)) TRY(os::make_directory(store.directory(), kDirectory, 0700));
     const auto boot = TRY(os::boot_id());
-    const nlohmann::json document{{"path", record.path},
-                                  {"snapshot", record.snapshot.hex()},
-                                  {"working", record.working},
-                                  {"devices", record.devices},
-                                  {"set_uid", record.set_uid},
-                                  {"how", record.how},
-                                  {"device", static_cast<std::uint64_t>(status.st_dev)},
-                                  {"boot", boot}};
+    const nlohmann::json document{{"path", record.path},       {"snapshot", record.snapshot.hex()},
+                                  {"working", record.working}, {"devices", record.devices},
+                                  {"set_uid", record.set_uid}, {"how", record.how},
+                                  {"device", record.device},   {"boot", boot}};
     return os::replace_file(store.directory(), file_of(record.id),
                             document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }

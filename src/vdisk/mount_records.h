@@ -9,8 +9,7 @@ namespace coppice::vdisk {
 /// A file is written before the mount is attached and removed after it is gone, so that none is forgotten. Whether it
 /// is still there, the path itself says: same boot of the machine, same file system.
 
-/// @param mount detached, about to be attached
-Result<> write_mount_record(const store::Store& store, const MountRecord& record, int mount);
+Result<> write_mount_record(const store::Store& store, const MountRecord& record);
 Result<> remove_mount_record(const store::Store& store, const std::string& id);
 
 struct FoundRecord {

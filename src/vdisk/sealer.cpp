@@ -113,10 +113,14 @@ Result<> Sealer::seal(const store::SnapshotId& id, const GoOn& go_on)
 Result<Sealer::Sealed> Sealer::seal_all(const GoOn& go_on)
 {
     Sealed sealed;
-    std::set<store::SnapshotId> left;
+    std::set<store::SnapshotId> left, failed;
     for (const store::Snapshot& one :
          TRY(store_->read([](const store::View& view) { return store::unsealed(view); }))) {
         if (!go_on()) break;
+        if (one.parent && failed.contains(*one.parent)) {
+            failed.insert(one.id);
+            continue;
+        }
         if ((one.parent && left.contains(*one.parent)) || TRY(is_doubtful(one))) {
             left.insert(one.id);
             sealed.doubtful.push_back(one.id);
@@ -126,7 +130,7 @@ Result<Sealer::Sealed> Sealer::seal_all(const GoOn& go_on)
         if (done) {
             sealed.done.push_back(one.id);
         } else if (go_on()) {
-            left.insert(one.id);
+            failed.insert(one.id);
             sealed.failed.emplace_back(one.id, std::move(done).error());
         }
     }

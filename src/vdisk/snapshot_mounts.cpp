@@ -8,8 +8,11 @@
 #include "overlay.h"
 #include "working_files.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <set>
+#include <sys/stat.h>
 
 namespace coppice::vdisk {
 
@@ -86,7 +89,7 @@ Result<StackedMount> SnapshotMounts::open_stack(const store::SnapshotId& snapsho
                                             false);
         }));
     } else {
-        OverlayPlan plan{.lowers = stack.lowers, .directory = {}, .source = cat("coppice:", snapshot.hex())};
+        OverlayPlan plan{.lowers = stack.lowers, .directory = {}, .source = source_of(snapshot)};
         plan.ids = use.ids;
         plan.throw_away = use.throw_away;
         if (!working.empty()) plan.directory = cat("base/", working_layer_name(working));
@@ -147,7 +150,10 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
     record.set_uid = use.set_uid;
     record.how = std::move(stacked.how);
     const auto attach = [&]() -> Result<> {
-        TRY(write_mount_record(*store_, record, stacked.mount.get()));
+        struct stat status{};
+        if (::fstat(stacked.mount.get(), &status) < 0) return fail_os(errno, "stat a mount");
+        record.device = status.st_dev;
+        TRY(write_mount_record(*store_, record));
         return os::attach_mount(stacked.mount.get(), os::kCwd, record.path);
     };
     if (auto attached = attach(); !attached) {
@@ -176,7 +182,21 @@ Result<MountRecord> SnapshotMounts::attach_working(const std::string& name, cons
 Result<MountRecord> SnapshotMounts::attach_again(MountRecord record)
 {
     const MountUse use{.devices = record.devices, .set_uid = record.set_uid, .ids = {}};
+    if (!record.working.empty()) // it may stand on another snapshot now
+        record.snapshot = TRY(store_->read([&](const store::View& view) {
+                              return store::get_working(view, record.working);
+                          })).snapshot;
     return attach_recorded(std::move(record), use);
+}
+
+Result<> SnapshotMounts::check_only_place(const MountRecord& record) const
+{
+    const auto places = TRY(os::find_mounts(record.device, source_of(record.snapshot)));
+    const auto other =
+        std::find_if(places.begin(), places.end(), [&](const std::string& place) { return place != record.path; });
+    if (other == places.end()) return {};
+    return fail(Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", *other, ", too")}.hint(
+        "unmount it there: what is written there would be lost"));
 }
 
 Result<> SnapshotMounts::detach(const std::string& path)
@@ -185,6 +205,10 @@ Result<> SnapshotMounts::detach(const std::string& path)
     const std::lock_guard lock{mutex_};
     for (const MountRecord& record : TRY(records())) {
         if (record.path != resolved) continue;
+        const auto status = TRY(os::find_status(os::kCwd, resolved, false));
+        if (!status || status->st_dev != record.device)
+            return fail(Error{ErrorKind::Conflict, cat("something else is mounted over ", resolved)}.hint(
+                "unmount that first"));
         os::Fd last;
         if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, resolved, false));
         TRY(os::unmount(resolved));

@@ -147,6 +147,7 @@ public:
         if (what < 15) return tag(cat("t", random_() % 3));
         if (what < 16) {
             need(node_.sealer.remove_sealed_directories());
+            need(node_.working.sweep());
             return;
         }
         if (what < 17) {
@@ -156,6 +157,7 @@ public:
         }
         if (what < 18) {
             const auto sealed = need(node_.sealer.seal_all());
+            if (!sealed.failed.empty()) need(Result<>{fail(sealed.failed.front().second)});
             for (const SnapshotId& id : sealed.done)
                 say("sealed " + id.hex());
             return;

@@ -264,6 +264,39 @@ class Trees(StorageCase):
         self.unmount(self.ask("GET", "/v1/mounts")[0])
         self.ask("DELETE", "/v1/branches/w")
 
+    def test_a_branch_that_is_mounted_at_two_places(self):
+        """Whoever writes through the second one would write into a snapshot."""
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, record = self.mount(branch="w")
+        other = self.root + "-other"
+        os.mkdir(other)
+        self.mounted.append(other)
+        subprocess.run(["mount", "--bind", path, other], check=True)
+        self.assertIn(other, self.ask("POST", "/v1/branches/w/snapshots", {}, 409)["detail"])
+        subprocess.run(["umount", path], check=True)
+        self.ask("POST", "/v1/branches/w/snapshots", {}, 409)  # it is still there
+        self.ask("POST", "/v1/branches/w/rollback", {"to": "os"}, 409)
+        self.ask("DELETE", "/v1/branches/w", status=409)
+        subprocess.run(["umount", other], check=True)
+        # In a mount namespace of somebody else's.
+        path, record = self.mount(branch="w")
+        held = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sleep", "100"])
+        self.addCleanup(held.kill)
+        self.assertTrue(wait_until(lambda: os.readlink(f"/proc/{held.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"), 10))
+        self.assertIn(f"process {held.pid}", self.ask("POST", "/v1/branches/w/snapshots", {}, 409)["detail"])
+        held.kill()
+        held.wait()
+        self.snapshot("w")
+        # Covered by another mount.
+        subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+        self.mounted.append(path)  # twice
+        self.ask("POST", "/v1/branches/w/snapshots", {}, 409)
+        subprocess.run(["umount", path], check=True)
+        self.snapshot("w")
+        self.unmount(self.ask("GET", "/v1/mounts")[0])
+
     def test_ten_branches_of_one(self):
         self.start()
         self.imported()

@@ -31,7 +31,7 @@ struct MountUse {
 struct StackedMount {
     os::Fd mount;
     std::size_t layers = 0;                                ///< that it was stacked from, without the working layer
-    std::string how = {};                                  ///< "EROFS from files, overlay of 3 layers"
+    std::string how;                                       ///< "EROFS from files, overlay of 3 layers"
     std::vector<std::shared_ptr<const LayerMount>> shared; ///< later mounts share their page cache while these live
 };
 
@@ -42,6 +42,7 @@ struct MountRecord {
     store::SnapshotId snapshot = {};
     std::string working = {};              ///< name of the working layer, or empty: read-only
     bool devices = false, set_uid = false; ///< as in MountUse
+    std::uint64_t device = 0;              ///< st_dev of what is mounted
     std::string how = {};                  ///< as in StackedMount
 };
 
@@ -70,6 +71,9 @@ public:
     /// A working layer is not synced for it, as the kernel does when an overlay goes: that happens in the background,
     /// and what counts is Sealer::make_durable. Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);
+    /// Errors: Conflict, saying where else a working layer is mounted: bound to another place or into another mount
+    /// namespace, or covered by another mount. (What is held by descriptors of a detached mount is not seen.)
+    Result<> check_only_place(const MountRecord& record) const;
     /// Those that are mounted now.
     Result<std::vector<MountRecord>> records() const;
     /// After a start: forgets mounts that are gone, with their leases. @returns how many
