@@ -8,6 +8,7 @@
 #include "coppice/os/mount.h"
 #include "overlay.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
@@ -24,7 +25,7 @@ Result<FoundRecord> read_record(const store::Store& store, const std::string& id
 {
     const auto document = TRY(parse_json(TRY(os::read_file(store.directory(), file_of(id)))));
     const JsonNode node{document};
-    FoundRecord found{.record = {.id = id}, .mounted = false};
+    FoundRecord found{.record = {.id = id}};
     const auto path = TRY(node.get("path"));
     found.record.path = TRY(path.text());
     const auto snapshot = TRY(node.get("snapshot"));
@@ -37,10 +38,20 @@ Result<FoundRecord> read_record(const store::Store& store, const std::string& id
     if (TRY(TRY(node.get("boot")).text()) != boot) return found;
     const auto status = TRY(os::find_status(os::kCwd, found.record.path, false));
     found.mounted = status && status->st_dev == found.record.device;
-    // A working layer that something else covers, or that is left at another place, still has a writer.
-    if (!found.mounted && !found.record.working.empty())
-        found.mounted = !TRY(os::find_mounts(found.record.device, source_of(found.record.snapshot))).empty();
+    found.of_this_boot = true;
     return found;
+}
+
+/// A working layer that something else covers, or that is left at another place, still has a writer.
+Result<bool> is_left_elsewhere(const FoundRecord& found, const std::vector<FoundRecord>& all)
+{
+    if (found.mounted || !found.of_this_boot || found.record.working.empty()) return false;
+    const auto places = TRY(os::find_mounts(found.record.device, source_of(found.record.snapshot)));
+    // Numbers of devices are given again: the place may be that of a later mount.
+    return std::any_of(places.begin(), places.end(), [&](const std::string& place) {
+        return std::none_of(all.begin(), all.end(),
+                            [&](const FoundRecord& other) { return other.mounted && other.record.path == place; });
+    });
 }
 
 } // namespace
@@ -78,8 +89,13 @@ Result<std::vector<FoundRecord>> read_mount_records(const store::Store& store)
         if (record.error().os_errno() == ENOENT) continue; // just removed
         // A power cut may have left a file without its content; the mount went with it.
         log::warn("vdisk", "the record of a mount cannot be read", {{"file", file}, {"error", record.error().line()}});
-        found.push_back({.record = {.id = id}, .mounted = false});
+        found.push_back({.record = {.id = id}});
     }
+    std::vector<bool> left;
+    for (const FoundRecord& one : found)
+        left.push_back(TRY(is_left_elsewhere(one, found)));
+    for (std::size_t i = 0; i < found.size(); ++i)
+        found[i].mounted = found[i].mounted || left[i];
     return found;
 }
 

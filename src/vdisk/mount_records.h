@@ -14,7 +14,8 @@ Result<> remove_mount_record(const store::Store& store, const std::string& id);
 
 struct FoundRecord {
     MountRecord record;
-    bool mounted;
+    bool mounted = false;
+    bool of_this_boot = false; ///< of the machine
 };
 /// A damaged file counts as a mount that is gone.
 Result<std::vector<FoundRecord>> read_mount_records(const store::Store& store);

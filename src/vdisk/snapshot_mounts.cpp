@@ -136,6 +136,7 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
     if (record.id.empty()) record.id = cat(kRecordPrefix, random_hex(16));
     record.path = TRY(resolve_directory(record.path));
     const std::lock_guard lock{mutex_};
+    TRY(forget_dead_locked()); // a new mount may get the device number of one that is gone
     for (const MountRecord& other : TRY(records())) {
         if (other.path == record.path)
             return fail(Error{ErrorKind::Conflict, cat(record.path, ": a vdisk is mounted there already")}.hint(
@@ -231,6 +232,11 @@ Result<std::vector<MountRecord>> SnapshotMounts::records() const
 Result<std::size_t> SnapshotMounts::forget_dead()
 {
     const std::lock_guard lock{mutex_};
+    return forget_dead_locked();
+}
+
+Result<std::size_t> SnapshotMounts::forget_dead_locked()
+{
     std::size_t forgotten = 0;
     std::set<std::string> recorded;
     for (const FoundRecord& found : TRY(read_mount_records(*store_))) {

@@ -91,6 +91,7 @@ private:
     Result<Stack> stack_by(const store::SnapshotId& snapshot, store::Shortcuts use);
     Result<Stack> stack_of(const store::SnapshotId& snapshot);
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
+    Result<std::size_t> forget_dead_locked();
     Result<MountRecord> attach_recorded(MountRecord record, const MountUse& use);
 
     store::Store* store_;
