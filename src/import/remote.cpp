@@ -169,11 +169,8 @@ Result<Imported> import_suite(const std::string& distribution, const std::string
     ProgramOptions program{.arguments = {"mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", suite, "-"},
                            .package = "mmdebstrap",
                            .has_output = true};
-    if (!mirror.empty())
-        program.arguments.push_back(mirror);
-    else if (distribution == "ubuntu")
-        program.arguments.emplace_back("http://archive.ubuntu.com/ubuntu");
-    else if (distribution != "debian")
+    if (!mirror.empty()) program.arguments.push_back(mirror); // else it knows the suite's own
+    if (distribution != "debian" && distribution != "ubuntu")
         return fail(ErrorKind::Invalid, cat("no distribution ", printable(distribution), ": debian or ubuntu"));
     context.progress({.stage = "making the root file system"});
     return import_output(program, cat(distribution, ":", suite), context,
