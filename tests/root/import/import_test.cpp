@@ -9,6 +9,7 @@
 #include "coppice/test/child.h"
 #include "coppice/test/needs.h"
 #include "coppice/vdisk/read_tree.h"
+#include "debian_root.h"
 #include "layer_fixture.h"
 #include "support.h"
 
@@ -23,6 +24,7 @@ namespace {
 
 using namespace coppice::imports::test;
 using coppice::test::run_program;
+using coppice::test::unpack_debian_root;
 using vdisk::test::describe;
 
 using Lines = std::map<std::string, std::string>;
@@ -183,16 +185,10 @@ TEST_F(ImportRootTest, ADiskThatNamesOtherFilesIsRefused)
 
 TEST_F(ImportRootTest, ADebianRootComesBack)
 {
-    const std::string list = directory / "archive";
-    const int made = run_program({"sh", "-c", cat(COPPICE_DEBIAN_ROOT, " > ", list)});
-    if (made == 77) GTEST_SKIP() << "cannot make a Debian root here: run " << COPPICE_DEBIAN_ROOT;
-    ASSERT_EQ(made, 0);
-    std::string archive = coppice::test::read_text(list);
-    archive.pop_back();
-    directory.make_directory("root");
-    ASSERT_EQ(run_program({"tar", "-C", directory / "root", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf",
-                           archive}),
-              0);
+    std::string archive;
+    unpack_debian_root(directory, archive);
+    if (HasFatalFailure()) return;
+    if (archive.empty()) GTEST_SKIP() << "no Debian root can be made here, see above: " << COPPICE_DEBIAN_ROOT;
     const auto store = value_of(store::Store::open(directory / "store"));
     const auto wanted = lines_of("root");
     const auto from_directory =

@@ -3,18 +3,10 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/store/fsck.h"
-#include "coppice/store/ingest.h"
-#include "coppice/store/seal.h"
-#include "coppice/store/vdisk.h"
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
-#include "coppice/vdisk/ingest_sink.h"
-#include "coppice/vdisk/sealer.h"
-#include "coppice/vdisk/snapshot_mounts.h"
-#include "coppice/vdisk/snapshot_trees.h"
-#include "coppice/vdisk/working_layers.h"
 #include "faults.h"
-#include "layer_fixture.h"
+#include "node.h"
 
 #include <gtest/gtest.h>
 
@@ -36,41 +28,14 @@ using coppice::test::write_text;
 using faults::Kind;
 using store::SnapshotId;
 using store::SnapshotState;
+using test::Node;
 
-struct Node {
-    explicit Node(const std::string& root)
-        : store{value_of(store::Store::open(root))}, mounts{value_of(SnapshotMounts::make(*store))},
-          working{*store, *mounts}, sealer{*store}, trees{*store, sealer}
-    {
-        recovered = value_of(working.recover());
-        unknown = value_of(sealer.recover());
-    }
-    std::unique_ptr<store::Store> store;
-    std::unique_ptr<SnapshotMounts> mounts;
-    WorkingLayers working;
-    Sealer sealer;
-    SnapshotTrees trees;
-    WorkingLayers::Recovered recovered;
-    std::vector<std::string> unknown;
-};
-
-SnapshotId import_base(Node& node)
+SnapshotId import_base(test::Node& node)
 {
     test::TestTree t;
     t.directory("etc");
     t.file("etc/motd", "original");
-    const auto ingest = value_of(store::Ingest::begin(*node.store, {.key = "base", .threads = 1}));
-    IngestSink sink{*ingest};
-    value_of(write_layer(t.tree, sink, sink));
-    const auto layer = value_of(ingest->finish());
-    const auto id = security::make_random<SnapshotId>();
-    value_of(node.store->write([&](store::Txn& txn) -> Result<> {
-        const auto vdisk = TRY(store::add_vdisk(txn, "debian"));
-        TRY(store::add_snapshot(txn, {.id = id, .vdisk = vdisk.id, .state = SnapshotState::Durable, .author = "t"}));
-        TRY(store::seal_snapshot(txn, id, &layer, node.store->node_key()));
-        return {};
-    }));
-    return id;
+    return test::add_vdisk_of(node, t.tree, 1);
 }
 
 /// What was acknowledged; a process can say it to its parent as it is.
@@ -201,21 +166,7 @@ private:
     std::function<void(const Acknowledged&)> say_;
 };
 
-struct TextSink final : ByteSink {
-    Result<> write(std::string_view bytes) override
-    {
-        text += bytes;
-        return {};
-    }
-    std::string text;
-};
-
-std::array<char, 8> content_of(Node& node, const SnapshotId& id)
-{
-    TextSink out;
-    value_of(SnapshotTrees::copy_file(value_of(node.trees.stack_of(id)), "f", out));
-    return word(out.text);
-}
+std::array<char, 8> content_of(Node& node, const SnapshotId& id) { return word(test::text_of(node, id, "f")); }
 
 /// What must hold after a restart, whatever happened.
 void check(const std::string& root, const SnapshotId& base, const Acknowledged& all)

@@ -8,6 +8,7 @@
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
 #include "coppice/vdisk/read_tree.h"
+#include "debian_root.h"
 #include "layer_fixture.h"
 
 #include <gtest/gtest.h>
@@ -33,6 +34,7 @@ using coppice::test::in_child;
 using coppice::test::run_program;
 using coppice::test::succeeds;
 using coppice::test::TempDir;
+using coppice::test::unpack_debian_root;
 
 constexpr ScanOptions kUpper{.form = ScanOptions::Form::OverlayUpper};
 
@@ -504,14 +506,10 @@ double seconds_of(clockid_t clock)
 
 TEST_F(LayerMountTest, ADebianRootComesBack)
 {
-    const std::string list = directory_ / "archive";
-    const int made = run_program({"sh", "-c", cat(COPPICE_DEBIAN_ROOT, " > ", list)});
-    if (made == 77) GTEST_SKIP() << "cannot make a Debian root here: run " << COPPICE_DEBIAN_ROOT;
-    ASSERT_EQ(made, 0);
-    std::string archive = coppice::test::read_text(list);
-    archive.pop_back();
-    directory_.make_directory("root");
-    ASSERT_EQ(run_program({"tar", "-C", directory_ / "root", "--numeric-owner", "--xattrs", "-xpf", archive}), 0);
+    std::string archive;
+    unpack_debian_root(directory_, archive);
+    if (HasFatalFailure()) return;
+    if (archive.empty()) GTEST_SKIP() << "no Debian root can be made here, see above: " << COPPICE_DEBIAN_ROOT;
 
     const double start = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     auto tree = value_of(read_tree(open_directory(directory_ / "root")));
