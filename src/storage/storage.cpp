@@ -101,7 +101,8 @@ Result<> Storage::remove(const std::vector<std::string>& working, std::span<cons
     return removed;
 }
 
-Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach)
+Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach,
+                                          const vdisk::Sealer::GoOn& go_on)
 {
     std::optional<store::Snapshot> made;
     TRY(while_unmounted(working, [&]() -> Result<> {
@@ -109,9 +110,10 @@ Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdis
         return {};
     }));
     const auto id = made->id;
-    if (reach != Reach::Frozen) TRY(sealer_.make_durable(id));
-    if (reach == Reach::Sealed) TRY(sealer_.seal(id));
     background_->wake();
+    const std::string so_far = cat("snapshot ", id.hex(), " is made, but only frozen");
+    if (reach != Reach::Frozen) TRY_DOING(so_far, sealer_.make_durable(id));
+    if (reach == Reach::Sealed) TRY_DOING(so_far, sealer_.seal(id, go_on));
     return store_->read([&](const store::View& view) { return store::get_snapshot(view, id); });
 }
 
@@ -123,18 +125,16 @@ Result<> Storage::rollback(const std::string& working, const store::SnapshotId& 
     return done;
 }
 
-Result<> Storage::with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body)
+Storage::Lease::~Lease()
 {
-    struct Leases {
-        vdisk::SnapshotMounts& mounts;
-        std::vector<std::string> taken;
-        ~Leases()
-        {
-            for (const std::string& id : taken)
-                if (const auto ended = mounts.release(id); !ended) // it ends with the process then
-                    log::warn("storage", "a lease could not be ended", {{"error", ended.error().line()}});
-        }
-    } leases{*mounts_, {}};
+    for (const std::string& id : ids_)
+        if (const auto ended = mounts_->release(id); !ended) // the next start ends it
+            log::warn("storage", "a lease could not be ended", {{"error", ended.error().line()}});
+}
+
+Result<Storage::Lease> Storage::lease(const std::vector<store::SnapshotId>& snapshots)
+{
+    Lease lease{*mounts_};
     for (const store::SnapshotId& snapshot : snapshots) {
         // Only frozen directories go away; a lease costs a write.
         const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, snapshot); }));
@@ -143,40 +143,31 @@ Result<> Storage::with_lease(const std::vector<store::SnapshotId>& snapshots, co
             continue;
         const std::string id = cat(kTaskPrefix, random_hex(16));
         TRY(store_->write([&](store::Txn& txn) { return store::take_lease(txn, id, snapshot, kForever); }));
-        leases.taken.push_back(id);
+        lease.ids_.push_back(id);
     }
-    return body();
+    return lease;
 }
 
 Result<> Storage::checkout(const std::string& working, const store::SnapshotId& from,
                            const std::vector<std::string>& paths)
 {
-    return with_lease({from}, [&]() -> Result<> {
-        const auto tree = TRY(vdisk::merge_trees(TRY(trees_.stack_of(from))));
-        for (const std::string& path : paths) // before anything is written
-            if (!tree.find_path(path))
-                return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", from.hex()));
-        const auto write = [&](int root) -> Result<> {
-            for (const std::string& path : paths)
-                TRY(vdisk::write_tree(tree, path, root));
-            return {};
-        };
-        const std::lock_guard lock{working_};
-        for (const vdisk::MountRecord& record : TRY(mounts_->records())) {
-            if (record.working != working) continue;
-            const auto root = TRY(os::open_at(os::kCwd, record.path, O_RDONLY | O_DIRECTORY));
-            return write(root.get());
-        }
-        const std::string holder = cat(kTaskPrefix, random_hex(16));
-        Result<> written;
-        {
-            const auto stacked = TRY(mounts_->open_working(working, holder));
-            const auto root = TRY(os::open_at(stacked.mount.get(), ".", O_RDONLY | O_DIRECTORY));
-            written = write(root.get());
-        }
-        TRY(mounts_->release(holder));
-        return written;
-    });
+    const auto snapshot = TRY(lease({from}));
+    const auto tree = TRY(vdisk::merge_trees(TRY(trees_.stack_of(from))));
+    for (const std::string& path : paths) // before anything is written
+        if (!tree.find_path(path))
+            return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", from.hex()));
+    const auto write = [&](const os::Fd& root) -> Result<> {
+        for (const std::string& path : paths)
+            TRY(vdisk::write_tree(tree, path, root.get()));
+        return {};
+    };
+    const std::lock_guard lock{working_};
+    for (const vdisk::MountRecord& record : TRY(mounts_->records()))
+        if (record.working == working) return write(TRY(mounts_->open_place(record)));
+    Lease use{*mounts_};
+    use.ids_.push_back(cat(kTaskPrefix, random_hex(16)));
+    const auto stacked = TRY(mounts_->open_working(working, use.ids_.back())); // gone before its lease is
+    return write(TRY(os::open_at(stacked.mount.get(), ".", O_RDONLY | O_DIRECTORY)));
 }
 
 } // namespace coppice::storage

@@ -200,16 +200,23 @@ Result<> SnapshotMounts::check_only_place(const MountRecord& record) const
         "unmount it there: what is written there would be lost"));
 }
 
+Result<os::Fd> SnapshotMounts::open_place(const MountRecord& record) const
+{
+    auto root = TRY(os::open_at(os::kCwd, record.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    struct stat status{};
+    if (::fstat(root.get(), &status) < 0) return fail_os(errno, cat("stat ", record.path));
+    if (status.st_dev == record.device) return root;
+    return fail(
+        Error{ErrorKind::Conflict, cat("something else is mounted over ", record.path)}.hint("unmount that first"));
+}
+
 Result<> SnapshotMounts::detach(const std::string& path)
 {
     const auto resolved = TRY(resolve_directory(path));
     const std::lock_guard lock{mutex_};
     for (const MountRecord& record : TRY(records())) {
         if (record.path != resolved) continue;
-        const auto status = TRY(os::find_status(os::kCwd, resolved, false));
-        if (!status || status->st_dev != record.device)
-            return fail(Error{ErrorKind::Conflict, cat("something else is mounted over ", resolved)}.hint(
-                "unmount that first"));
+        TRY(open_place(record));
         os::Fd last;
         if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, resolved, false));
         TRY(os::unmount(resolved));

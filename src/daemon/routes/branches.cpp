@@ -65,10 +65,11 @@ Result<storage::Reach> parse_reach(const std::string& word)
     return fail(ErrorKind::Invalid, cat("'", printable(word), "' is no state: frozen, durable or sealed is one"));
 }
 
-Result<json> make_snapshot(const StorageApi& api, const std::string& branch, const vdisk::FreezeNote& note,
-                           storage::Reach reach, const std::string& tag)
+Result<json> make_snapshot(
+    const StorageApi& api, const std::string& branch, const vdisk::FreezeNote& note, storage::Reach reach,
+    const std::string& tag, const vdisk::Sealer::GoOn& go_on = [] { return true; })
 {
-    const auto made = TRY(api.storage->snapshot(branch, note, reach));
+    const auto made = TRY(api.storage->snapshot(branch, note, reach, go_on));
     if (!tag.empty())
         TRY(api.store().write([&](store::Txn& txn) { return store::set_tag(txn, made.vdisk, tag, made.id); }));
     const std::string path = cat("/v1/snapshots/", made.id.hex());
@@ -92,7 +93,8 @@ Result<Reply> create_snapshot(const StorageApiPtr& api, const Request& request)
         return begin(api, "snapshot.create", path_of(branch),
                      [api, branch, note, tag](OperationContext& operation) -> Result<json> {
                          operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
-                         return make_snapshot(*api, branch, note, storage::Reach::Sealed, tag);
+                         return make_snapshot(*api, branch, note, storage::Reach::Sealed, tag,
+                                              [&] { return !operation.stop().stop_requested(); });
                      });
     auto made = TRY(make_snapshot(*api, branch, note, reach, tag));
     const std::string location = cat("/v1/snapshots/", made["id"].get<std::string>());

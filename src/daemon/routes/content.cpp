@@ -67,15 +67,14 @@ Result<Reply> compare(const StorageApiPtr& api, const Request& request)
         if (from.branch.empty())
             return fail(Error{ErrorKind::Invalid, cat("compare ", from_text, " with what?")}.hint(
                 "name a second snapshot; a branch alone is compared with the snapshot below it"));
-        TRY(api->storage->with_lease({from.snapshot.id}, [&]() -> Result<> {
-            const auto working =
-                TRY(api->store().read([&](const store::View& view) { return store::get_working(view, from.branch); }));
-            return api->storage->trees().diff_working(working, take);
-        }));
+        const auto lease = TRY(api->storage->lease({from.snapshot.id}));
+        const auto working =
+            TRY(api->store().read([&](const store::View& view) { return store::get_working(view, from.branch); }));
+        TRY(api->storage->trees().diff_working(working, take));
     } else {
         const auto to = TRY(snapshot_named(*api, to_text->second));
-        TRY(api->storage->with_lease({from.snapshot.id, to},
-                                     [&] { return api->storage->trees().diff(from.snapshot.id, to, take); }));
+        const auto lease = TRY(api->storage->lease({from.snapshot.id, to}));
+        TRY(api->storage->trees().diff(from.snapshot.id, to, take));
     }
     return Reply::json(summary.finish());
 }
@@ -128,24 +127,16 @@ Result<Reply> send_file(const StorageApi& api, const Request& request, const vdi
 Result<Reply> get_file(const StorageApiPtr& api, const Request& request)
 {
     const auto id = TRY(snapshot_named(*api, request.param("ref")));
-    Result<Reply> reply = fail(ErrorKind::Os, "nothing was read");
-    TRY(api->storage->with_lease({id}, [&]() -> Result<> {
-        reply = send_file(*api, request, TRY(api->storage->trees().stack_of(id)));
-        return {};
-    }));
-    return reply;
+    const auto lease = TRY(api->storage->lease({id}));
+    return send_file(*api, request, TRY(api->storage->trees().stack_of(id)));
 }
 
 Result<Reply> get_branch_file(const StorageApiPtr& api, const Request& request)
 {
     const auto branch = TRY(
         api->store().read([&](const store::View& view) { return store::get_working(view, request.param("name")); }));
-    Result<Reply> reply = fail(ErrorKind::Os, "nothing was read");
-    TRY(api->storage->with_lease({branch.snapshot}, [&]() -> Result<> {
-        reply = send_file(*api, request, TRY(api->storage->trees().stack_of_working(branch)));
-        return {};
-    }));
-    return reply;
+    const auto lease = TRY(api->storage->lease({branch.snapshot}));
+    return send_file(*api, request, TRY(api->storage->trees().stack_of_working(branch)));
 }
 
 Result<exports::Format> parse_format(const std::string& word)

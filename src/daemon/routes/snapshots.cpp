@@ -139,13 +139,10 @@ Result<Reply> merge_snapshot(const StorageApiPtr& api, const Request& request)
     return begin(api, "snapshot.merge", path_of(id),
                  [api, id, base, note = std::move(note)](OperationContext& operation) -> Result<json> {
                      operation.show({.done = 0, .total = 0, .unit = "", .stage = "merging"});
-                     Result<store::Snapshot> merged = fail(ErrorKind::Os, "nothing was merged");
-                     TRY(api->storage->with_lease({id}, [&]() -> Result<> {
-                         merged = TRY(api->storage->trees().merge(id, base, note));
-                         return {};
-                     }));
-                     api->tell("snapshot.created", path_of(merged->id), {{"id", merged->id.hex()}});
-                     return current(*api, merged->id);
+                     const auto lease = TRY(api->storage->lease({id}));
+                     const auto merged = TRY(api->storage->trees().merge(id, base, note));
+                     api->tell("snapshot.created", path_of(merged.id), {{"id", merged.id.hex()}});
+                     return current(*api, merged.id);
                  });
 }
 

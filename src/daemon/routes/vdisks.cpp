@@ -109,7 +109,7 @@ Result<json> run_import(const StorageApi& api, const ImportRequest& wanted, Oper
                 {"bytes", made.size.file_bytes},
                 {"metadata_bytes", made.size.metadata_bytes},
                 {"blob_bytes", made.size.blob_bytes},
-                {"chunks", made.ingest.chunks},
+                {"chunks", made.size.chunks},
                 {"new_chunks", made.ingest.new_chunks},
                 {"new_stored_bytes", made.ingest.new_stored_bytes}};
 }

@@ -42,16 +42,32 @@ public:
         const std::function<Result<>(store::Txn&)>& change = [](store::Txn&) { return Result<>{}; });
     /// Freezes a working layer and brings the snapshot to `reach`; the background seals it in any case. One that is
     /// mounted at a path is unmounted for a moment.
-    /// Errors: as WorkingLayers::freeze and Sealer; Conflict (something in it is open)
-    Result<store::Snapshot> snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach);
+    /// Errors: as WorkingLayers::freeze; Conflict (something in it is open); those of Sealer, after which there is a
+    /// frozen snapshot, as they say
+    Result<store::Snapshot> snapshot(
+        const std::string& working, const vdisk::FreezeNote& note, Reach reach,
+        const vdisk::Sealer::GoOn& go_on = [] { return true; });
     /// As WorkingLayers::rollback, also when it is mounted. Errors: Conflict (something in it is open)
     Result<> rollback(const std::string& working, const store::SnapshotId& to,
                       const vdisk::WorkingLayers::Request& request = {});
     /// Writes files and directories of a snapshot into a working layer, mounted or not; see vdisk::write_tree.
     Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths);
 
-    /// Calls `body` while nothing of the snapshots' lines can go away.
-    Result<> with_lease(const std::vector<store::SnapshotId>& snapshots, const std::function<Result<>()>& body);
+    /// While it lives nothing of the snapshots' lines goes away.
+    class Lease {
+    public:
+        Lease(Lease&&) = default;
+        Lease& operator=(Lease&&) = delete;
+        ~Lease();
+
+    private:
+        friend class Storage;
+        explicit Lease(vdisk::SnapshotMounts& mounts) : mounts_{&mounts} {}
+        vdisk::SnapshotMounts* mounts_;
+        std::vector<std::string> ids_;
+    };
+    /// Errors: NotFound
+    Result<Lease> lease(const std::vector<store::SnapshotId>& snapshots);
 
 private:
     Storage(std::unique_ptr<store::Store> store, std::unique_ptr<vdisk::SnapshotMounts> mounts)

@@ -74,6 +74,8 @@ public:
     /// Errors: Conflict, saying where else a working layer is mounted: bound to another place or into another mount
     /// namespace, or covered by another mount. (What is held by descriptors of a detached mount is not seen.)
     Result<> check_only_place(const MountRecord& record) const;
+    /// The root of what is mounted, by its path. Errors: Conflict (something else is there)
+    Result<os::Fd> open_place(const MountRecord& record) const;
     /// Those that are mounted now.
     Result<std::vector<MountRecord>> records() const;
     /// After a start: forgets mounts that are gone, with their leases. @returns how many
