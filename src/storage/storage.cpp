@@ -137,10 +137,9 @@ Result<Storage::Lease> Storage::lease(const std::vector<store::SnapshotId>& snap
     Lease lease{*mounts_};
     for (const store::SnapshotId& snapshot : snapshots) {
         // Only frozen directories go away; a lease costs a write.
-        const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, snapshot); }));
-        if (std::all_of(line.begin(), line.end(),
-                        [](const store::Snapshot& one) { return one.state == store::SnapshotState::Sealed; }))
-            continue;
+        const auto frozen =
+            TRY(store_->read([&](const store::View& view) { return store::unsealed_ancestors(view, snapshot); }));
+        if (frozen.empty()) continue;
         const std::string id = cat(kTaskPrefix, random_hex(16));
         TRY(store_->write([&](store::Txn& txn) { return store::take_lease(txn, id, snapshot, kForever); }));
         lease.ids_.push_back(id);

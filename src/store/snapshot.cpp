@@ -13,11 +13,9 @@ namespace {
 constexpr std::size_t kAuthorMaxBytes = 512;
 constexpr std::size_t kDependentsShown = 20;
 
-Error missing(const SnapshotId& id) { return Error{ErrorKind::NotFound, cat("there is no snapshot ", id.hex())}; }
-
 Result<> check_exists(const View& view, const SnapshotId& id)
 {
-    if (TRY(view.db().number("SELECT count(*) FROM snapshot WHERE id = ?", id)) == 0) return fail(missing(id));
+    if (TRY(view.db().number("SELECT count(*) FROM snapshot WHERE id = ?", id)) == 0) return fail(no_such(id));
     return {};
 }
 
@@ -171,7 +169,7 @@ Result<std::optional<Snapshot>> find_snapshot(const View& view, const SnapshotId
 Result<Snapshot> get_snapshot(const View& view, const SnapshotId& id)
 {
     auto found = TRY(find_snapshot(view, id));
-    if (!found) return fail(missing(id));
+    if (!found) return fail(no_such(id));
     return *std::move(found);
 }
 

@@ -13,6 +13,11 @@ inline constexpr std::string_view kSelectSnapshot =
     "s.config, "
     "s.manifest FROM snapshot s JOIN vdisk v ON v.id = s.vdisk LEFT JOIN layer l ON l.id = s.layer ";
 
+inline Error no_such(const SnapshotId& id)
+{
+    return Error{ErrorKind::NotFound, cat("there is no snapshot ", id.hex())};
+}
+
 /// From a row of kSelectSnapshot.
 Result<Snapshot> read_snapshot_row(const Query& query);
 

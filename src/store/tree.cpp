@@ -11,6 +11,38 @@ namespace {
 constexpr std::size_t kPrefixLeast = 4;
 constexpr std::size_t kShown = 5;
 
+Error broken_line(const Snapshot& snapshot)
+{
+    return Error{ErrorKind::Corrupt,
+                 cat("snapshot ", snapshot.id.hex(), " comes from one that is not there, or from itself")}
+        .hint("run coppice system fsck");
+}
+
+/// From a snapshot to its root in one statement: a line may be ten thousand long.
+/// @param most 0: all
+/// @param up_to the first one in this state is the last
+Result<std::vector<Snapshot>> climb(const View& view, const SnapshotId& id, std::size_t most,
+                                    std::optional<SnapshotState> up_to = {})
+{
+    // A circle ends when there are more steps than snapshots.
+    const std::int64_t limit =
+        most == 0 ? INT64_MAX : static_cast<std::int64_t>(std::min<std::size_t>(most, INT64_MAX));
+    auto line = TRY(select_snapshots(
+        view.db(),
+        "JOIN (WITH RECURSIVE line(id, parent, state, step) AS (SELECT id, parent, state, 1 FROM snapshot WHERE "
+        "id = ?1 UNION ALL SELECT above.id, above.parent, above.state, below.step + 1 FROM line below JOIN "
+        "snapshot above ON above.id = below.parent WHERE below.step < min(?2, (SELECT count(*) + 1 FROM "
+        "snapshot)) AND below.state != ?3) "
+        "SELECT id, step FROM line) u ON u.id = s.id ORDER BY u.step",
+        id, limit, up_to ? static_cast<std::int64_t>(*up_to) : -1));
+    if (line.empty()) return fail(no_such(id));
+    for (std::size_t i = 1; i < line.size(); ++i)
+        if (line[i - 1].parent != line[i].id) return fail(broken_line(line[i - 1]));
+    const bool is_cut = line.size() == most || line.back().state == up_to;
+    if (line.back().parent && !is_cut) return fail(broken_line(line.back()));
+    return line;
+}
+
 } // namespace
 
 Result<Snapshot> find_by_prefix(const View& view, std::string_view prefix)
@@ -37,17 +69,15 @@ Result<std::vector<Snapshot>> children(const View& view, const SnapshotId& id)
     return select_snapshots(view.db(), "WHERE s.parent = ? ORDER BY s.created, s.id", id);
 }
 
-Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id)
+Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id, std::size_t most)
 {
-    std::vector<Snapshot> line;
-    std::set<SnapshotId> seen;
-    for (std::optional<SnapshotId> next = id; next;) {
-        if (!seen.insert(*next).second)
-            return fail(Error{ErrorKind::Corrupt, cat("snapshot ", next->hex(), " is its own ancestor")}.hint(
-                "run coppice system fsck"));
-        line.push_back(TRY(get_snapshot(view, *next)));
-        next = line.back().parent;
-    }
+    return climb(view, id, most);
+}
+
+Result<std::vector<Snapshot>> unsealed_ancestors(const View& view, const SnapshotId& id)
+{
+    auto line = TRY(climb(view, id, 0, SnapshotState::Sealed));
+    if (line.back().state == SnapshotState::Sealed) line.pop_back();
     return line;
 }
 

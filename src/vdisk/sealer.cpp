@@ -52,7 +52,7 @@ Result<bool> Sealer::is_doubtful(const store::Snapshot& snapshot) const
 
 Result<> Sealer::make_durable(const store::SnapshotId& id, Doubtful doubtful)
 {
-    auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, id); }));
+    auto line = TRY(store_->read([&](const store::View& view) { return store::unsealed_ancestors(view, id); }));
     std::erase_if(line, [](const store::Snapshot& one) { return one.state != store::SnapshotState::Frozen; });
     if (line.empty()) return {};
     for (const store::Snapshot& one : line) {
@@ -99,10 +99,9 @@ Result<> Sealer::seal_one(const store::Snapshot& snapshot, const GoOn& go_on)
 Result<> Sealer::seal(const store::SnapshotId& id, const GoOn& go_on)
 {
     const std::lock_guard lock{mutex_};
-    auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, id); }));
+    auto line = TRY(store_->read([&](const store::View& view) { return store::unsealed_ancestors(view, id); }));
     std::reverse(line.begin(), line.end()); // a manifest names its parent's
     for (const store::Snapshot& one : line) {
-        if (one.state == store::SnapshotState::Sealed) continue;
         if (TRY(is_lost(*store_, one))) return fail(lost_error(one));
         if (TRY(is_doubtful(one))) return fail(doubtful_error(one));
         TRY_DOING(cat("seal snapshot ", one.id.hex()), seal_one(one, go_on));

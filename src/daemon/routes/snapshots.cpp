@@ -24,10 +24,17 @@ Result<json> current(const StorageApi& api, const store::SnapshotId& id)
 Result<Reply> list_snapshots(const StorageApiPtr& api, const Request& request)
 {
     const auto limit = static_cast<std::size_t>(TRY(request.query_integer("limit", 0, 1'000'000'000, 0)));
-    const auto vdisk = request.query.find("vdisk");
-    auto list = TRY(api->store().read([&](const store::View& view) -> Result<json> {
+    const auto vdisk = request.query.find("vdisk"), history = request.query.find("history");
+    if (vdisk != request.query.end() && history != request.query.end())
+        return fail(ErrorKind::Invalid, "either the snapshots of a vdisk, or the history of one: not both");
+    Reply reply;
+    reply.raw = TRY(api->store().read([&](const store::View& view) -> Result<std::string> {
+        if (history != request.query.end()) {
+            const auto head = TRY(storage::resolve(view, history->second)).snapshot.id;
+            return snapshots_text(view, TRY(store::ancestors(view, head, limit)));
+        }
         if (vdisk != request.query.end())
-            return snapshots_json(view, TRY(store::log(view, TRY(store::get_vdisk(view, vdisk->second)).id, limit)));
+            return snapshots_text(view, TRY(store::log(view, TRY(store::get_vdisk(view, vdisk->second)).id, limit)));
         std::vector<store::Snapshot> all;
         for (const store::Vdisk& one : TRY(store::all_vdisks(view)))
             for (store::Snapshot& snapshot : TRY(store::log(view, one.id, limit)))
@@ -36,9 +43,9 @@ Result<Reply> list_snapshots(const StorageApiPtr& api, const Request& request)
             return store::nanoseconds(a.created) > store::nanoseconds(b.created);
         });
         if (limit > 0 && all.size() > limit) all.resize(limit);
-        return snapshots_json(view, all);
+        return snapshots_text(view, all);
     }));
-    return Reply::json(std::move(list));
+    return reply;
 }
 
 Result<Reply> get_snapshot(const StorageApiPtr& api, const Request& request)

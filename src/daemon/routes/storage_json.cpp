@@ -3,6 +3,7 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
 
+#include <algorithm>
 #include <map>
 
 namespace coppice::daemon {
@@ -11,7 +12,20 @@ namespace {
 
 using nlohmann::json;
 
-template <typename T> json hex_or_null(const std::optional<T>& id) { return id ? json(id->hex()) : json(nullptr); }
+void append_text(std::string& to, std::string_view text)
+{
+    const bool is_plain =
+        std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < '\x7f' && c != '"' && c != '\\'; });
+    if (is_plain)
+        to.append(1, '"').append(text).append(1, '"');
+    else
+        to += json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+template <typename T> void append_hex(std::string& to, const std::optional<T>& id)
+{
+    to += id ? cat('"', id->hex(), '"') : "null";
+}
 
 /// What names snapshots. Built once for many.
 class Names {
@@ -31,22 +45,21 @@ public:
         return names;
     }
 
-    [[nodiscard]] json describe(const store::Snapshot& snapshot) const
+    /// As text at once: a list may have ten thousand of them.
+    void append(std::string& to, const store::Snapshot& snapshot) const
     {
-        return {{"id", snapshot.id.hex()},
-                {"vdisk", of(vdisks_, snapshot.vdisk)},
-                {"parent", hex_or_null(snapshot.parent)},
-                {"state", store::to_text(snapshot.state)},
-                {"seq", snapshot.seq},
-                {"created", store::to_rfc3339(snapshot.created)},
-                {"bytes", snapshot.bytes},
-                {"author", snapshot.author},
-                {"message", snapshot.message},
-                {"layer", hex_or_null(snapshot.layer)},
-                {"manifest", hex_or_null(snapshot.manifest)},
-                {"tags", of(tags_, snapshot.id)},
-                {"versions", of(versions_, snapshot.id)},
-                {"branches", of(branches_, snapshot.id)}};
+        to += cat(R"({"id":")", snapshot.id.hex(), R"(","vdisk":)");
+        append_text(to, of(vdisks_, snapshot.vdisk));
+        append_hex(to += R"(,"parent":)", snapshot.parent);
+        to += cat(R"(,"state":")", store::to_text(snapshot.state), R"(","seq":)", snapshot.seq, R"(,"created":")",
+                  store::to_rfc3339(snapshot.created), R"(","bytes":)", snapshot.bytes, R"(,"author":)");
+        append_text(to, snapshot.author);
+        append_text(to += R"(,"message":)", snapshot.message);
+        append_hex(to += R"(,"layer":)", snapshot.layer);
+        append_hex(to += R"(,"manifest":)", snapshot.manifest);
+        to += cat(R"(,"tags":)", json(of(tags_, snapshot.id)).dump(), R"(,"versions":)",
+                  json(of(versions_, snapshot.id)).dump(), R"(,"branches":)", json(of(branches_, snapshot.id)).dump(),
+                  '}');
     }
 
 private:
@@ -105,18 +118,22 @@ Result<json> vdisk_json(const store::View& view, const store::Vdisk& vdisk)
                 {"tags", std::move(tags)}};
 }
 
-Result<json> snapshots_json(const store::View& view, const std::vector<store::Snapshot>& snapshots)
+Result<std::string> snapshots_text(const store::View& view, const std::vector<store::Snapshot>& snapshots)
 {
     const auto names = TRY(Names::read(view));
-    json list = json::array();
-    for (const store::Snapshot& snapshot : snapshots)
-        list.push_back(names.describe(snapshot));
-    return list;
+    std::string text = "[";
+    for (const store::Snapshot& snapshot : snapshots) {
+        if (text.size() > 1) text += ',';
+        names.append(text, snapshot);
+    }
+    return text + ']';
 }
 
 Result<json> snapshot_json(const store::View& view, const store::Snapshot& snapshot)
 {
-    return TRY(Names::read(view)).describe(snapshot);
+    std::string text;
+    TRY(Names::read(view)).append(text, snapshot);
+    return parse_json(text);
 }
 
 Result<json> snapshot_details_json(const store::View& view, const store::Snapshot& snapshot)

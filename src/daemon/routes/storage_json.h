@@ -13,8 +13,8 @@ namespace coppice::daemon {
 
 Result<nlohmann::json> vdisk_json(const store::View& view, const store::Vdisk& vdisk);
 nlohmann::json version_json(const store::Version& version);
-/// With what names them: tags, versions, branches.
-Result<nlohmann::json> snapshots_json(const store::View& view, const std::vector<store::Snapshot>& snapshots);
+/// A list, with what names them: tags, versions, branches.
+Result<std::string> snapshots_text(const store::View& view, const std::vector<store::Snapshot>& snapshots);
 Result<nlohmann::json> snapshot_json(const store::View& view, const store::Snapshot& snapshot);
 /// And what else is known of one.
 Result<nlohmann::json> snapshot_details_json(const store::View& view, const store::Snapshot& snapshot);

@@ -63,7 +63,10 @@ Result<Snapshot> find_by_prefix(const View& view, std::string_view prefix);
 
 Result<std::vector<Snapshot>> children(const View& view, const SnapshotId& id);
 /// The snapshot itself first, then its parent, up to the root. Errors: NotFound, Corrupt (a circle)
-Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id);
+/// @param most 0: all
+Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id, std::size_t most = 0);
+/// The first of them, up to the nearest sealed one, which is not among them: all above it are sealed, too.
+Result<std::vector<Snapshot>> unsealed_ancestors(const View& view, const SnapshotId& id);
 /// Whether `id` comes from `base`, or is it.
 Result<bool> is_ancestor(const View& view, const SnapshotId& base, const SnapshotId& id);
 /// All below it, parents before children, without itself.
