@@ -59,17 +59,8 @@ Result<> Storage::while_unmounted(const std::string& working, const std::functio
     const auto mounted = std::find_if(records.begin(), records.end(),
                                       [&](const vdisk::MountRecord& record) { return record.working == working; });
     if (mounted == records.end()) return body();
-    const std::string path = mounted->path;
     TRY(mounts_->check_only_place(*mounted));
-    if (auto gone = mounts_->detach(path); !gone)
-        return fail(std::move(gone).error().with(cat("branch ", working, " has to be unmounted for a moment")));
-    auto done = body();
-    auto again = mounts_->attach_again(*mounted);
-    if (again) return done;
-    log::error("storage", "a branch could not be mounted again",
-               {{"branch", working}, {"path", path}, {"error", again.error().line()}});
-    if (!done) return done;
-    return fail(std::move(again).error().with(cat("done, but branch ", working, " is not mounted any more")));
+    return mounts_->while_detached(*mounted, body);
 }
 
 Result<> Storage::unmount(const std::string& path)

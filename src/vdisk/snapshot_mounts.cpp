@@ -1,6 +1,7 @@
 #include "coppice/vdisk/snapshot_mounts.h"
 
 #include "coppice/base/id.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
@@ -145,6 +146,11 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
             return fail(Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", other.path)}.hint(
                 "a branch has one writer: unmount it there, or make another branch"));
     }
+    return attach_locked(std::move(record), use);
+}
+
+Result<MountRecord> SnapshotMounts::attach_locked(MountRecord record, const MountUse& use)
+{
     auto stacked = TRY(record.working.empty() ? open(record.snapshot, record.id, use)
                                               : open_working(record.working, record.id, use));
     record.devices = use.devices;
@@ -180,14 +186,26 @@ Result<MountRecord> SnapshotMounts::attach_working(const std::string& name, cons
     return attach_recorded({.path = path, .snapshot = working.snapshot, .working = name}, use);
 }
 
-Result<MountRecord> SnapshotMounts::attach_again(MountRecord record)
+Result<> SnapshotMounts::while_detached(const MountRecord& record, const std::function<Result<>()>& body)
 {
-    const MountUse use{.devices = record.devices, .set_uid = record.set_uid, .ids = {}};
-    if (!record.working.empty()) // it may stand on another snapshot now
-        record.snapshot = TRY(store_->read([&](const store::View& view) {
-                              return store::get_working(view, record.working);
-                          })).snapshot;
-    return attach_recorded(std::move(record), use);
+    const std::lock_guard lock{mutex_};
+    TRY_DOING(cat("branch ", record.working, " has to be unmounted for a moment"), unmount_locked(record));
+    // The record and the lease stay: each change of the lease is a commit, which waits for the disk.
+    auto done = body();
+    const auto again = [&]() -> Result<> {
+        MountRecord now = record;
+        now.snapshot = TRY(store_->read([&](const store::View& view) {
+                           return store::get_working(view, record.working);
+                       })).snapshot;
+        TRY(attach_locked(std::move(now), {.devices = record.devices, .set_uid = record.set_uid, .ids = {}}));
+        return {};
+    };
+    auto mounted = again();
+    if (mounted) return done;
+    log::error("vdisk", "a branch could not be mounted again",
+               {{"branch", record.working}, {"path", record.path}, {"error", mounted.error().line()}});
+    if (!done) return done;
+    return fail(std::move(mounted).error().with(cat("done, but branch ", record.working, " is not mounted any more")));
 }
 
 Result<> SnapshotMounts::check_only_place(const MountRecord& record) const
@@ -210,17 +228,23 @@ Result<os::Fd> SnapshotMounts::open_place(const MountRecord& record) const
         Error{ErrorKind::Conflict, cat("something else is mounted over ", record.path)}.hint("unmount that first"));
 }
 
+Result<> SnapshotMounts::unmount_locked(const MountRecord& record)
+{
+    TRY(open_place(record));
+    os::Fd last;
+    if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, record.path, false));
+    TRY(os::unmount(record.path));
+    releaser_.release(std::move(last));
+    return {};
+}
+
 Result<> SnapshotMounts::detach(const std::string& path)
 {
     const auto resolved = TRY(resolve_directory(path));
     const std::lock_guard lock{mutex_};
     for (const MountRecord& record : TRY(records())) {
         if (record.path != resolved) continue;
-        TRY(open_place(record));
-        os::Fd last;
-        if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, resolved, false));
-        TRY(os::unmount(resolved));
-        releaser_.release(std::move(last));
+        TRY(unmount_locked(record));
         TRY(remove_mount_record(*store_, record.id));
         kept_.erase(record.id);
         return release(record.id);

@@ -5,6 +5,7 @@
 #include "coppice/vdisk/layer_mounts.h"
 #include "coppice/vdisk/releaser.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -66,11 +67,13 @@ public:
     /// Errors: as `open`; Conflict (something of ours is mounted there; the working layer is mounted)
     Result<MountRecord> attach(const store::SnapshotId& snapshot, const std::string& path, const MountUse& use = {});
     Result<MountRecord> attach_working(const std::string& name, const std::string& path, const MountUse& use = {});
-    /// As it was mounted before, by a record of that time: with the same id. Errors: as `attach`
-    Result<MountRecord> attach_again(MountRecord record);
     /// A working layer is not synced for it, as the kernel does when an overlay goes: that happens in the background,
     /// and what counts is Sealer::make_durable. Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);
+    /// Unmounts a mounted working layer, and mounts it as it was over what is below it after `body`, whether that
+    /// succeeded or not. Other mounts and unmounts wait. Errors: those of `body`; Conflict (in use: `body` was not
+    /// called); as `attach_working`, and it is not mounted any more
+    Result<> while_detached(const MountRecord& record, const std::function<Result<>()>& body);
     /// Errors: Conflict, saying where else a working layer is mounted: bound to another place or into another mount
     /// namespace, or covered by another mount. (What is held by descriptors of a detached mount is not seen.)
     Result<> check_only_place(const MountRecord& record) const;
@@ -95,6 +98,8 @@ private:
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
     Result<std::size_t> forget_dead_locked();
     Result<MountRecord> attach_recorded(MountRecord record, const MountUse& use);
+    Result<MountRecord> attach_locked(MountRecord record, const MountUse& use);
+    Result<> unmount_locked(const MountRecord& record);
 
     store::Store* store_;
     Releaser releaser_;
