@@ -119,8 +119,8 @@ void rows(const std::string& root, std::int64_t count)
                 "VALUES(?, randomblob(32), randomblob(32), 0, randomblob(32), 0, randomblob(32), 0, 0)",
                 layer));
             TRY(txn.db().execute(
-                "UPDATE snapshot SET state = 3, layer = ?, manifest = randomblob(32), envelope = x'00' WHERE id = ?",
-                layer, id));
+                "UPDATE snapshot SET state = 3, layer = ?, manifest = randomblob(32) WHERE id = ?", layer, id));
+            TRY(txn.db().execute("UPDATE document SET envelope = x'00' WHERE snapshot = ?", id));
             return {};
         }));
     };

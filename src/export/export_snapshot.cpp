@@ -68,9 +68,13 @@ Result<Exported> export_layout(store::Store& store, vdisk::SnapshotTrees& trees,
 {
     TRY(check_reference(options.reference));
     auto destination = TRY(Destination::make(options.path, Destination::Kind::Directory));
-    const auto snapshot = TRY(store.read([&](const store::View& view) { return store::get_snapshot(view, id); }));
+    std::string config;
+    const auto snapshot = TRY(store.read([&](const store::View& view) -> Result<store::Snapshot> {
+        config = TRY(store::config_of(view, id));
+        return store::get_snapshot(view, id);
+    }));
     const auto tree = TRY(tree_of(trees, id, context));
-    auto exported = TRY(write_layout(destination.get().get(), tree, snapshot, options.reference, context));
+    auto exported = TRY(write_layout(destination.get().get(), tree, snapshot, config, options.reference, context));
     TRY(imports::check_stop(context.stop));
     TRY(std::move(destination).complete());
     return exported;

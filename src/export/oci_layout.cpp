@@ -88,9 +88,9 @@ private:
 };
 
 /// Command, environment, user, labels and so on stay; what speaks of layers becomes what is written here.
-Result<json> image_config(const store::Snapshot& snapshot, const Sha256Digest& diff_id)
+Result<json> image_config(const store::Snapshot& snapshot, std::string_view text, const Sha256Digest& diff_id)
 {
-    auto config = snapshot.config.empty() ? json::object() : TRY_DOING("configuration", parse_json(snapshot.config));
+    auto config = text.empty() ? json::object() : TRY_DOING("configuration", parse_json(text));
     if (!config.is_object()) return fail(ErrorKind::Invalid, "configuration: must be an object");
     const auto set_text = [&](const char* name, const std::string& otherwise) {
         if (const auto found = config.find(name); found == config.end() || !found->is_string())
@@ -124,12 +124,12 @@ Result<> check_reference(std::string_view reference)
 }
 
 Result<Exported> write_layout(int directory, const vdisk::Tree& tree, const store::Snapshot& snapshot,
-                              const std::string& reference, const Context& context)
+                              std::string_view config_text, const std::string& reference, const Context& context)
 {
     TRY(check_reference(reference));
     auto layout = TRY(Layout::make(directory));
     const auto layer = TRY(layout.add_layer(tree, context));
-    const auto config = TRY(image_config(snapshot, layer.diff_id));
+    const auto config = TRY(image_config(snapshot, config_text, layer.diff_id));
     const auto config_descriptor = TRY(layout.add_document(config, "application/vnd.oci.image.config.v1+json"));
     const json layer_descriptor{{"mediaType", "application/vnd.oci.image.layer.v1.tar+gzip"},
                                 {"digest", named(layer.digest)},

@@ -108,6 +108,20 @@ Result<> check_tree(FsckRun& run)
     });
 }
 
+Result<> check_documents(FsckRun& run)
+{
+    return run.store.read([&](const View& view) -> Result<> {
+        auto query = TRY(view.db().query("SELECT s.id FROM snapshot s LEFT JOIN document d ON d.snapshot = s.id WHERE "
+                                         "d.snapshot IS NULL OR (s.state = 3) != (d.envelope IS NOT NULL)"));
+        while (TRY(query.next())) {
+            const auto id = TRY(query.name<SnapshotId>(0));
+            run.find(
+                cat("snapshot ", id.hex(), " is sealed without a signed manifest, or signed without being sealed"));
+        }
+        return {};
+    });
+}
+
 Result<> check_sequences(FsckRun& run)
 {
     const auto behind = TRY(run.store.read([](const View& view) -> Result<std::vector<std::string>> {
@@ -163,6 +177,7 @@ Result<FsckReport> fsck(Store& store, FsckLevel level)
     TRY(check_database(run));
     TRY(check_packs(run));
     TRY(check_tree(run));
+    TRY(check_documents(run));
     TRY(check_sequences(run));
     TRY(check_directories(run));
     TRY(check_layers(run));

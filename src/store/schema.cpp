@@ -176,7 +176,41 @@ ALTER TABLE vdisk ADD COLUMN versions INTEGER NOT NULL DEFAULT 0 CHECK(versions 
 UPDATE vdisk SET versions = coalesce((SELECT max(number) FROM version WHERE version.vdisk = vdisk.id), 0);
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2, kVersion3};
+/// What lists do not read, and is long, went to a table of its own: rows of kilobytes made a history of thousands slow.
+constexpr const char* kVersion4 = R"sql(
+CREATE TABLE document(
+  snapshot BLOB PRIMARY KEY REFERENCES snapshot(id) ON DELETE CASCADE,
+  config   TEXT NOT NULL,
+  envelope BLOB
+) STRICT;
+INSERT INTO document(snapshot, config, envelope) SELECT id, config, envelope FROM snapshot;
+CREATE TABLE compact(
+  id       BLOB PRIMARY KEY CHECK(length(id) = 16),
+  vdisk    INTEGER NOT NULL REFERENCES vdisk(id),
+  parent   BLOB REFERENCES snapshot(id),
+  layer    INTEGER REFERENCES layer(id),
+  state    INTEGER NOT NULL CHECK(state IN (1, 2, 3)),
+  seq      INTEGER NOT NULL CHECK(seq > 0),
+  epoch    INTEGER NOT NULL CHECK(epoch >= 0),
+  created  INTEGER NOT NULL,
+  bytes    INTEGER NOT NULL CHECK(bytes >= 0),
+  author   TEXT NOT NULL CHECK(length(author) BETWEEN 1 AND 512),
+  message  TEXT NOT NULL,
+  manifest BLOB UNIQUE CHECK(length(manifest) = 32),
+  CHECK((state = 3) = (manifest IS NOT NULL)),
+  CHECK(state = 3 OR layer IS NULL),
+  CHECK(id != parent)
+) STRICT, WITHOUT ROWID;
+INSERT INTO compact SELECT id, vdisk, parent, layer, state, seq, epoch, created, bytes, author, message, manifest FROM snapshot;
+DROP TABLE snapshot;
+ALTER TABLE compact RENAME TO snapshot;
+CREATE INDEX snapshot_parent ON snapshot(parent) WHERE parent IS NOT NULL;
+CREATE UNIQUE INDEX snapshot_seq ON snapshot(vdisk, seq);
+CREATE INDEX snapshot_layer ON snapshot(layer) WHERE layer IS NOT NULL;
+CREATE INDEX snapshot_unsealed ON snapshot(state) WHERE state != 3;
+)sql";
+
+constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2, kVersion3, kVersion4};
 
 } // namespace
 
@@ -191,6 +225,9 @@ Result<> migrate(Connection& connection)
         return fail(Error{ErrorKind::Unsupported,
                           cat("store.db has schema version ", version, ", this program knows ", kSchemaVersion)}
                         .hint("use a newer coppice"));
+    if (version == kSchemaVersion) return {};
+    // A table that others refer to is replaced by another of its name; a transaction cannot switch this.
+    TRY(connection.run("PRAGMA foreign_keys=OFF"));
     for (auto step = version; step < kSchemaVersion; ++step) {
         const auto script =
             cat("BEGIN IMMEDIATE;", kSteps[static_cast<std::size_t>(step)], "PRAGMA application_id = ", kApplicationId,
@@ -200,7 +237,7 @@ Result<> migrate(Connection& connection)
             return fail(std::move(done).error().with(cat("migrate to schema version ", step + 1)));
         }
     }
-    return {};
+    return connection.run("PRAGMA foreign_keys=ON");
 }
 
 } // namespace coppice::store

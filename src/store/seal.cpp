@@ -30,7 +30,7 @@ Result<Manifest> expected_manifest(const View& view, const Snapshot& snapshot)
     manifest.seq = snapshot.seq;
     manifest.epoch = snapshot.epoch;
     if (snapshot.layer) manifest.layer = TRY(get_layer(view, *snapshot.layer));
-    manifest.config = snapshot.config;
+    manifest.config = TRY(config_of(view, snapshot.id));
     manifest.author = snapshot.author;
     manifest.created = snapshot.created;
     manifest.message = snapshot.message;
@@ -54,14 +54,15 @@ Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const Stage
     const auto payload = TRY(encode_manifest(TRY(expected_manifest(txn, snapshot))));
     const auto envelope = TRY(security::seal_document(kManifestType, payload, key));
     const auto digest = security::sha256<ManifestDigest>(security::pre_authentication(kManifestType, payload));
-    TRY(txn.db().execute("UPDATE snapshot SET state = ?, layer = ?, manifest = ?, envelope = ?, bytes = ? WHERE id = ?",
-                         SnapshotState::Sealed, row, digest, Blob{envelope}, bytes.value_or(snapshot.bytes), id));
+    TRY(txn.db().execute("UPDATE snapshot SET state = ?, layer = ?, manifest = ?, bytes = ? WHERE id = ?",
+                         SnapshotState::Sealed, row, digest, bytes.value_or(snapshot.bytes), id));
+    TRY(txn.db().execute("UPDATE document SET envelope = ? WHERE snapshot = ?", Blob{envelope}, id));
     return digest;
 }
 
 Result<std::string> read_envelope(const View& view, const SnapshotId& id)
 {
-    auto query = TRY(view.db().query("SELECT envelope FROM snapshot WHERE id = ?", id));
+    auto query = TRY(view.db().query("SELECT envelope FROM document WHERE snapshot = ?", id));
     if (!TRY(query.next())) return fail(ErrorKind::NotFound, cat("there is no snapshot ", id.hex()));
     if (query.is_null(0)) return fail(not_sealed(id));
     return std::string{query.blob(0)};

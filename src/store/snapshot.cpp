@@ -66,8 +66,7 @@ Result<Snapshot> read_snapshot_row(const Query& query)
     snapshot.bytes = query.size(8);
     snapshot.author = query.text(9);
     snapshot.message = query.text(10);
-    snapshot.config = query.text(11);
-    snapshot.manifest = TRY(query.optional_name<ManifestDigest>(12));
+    snapshot.manifest = TRY(query.optional_name<ManifestDigest>(11));
     return snapshot;
 }
 
@@ -90,11 +89,11 @@ Result<Snapshot> add_snapshot(Txn& txn, const NewSnapshot& wanted)
     if (TRY(db.number("SELECT count(*) FROM snapshot WHERE id = ?", wanted.id)) != 0)
         return fail(ErrorKind::Conflict, cat("there is a snapshot ", wanted.id.hex(), " already"));
     TRY(db.execute("UPDATE vdisk SET seq = seq + 1 WHERE id = ?", vdisk));
-    TRY(db.execute(
-        "INSERT INTO snapshot(id, vdisk, parent, state, seq, epoch, created, bytes, author, message, config) "
-        "SELECT ?, id, ?, ?, seq, epoch, ?, ?, ?, ?, ? FROM vdisk WHERE id = ?",
-        wanted.id, wanted.parent, wanted.state, now(), wanted.bytes, std::string_view{wanted.author},
-        std::string_view{wanted.message}, std::string_view{config}, vdisk));
+    TRY(db.execute("INSERT INTO snapshot(id, vdisk, parent, state, seq, epoch, created, bytes, author, message) "
+                   "SELECT ?, id, ?, ?, seq, epoch, ?, ?, ?, ? FROM vdisk WHERE id = ?",
+                   wanted.id, wanted.parent, wanted.state, now(), wanted.bytes, std::string_view{wanted.author},
+                   std::string_view{wanted.message}, vdisk));
+    TRY(db.execute("INSERT INTO document(snapshot, config) VALUES(?, ?)", wanted.id, std::string_view{config}));
     return get_snapshot(txn, wanted.id);
 }
 
@@ -171,6 +170,13 @@ Result<Snapshot> get_snapshot(const View& view, const SnapshotId& id)
     auto found = TRY(find_snapshot(view, id));
     if (!found) return fail(no_such(id));
     return *std::move(found);
+}
+
+Result<std::string> config_of(const View& view, const SnapshotId& id)
+{
+    auto query = TRY(view.db().query("SELECT config FROM document WHERE snapshot = ?", id));
+    if (!TRY(query.next())) return fail(no_such(id));
+    return std::string{query.text(0)};
 }
 
 // --- tags, working layers, leases

@@ -10,7 +10,6 @@ namespace coppice::store {
 
 inline constexpr std::string_view kSelectSnapshot =
     "SELECT s.id, v.uuid, s.parent, l.digest, s.state, s.seq, s.epoch, s.created, s.bytes, s.author, s.message, "
-    "s.config, "
     "s.manifest FROM snapshot s JOIN vdisk v ON v.id = s.vdisk LEFT JOIN layer l ON l.id = s.layer ";
 
 inline Error no_such(const SnapshotId& id)

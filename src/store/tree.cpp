@@ -18,28 +18,49 @@ Error broken_line(const Snapshot& snapshot)
         .hint("run coppice system fsck");
 }
 
-/// From a snapshot to its root in one statement: a line may be ten thousand long.
+/// Where a line ends.
+enum class End : unsigned char {
+    Root,
+    Sealed, ///< at the nearest one that is sealed
+    Content ///< at the nearest one that is not just the same as its parent
+};
+
+constexpr std::string_view goes_on(End end)
+{
+    switch (end) {
+    case End::Root: return "1";
+    case End::Sealed: return "below.state != 3";
+    case End::Content: return "below.state = 3 AND below.layer IS NULL";
+    }
+    return "";
+}
+
+bool is_end(End end, const Snapshot& snapshot)
+{
+    const bool is_sealed = snapshot.state == SnapshotState::Sealed;
+    return !snapshot.parent || (end == End::Sealed && is_sealed) ||
+           (end == End::Content && !(is_sealed && !snapshot.layer));
+}
+
+/// From a snapshot upwards in one statement: a line may be ten thousand long.
 /// @param most 0: all
-/// @param up_to the first one in this state is the last
-Result<std::vector<Snapshot>> climb(const View& view, const SnapshotId& id, std::size_t most,
-                                    std::optional<SnapshotState> up_to = {})
+Result<std::vector<Snapshot>> climb(const View& view, const SnapshotId& id, End end, std::size_t most = 0)
 {
     // A circle ends when there are more steps than snapshots.
     const std::int64_t limit =
         most == 0 ? INT64_MAX : static_cast<std::int64_t>(std::min<std::size_t>(most, INT64_MAX));
     auto line = TRY(select_snapshots(
         view.db(),
-        "JOIN (WITH RECURSIVE line(id, parent, state, step) AS (SELECT id, parent, state, 1 FROM snapshot WHERE "
-        "id = ?1 UNION ALL SELECT above.id, above.parent, above.state, below.step + 1 FROM line below JOIN "
-        "snapshot above ON above.id = below.parent WHERE below.step < min(?2, (SELECT count(*) + 1 FROM "
-        "snapshot)) AND below.state != ?3) "
-        "SELECT id, step FROM line) u ON u.id = s.id ORDER BY u.step",
-        id, limit, up_to ? static_cast<std::int64_t>(*up_to) : -1));
+        cat("JOIN (WITH RECURSIVE line(id, parent, state, layer, step) AS (SELECT id, parent, state, layer, 1 FROM "
+            "snapshot WHERE id = ?1 UNION ALL SELECT above.id, above.parent, above.state, above.layer, below.step + 1 "
+            "FROM line below JOIN snapshot above ON above.id = below.parent WHERE below.step < min(?2, (SELECT "
+            "count(*) + 1 FROM snapshot)) AND ",
+            goes_on(end), ") SELECT id, step FROM line) u ON u.id = s.id ORDER BY u.step"),
+        id, limit));
     if (line.empty()) return fail(no_such(id));
     for (std::size_t i = 1; i < line.size(); ++i)
         if (line[i - 1].parent != line[i].id) return fail(broken_line(line[i - 1]));
-    const bool is_cut = line.size() == most || line.back().state == up_to;
-    if (line.back().parent && !is_cut) return fail(broken_line(line.back()));
+    if (line.size() != most && !is_end(end, line.back())) return fail(broken_line(line.back()));
     return line;
 }
 
@@ -71,14 +92,20 @@ Result<std::vector<Snapshot>> children(const View& view, const SnapshotId& id)
 
 Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id, std::size_t most)
 {
-    return climb(view, id, most);
+    return climb(view, id, End::Root, most);
 }
 
 Result<std::vector<Snapshot>> unsealed_ancestors(const View& view, const SnapshotId& id)
 {
-    auto line = TRY(climb(view, id, 0, SnapshotState::Sealed));
+    auto line = TRY(climb(view, id, End::Sealed));
     if (line.back().state == SnapshotState::Sealed) line.pop_back();
     return line;
+}
+
+Result<Snapshot> nearest_content(const View& view, const SnapshotId& id)
+{
+    auto line = TRY(climb(view, id, End::Content));
+    return std::move(line.back());
 }
 
 Result<bool> is_ancestor(const View& view, const SnapshotId& base, const SnapshotId& id)

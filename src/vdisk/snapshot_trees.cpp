@@ -182,7 +182,11 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
     const auto cut =
         TRY(cut_at(id, base, store::Shortcuts::Ignore)); // first: a wrong base is told before anything is sealed
     TRY(sealer_->seal(id));
-    const auto top = TRY(store_->read([&](const store::View& view) { return store::get_snapshot(view, id); }));
+    std::string config;
+    const auto top = TRY(store_->read([&](const store::View& view) -> Result<store::Snapshot> {
+        config = TRY(store::config_of(view, id));
+        return store::get_snapshot(view, id);
+    }));
     const store::NewSnapshot wanted{.id = security::make_random<store::SnapshotId>(),
                                     .vdisk = top.vdisk,
                                     .parent = base,
@@ -190,7 +194,7 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
                                     .bytes = 0,
                                     .author = note.author,
                                     .message = note.message,
-                                    .config = top.config};
+                                    .config = std::move(config)};
     LayerSize size;
     const auto enter = [&](const store::StagedLayer* layer) {
         return store_->write([&](store::Txn& txn) -> Result<store::Snapshot> {

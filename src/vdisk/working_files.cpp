@@ -77,10 +77,9 @@ Result<RootLook> look_of_snapshot(const store::Store& store, const store::Snapsh
 {
     std::optional<store::Layer> layer;
     const auto top = TRY(store.read([&](const store::View& view) -> Result<store::Snapshot> {
-        auto line = TRY(store::lineage(view, id));
-        if (line.empty()) return fail(ErrorKind::Conflict, cat("snapshot ", id.hex(), " has no layer"));
-        if (line.front().layer) layer = TRY(store::get_layer(view, *line.front().layer));
-        return std::move(line.front());
+        auto nearest = TRY(store::nearest_content(view, id));
+        if (nearest.layer) layer = TRY(store::get_layer(view, *nearest.layer));
+        return nearest;
     }));
     if (layer) return look_of_layer(store, *layer);
     const auto directory = TRY(os::open_at(store.directory(), frozen_name(top.id), O_RDONLY | O_DIRECTORY));

@@ -227,6 +227,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
         step("freeze renewed");
         return store_->write([&](store::Txn& txn) -> Result<store::Snapshot> {
             const auto parent = TRY(store::get_snapshot(txn, working.snapshot));
+            auto config = note.config.empty() ? TRY(store::config_of(txn, parent.id)) : note.config;
             auto made = TRY(store::add_snapshot(txn, {.id = id,
                                                       .vdisk = parent.vdisk,
                                                       .parent = parent.id,
@@ -234,7 +235,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
                                                       .bytes = 0,
                                                       .author = note.author,
                                                       .message = note.message,
-                                                      .config = note.config.empty() ? parent.config : note.config}));
+                                                      .config = std::move(config)}));
             TRY(store::move_working(txn, name, id));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, id.hex()));
             return made;

@@ -140,7 +140,8 @@ Result<json> snapshot_details_json(const store::View& view, const store::Snapsho
 {
     auto details = TRY(snapshot_json(view, snapshot));
     const auto usage = TRY(store::snapshot_usage(view, snapshot.id));
-    details["config"] = snapshot.config.empty() ? json(nullptr) : TRY(parse_json(snapshot.config));
+    const auto config = TRY(store::config_of(view, snapshot.id));
+    details["config"] = config.empty() ? json(nullptr) : TRY(parse_json(config));
     details["dependents"] = TRY(store::dependents(view, snapshot.id));
     details["own_bytes"] = usage.own_bytes;
     details["shared_bytes"] = usage.shared_bytes;

@@ -72,11 +72,14 @@ Result<nlohmann::json> run_import(store::Store& store, const std::vector<std::st
     const auto made = TRY(imports::import_image(store, source, options, wanted, {}));
     const double end = seconds();
     const auto after = TRY(plain_bytes());
-    const auto snapshot =
-        TRY(store.read([&](const store::View& view) { return store::get_snapshot(view, made.snapshot); }));
+    std::string config;
+    const auto snapshot = TRY(store.read([&](const store::View& view) -> Result<store::Snapshot> {
+        config = TRY(store::config_of(view, made.snapshot));
+        return store::get_snapshot(view, made.snapshot);
+    }));
     return nlohmann::json{{"snapshot", made.snapshot.hex()},
                           {"layer", snapshot.layer->hex()},
-                          {"config", snapshot.config},
+                          {"config", config},
                           {"inodes", made.size.inodes},
                           {"file_bytes", made.size.file_bytes},
                           {"blob_bytes", made.size.blob_bytes},

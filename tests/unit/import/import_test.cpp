@@ -39,7 +39,9 @@ TEST_F(ImportTest, AnImageBecomesASealedVersion)
     const auto snapshot =
         value_of(store_->read([&](const store::View& view) { return store::get_snapshot(view, version.snapshot); }));
     EXPECT_EQ(snapshot.state, store::SnapshotState::Sealed);
-    EXPECT_EQ(nlohmann::json::parse(snapshot.config)["config"]["Env"][0], "A=b");
+    const auto config =
+        value_of(store_->read([&](const store::View& view) { return store::config_of(view, version.snapshot); }));
+    EXPECT_EQ(nlohmann::json::parse(config)["config"]["Env"][0], "A=b");
     const std::array trusted{store_->node_key().public_key()};
     value_of(
         store_->read([&](const store::View& view) { return store::verify_chain(view, version.snapshot, trusted); }));

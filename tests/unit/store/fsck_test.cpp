@@ -121,14 +121,14 @@ TEST(FsckTest, DamageIsFound)
          "another size"},
         {"frozen directory missing", FsckLevel::Quick,
          [](Damaged& f) {
-             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message, config) "
-                   "SELECT randomblob(16), id, 2, 99, 0, 0, 0, 'a', '', '' FROM vdisk; UPDATE vdisk SET seq = 99");
+             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message) "
+                   "SELECT randomblob(16), id, 2, 99, 0, 0, 0, 'a', '' FROM vdisk; UPDATE vdisk SET seq = 99");
          },
          "is missing"},
         {"frozen directory gone in a power cut", FsckLevel::Quick,
          [](Damaged& f) {
-             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message, config) "
-                   "SELECT randomblob(16), id, 1, 99, 0, 0, 0, 'a', '', '' FROM vdisk; UPDATE vdisk SET seq = 99");
+             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message) "
+                   "SELECT randomblob(16), id, 1, 99, 0, 0, 0, 'a', '' FROM vdisk; UPDATE vdisk SET seq = 99");
          },
          "was not durable"},
         {"foreign frozen directory", FsckLevel::Quick,
@@ -151,13 +151,20 @@ TEST(FsckTest, DamageIsFound)
          [](Damaged& f) { f.write("cache/" + f.a.layer->hex() + ".blob", 70000, "?"); }, "blob"},
         {"envelope flipped", FsckLevel::Crypto,
          [](Damaged& f) {
-             f.sql("UPDATE snapshot SET envelope = CAST(replace(CAST(envelope AS TEXT), '\"sig\":\"', '\"sig\":\"A') "
+             f.sql("UPDATE document SET envelope = CAST(replace(CAST(envelope AS TEXT), '\"sig\":\"', '\"sig\":\"A') "
                    "AS BLOB)");
          },
          "signed document"},
         {"envelopes swapped", FsckLevel::Crypto,
-         [](Damaged& f) { f.sql("UPDATE snapshot SET envelope = (SELECT envelope FROM snapshot WHERE seq = 1)"); },
+         [](Damaged& f) {
+             f.sql("UPDATE document SET envelope = (SELECT envelope FROM document d JOIN snapshot s ON s.id = "
+                   "d.snapshot WHERE s.seq = 1)");
+         },
          "another manifest"},
+        {"envelope gone", FsckLevel::Quick, [](Damaged& f) { f.sql("UPDATE document SET envelope = NULL"); },
+         "without a signed manifest"},
+        {"document gone", FsckLevel::Quick, [](Damaged& f) { f.sql("DELETE FROM document"); },
+         "without a signed manifest"},
         {"message changed", FsckLevel::Crypto,
          [](Damaged& f) { f.sql("UPDATE snapshot SET message = 'forged' WHERE seq = 1"); }, "something else"},
         {"author changed", FsckLevel::Crypto,

@@ -102,11 +102,20 @@ TEST(ShortcutTest, ABaseBesideTheLineIsFound)
 TEST(ShortcutTest, AnOlderDatabaseGetsWhatItLacks)
 {
     Line f;
-    f.sql("DROP TABLE shortcut; ALTER TABLE vdisk DROP COLUMN versions; PRAGMA user_version = 1");
+    f.sql("PRAGMA foreign_keys=OFF; DROP TABLE shortcut; ALTER TABLE vdisk DROP COLUMN versions; "
+          "CREATE TABLE before(id BLOB PRIMARY KEY, vdisk INTEGER, parent BLOB, layer INTEGER, state INTEGER, seq "
+          "INTEGER, "
+          "epoch INTEGER, created INTEGER, bytes INTEGER, author TEXT, message TEXT, config TEXT, manifest BLOB, "
+          "envelope "
+          "BLOB) STRICT, WITHOUT ROWID; "
+          "INSERT INTO before SELECT s.id, vdisk, parent, layer, state, seq, epoch, created, bytes, author, message, "
+          "config, manifest, envelope FROM snapshot s JOIN document d ON d.snapshot = s.id; "
+          "DROP TABLE snapshot; DROP TABLE document; ALTER TABLE before RENAME TO snapshot; PRAGMA user_version = 1");
     f.reopen();
     EXPECT_EQ(f.parts(f.all[5].id).size(), 6U);
     EXPECT_TRUE(succeeds(f.shorten(f.all[5], f.all[1])));
     EXPECT_EQ(f.parts(f.all[5].id).size(), 3U);
+    EXPECT_EQ(f.check(FsckLevel::Crypto).exit_status(), 0);
 }
 
 } // namespace

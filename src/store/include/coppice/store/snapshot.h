@@ -24,7 +24,6 @@ struct Snapshot {
     Time created{};
     std::uint64_t bytes = 0; ///< logical size of what it changes
     std::string author, message;
-    std::string config; ///< OCI image configuration as JSON, or empty
     std::optional<ManifestDigest> manifest;
 };
 
@@ -37,7 +36,7 @@ struct NewSnapshot {
     std::uint64_t bytes = 0;
     std::string author;  ///< 1 to 512 bytes
     std::string message; ///< at most kMessageMaxBytes
-    std::string config;  ///< an object in JSON of at most kConfigMaxBytes, or empty
+    std::string config;  ///< OCI image configuration: an object in JSON of at most kConfigMaxBytes, or empty
 };
 inline constexpr std::size_t kMessageMaxBytes = 64U << 10;
 inline constexpr std::size_t kConfigMaxBytes = 256U << 10;
@@ -55,6 +54,8 @@ Result<std::vector<std::string>> dependents(const View& view, const SnapshotId& 
 
 Result<std::optional<Snapshot>> find_snapshot(const View& view, const SnapshotId& id);
 Result<Snapshot> get_snapshot(const View& view, const SnapshotId& id); ///< Errors: NotFound
+/// Its OCI image configuration, or empty. Errors: NotFound
+Result<std::string> config_of(const View& view, const SnapshotId& id);
 /// By the first hexadecimal digits of its id (at least 4) or all. Errors: NotFound, Invalid, Conflict (several, which
 /// it names)
 Result<Snapshot> find_by_prefix(const View& view, std::string_view prefix);
@@ -67,6 +68,8 @@ Result<std::vector<Snapshot>> children(const View& view, const SnapshotId& id);
 Result<std::vector<Snapshot>> ancestors(const View& view, const SnapshotId& id, std::size_t most = 0);
 /// The first of them, up to the nearest sealed one, which is not among them: all above it are sealed, too.
 Result<std::vector<Snapshot>> unsealed_ancestors(const View& view, const SnapshotId& id);
+/// The nearest of them that is not sealed with the content of its parent: the first of `lineage`.
+Result<Snapshot> nearest_content(const View& view, const SnapshotId& id);
 /// Whether `id` comes from `base`, or is it.
 Result<bool> is_ancestor(const View& view, const SnapshotId& base, const SnapshotId& id);
 /// All below it, parents before children, without itself.
