@@ -49,9 +49,9 @@ Result<Destination> Destination::make(const std::string& path, Kind kind)
     if (TRY(os::find_status(parent.get(), name, false))) return taken(path);
     Destination destination{std::move(parent), std::move(name), kind};
     const int at = destination.parent_.get();
-    if (kind == Kind::Directory) TRY(os::make_directory(at, destination.passing_, 0755));
+    if (kind == Kind::Directory) TRY(os::make_directory(at, destination.passing_, 0700));
     const int flags = kind == Kind::Directory ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT | O_EXCL;
-    destination.open_ = TRY(os::open_at(at, destination.passing_, flags | O_NOFOLLOW, 0644));
+    destination.open_ = TRY(os::open_at(at, destination.passing_, flags | O_NOFOLLOW, 0600));
     return destination;
 }
 

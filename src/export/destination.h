@@ -7,7 +7,7 @@
 namespace coppice::exports {
 
 /// A file or directory that appears under its name when it is complete. Until then it has another name beside it, which
-/// goes with the object.
+/// goes with the object. Nobody but its owner can read it: it holds what a root file system keeps from others.
 class Destination {
 public:
     enum class Kind : unsigned char { File, Directory };

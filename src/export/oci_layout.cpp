@@ -30,8 +30,8 @@ class Layout {
 public:
     static Result<Layout> make(int directory)
     {
-        TRY(os::make_directory(directory, "blobs", 0755));
-        TRY(os::make_directory(directory, kBlobs, 0755));
+        TRY(os::make_directory(directory, "blobs", 0700));
+        TRY(os::make_directory(directory, kBlobs, 0700));
         auto blobs = TRY(os::open_at(directory, kBlobs, O_RDONLY | O_DIRECTORY));
         return Layout{directory, std::move(blobs)};
     }
@@ -41,7 +41,7 @@ public:
     };
     Result<Layer> add_layer(const vdisk::Tree& tree, const Context& context)
     {
-        const auto file = TRY(os::open_at(blobs_.get(), kPassing, O_WRONLY | O_CREAT | O_EXCL, 0644));
+        const auto file = TRY(os::open_at(blobs_.get(), kPassing, O_WRONLY | O_CREAT | O_EXCL, 0600));
         FileSink out{file.get(), "the layer"};
         HashingSink packed{out};
         GzipSink gzip{packed};
@@ -66,7 +66,7 @@ public:
     Result<> put(int directory, const std::string& name, std::string_view text)
     {
         bytes_ += text.size();
-        return os::replace_file(directory, name, text, 0644, true);
+        return os::replace_file(directory, name, text, 0600, true);
     }
     /// The last thing that is written.
     Result<> finish(const json& index)

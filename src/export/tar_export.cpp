@@ -30,6 +30,12 @@ char type_of(std::uint32_t mode)
     }
 }
 
+/// Sockets have no type in archives, and none of them would lead anywhere.
+bool is_left_out(std::uint32_t mode, const TarOptions& options)
+{
+    return S_ISSOCK(mode) || (!options.devices && (S_ISCHR(mode) || S_ISBLK(mode)));
+}
+
 struct Named {
     std::string path;
     InodeId inode;
@@ -77,8 +83,9 @@ std::vector<TarPart> parts_of(const vdisk::OpenContent& content, std::uint64_t b
 class Archive {
 public:
     Archive(const Tree& tree, const TarOptions& options, vdisk::ByteSink& out, const imports::Context& context)
-        : tree_{&tree}, options_{options}, writer_{out}, context_{&context}, buffer_(kCopyBytes, '\0'),
-          names_(tree.inode_count(), Names::None)
+        : tree_{&tree}, options_{options},
+          writer_{out, options.form == TarOptions::Form::Layer ? TarWriter::Acls::Raw : TarWriter::Acls::Text},
+          context_{&context}, buffer_(kCopyBytes, '\0'), names_(tree.inode_count(), Names::None)
     {
     }
     Result<> write(const Named& top)
@@ -91,7 +98,7 @@ public:
 private:
     Result<> count(const Named& named)
     {
-        if (tree_->is_directory(named.inode)) return {};
+        if (tree_->is_directory(named.inode) || is_left_out(tree_->mode(named.inode), options_)) return {};
         if (options_.form == TarOptions::Form::Layer)
             if (std::string_view{named.path}.substr(named.path.rfind('/') + 1).starts_with(".wh.")) // npos + 1 is 0
                 return fail(Error{ErrorKind::Unsupported,
@@ -106,7 +113,7 @@ private:
     {
         TRY(imports::check_stop(context_->stop));
         const auto mode = tree_->mode(named.inode);
-        if (!options_.devices && (S_ISCHR(mode) || S_ISBLK(mode))) return {};
+        if (is_left_out(mode, options_)) return {};
         TarMember member;
         member.path = named.path;
         member.attributes = tree_->attributes(named.inode);

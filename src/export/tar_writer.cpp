@@ -48,11 +48,11 @@ std::string keyword_of(std::string_view attribute)
     return keyword;
 }
 
-void put_xattrs(std::string& records, const std::vector<vdisk::Xattr>& xattrs)
+void put_xattrs(std::string& records, const std::vector<vdisk::Xattr>& xattrs, TarWriter::Acls acls)
 {
     for (const vdisk::Xattr& xattr : xattrs) {
         const bool access = xattr.name == "system.posix_acl_access";
-        if (access || xattr.name == "system.posix_acl_default")
+        if (acls == TarWriter::Acls::Text && (access || xattr.name == "system.posix_acl_default"))
             if (const auto text = print_acl(xattr.value)) {
                 put_record(records, access ? "SCHILY.acl.access" : "SCHILY.acl.default", *text);
                 continue;
@@ -135,7 +135,7 @@ Result<> TarWriter::put_headers(const TarMember& member, std::uint64_t stored, s
     if (attributes.gid > kShortMax) put_record(records, "gid", std::to_string(attributes.gid));
     if (attributes.mtime.nanoseconds != 0 || static_cast<std::uint64_t>(attributes.mtime.seconds) > kLongMax)
         put_record(records, "mtime", decimal_time(attributes.mtime));
-    put_xattrs(records, member.xattrs);
+    put_xattrs(records, member.xattrs, acls_);
     if (!records.empty()) {
         TRY(write(header_of("PaxHeaders/entry", 'x', {}, records.size())));
         TRY(write(records));

@@ -27,7 +27,11 @@ struct TarPart {
 /// Writes headers: ustar, with a pax header in front of those that say more than ustar can. One thread.
 class TarWriter {
 public:
-    explicit TarWriter(vdisk::ByteSink& out) : out_{&out} {}
+    enum class Acls : unsigned char {
+        Text, ///< SCHILY.acl.*, which tar programs read
+        Raw,  ///< SCHILY.xattr.system.posix_acl_*: container engines know attributes only
+    };
+    explicit TarWriter(vdisk::ByteSink& out, Acls acls = Acls::Text) : out_{&out}, acls_{acls} {}
 
     /// The header; a file's content is for the caller to write.
     Result<> add(const TarMember& member);
@@ -43,6 +47,7 @@ private:
     Result<> put_headers(const TarMember& member, std::uint64_t stored, std::string records);
 
     vdisk::ByteSink* out_;
+    Acls acls_;
     std::uint64_t position_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ namespace coppice::imports {
 namespace {
 
 constexpr std::size_t kBufferBytes = 128U << 10;
+constexpr int kPauseMilliseconds = 200;
 
 std::unexpected<Error> cut_short(std::string_view name) { return fail(ErrorKind::Corrupt, cat(name, " is cut short")); }
 
@@ -68,9 +70,22 @@ FileStream::FileStream(os::Fd file, std::string name, std::stop_token stop)
     if (at >= 0) left_ = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size - at));
 }
 
+/// A pipe may be silent for long, and a stop request must be heard then, too.
+Result<> FileStream::wait() const
+{
+    pollfd wanted{.fd = file_.get(), .events = POLLIN, .revents = 0};
+    for (int ready = 0; ready == 0;) {
+        TRY(check_stop(stop_));
+        ready = os::retry_eintr([&] { return ::poll(&wanted, 1, kPauseMilliseconds); });
+        if (ready < 0) return fail_os(errno, cat("wait for ", name_));
+    }
+    return {};
+}
+
 Result<std::size_t> FileStream::read(std::span<char> out)
 {
     TRY(check_stop(stop_));
+    if (!left_) TRY(wait());
     const auto got = os::retry_eintr([&] { return ::read(file_.get(), out.data(), out.size()); });
     if (got < 0) return fail_os(errno, cat("read ", name_));
     const auto bytes = static_cast<std::size_t>(got);

@@ -37,6 +37,7 @@ public:
     [[nodiscard]] std::uint64_t total() const { return position_ + left_.value_or(0); }
 
 private:
+    [[nodiscard]] Result<> wait() const;
     os::Fd file_;
     std::string name_;
     std::stop_token stop_;

@@ -134,10 +134,12 @@ std::unique_ptr<Codec> make_codec(Compression compression)
 /// Begins with bytes that were read ahead to see what they are.
 class Unpacked final : public ByteStream {
 public:
-    Unpacked(ByteStream& input, std::string first, std::unique_ptr<Codec> codec, const Limits& limits, std::string name)
-        : input_{&input}, buffer_{std::move(first)}, filled_{buffer_.size()}, codec_{std::move(codec)}, limits_{limits},
-          name_{std::move(name)}, read_bytes_{filled_}
+    Unpacked(ByteStream& input, std::string first, std::unique_ptr<Codec> codec, UnpackBudget& budget, bool pays,
+             std::string name)
+        : input_{&input}, buffer_{std::move(first)}, filled_{buffer_.size()}, codec_{std::move(codec)},
+          budget_{&budget}, pays_{pays}, name_{std::move(name)}
     {
+        pay(buffer_);
     }
     Result<std::size_t> read(std::span<char> out) override
     {
@@ -147,11 +149,7 @@ public:
             if (filled_ == at_ && ended_ && codec_->complete()) return 0;
             const auto step = TRY_DOING(name_, codec_->step({buffer_.data() + at_, filled_ - at_}, out, ended_));
             at_ += step.taken;
-            given_ += step.given;
-            if (given_ > limits_.free_bytes && (given_ - limits_.free_bytes) / limits_.ratio > read_bytes_)
-                return fail(Error{ErrorKind::Unavailable, cat(name_, " unpacks to more than ", format_bytes(given_),
-                                                              " from ", format_bytes(read_bytes_))}
-                                .hint("this looks like a decompression bomb; unpack it yourself if you trust it"));
+            TRY(budget_->take(step.given, name_));
             if (step.given > 0) return step.given;
             if (step.taken == 0 && ended_ && !codec_->complete())
                 return fail(ErrorKind::Corrupt, cat(name_, " is cut short"));
@@ -168,11 +166,23 @@ public:
 private:
     Result<std::size_t> read_as_it_is(std::span<char> out)
     {
-        if (at_ == filled_) return input_->read(out);
+        if (at_ == filled_) {
+            const std::size_t got = TRY(input_->read(out));
+            if (!pay({out.data(), got})) return got;
+            TRY(budget_->take(got, name_));
+            return got;
+        }
         const std::size_t bytes = std::min(out.size(), filled_ - at_);
         std::copy_n(buffer_.data() + at_, bytes, out.data());
         at_ += bytes;
         return bytes;
+    }
+    /// False: there is nothing but zeros.
+    bool pay(std::string_view bytes)
+    {
+        if (bytes.find_first_not_of('\0') == std::string_view::npos) return false;
+        if (pays_) budget_->pay(bytes.size());
+        return true;
     }
     Result<> refill()
     {
@@ -180,7 +190,7 @@ private:
         buffer_.resize(kInputBytes);
         at_ = 0;
         filled_ = TRY(input_->read(buffer_));
-        read_bytes_ += filled_;
+        pay(std::string_view{buffer_}.substr(0, filled_));
         ended_ = filled_ == 0;
         return {};
     }
@@ -190,9 +200,9 @@ private:
     std::size_t at_ = 0, filled_;
     bool ended_ = false;
     std::unique_ptr<Codec> codec_; ///< null: not packed
-    Limits limits_;
+    UnpackBudget* budget_;
+    bool pays_;
     std::string name_;
-    std::uint64_t read_bytes_, given_ = 0;
 };
 
 } // namespace
@@ -206,12 +216,21 @@ Compression detect_compression(std::string_view first)
     return Compression::None;
 }
 
-Result<std::unique_ptr<ByteStream>> decompress(ByteStream& input, const Limits& limits, std::string name)
+Result<> UnpackBudget::take(std::uint64_t bytes, std::string_view name)
+{
+    given_ += bytes;
+    if (given_ <= free_ || (given_ - free_) / ratio_ <= paid_) return {};
+    return fail(Error{ErrorKind::Unavailable, cat("with ", name, " there are more than ", format_bytes(given_),
+                                                  " unpacked from ", format_bytes(paid_))}
+                    .hint("this looks like a decompression bomb; unpack it yourself if you trust it"));
+}
+
+Result<std::unique_ptr<ByteStream>> decompress(ByteStream& input, UnpackBudget& budget, bool pays, std::string name)
 {
     std::string first(kMagicBytes, '\0');
     first.resize(TRY(read_full(input, first)));
     auto codec = make_codec(detect_compression(first));
-    return std::make_unique<Unpacked>(input, std::move(first), std::move(codec), limits, std::move(name));
+    return std::make_unique<Unpacked>(input, std::move(first), std::move(codec), budget, pays, std::move(name));
 }
 
 } // namespace coppice::imports

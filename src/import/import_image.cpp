@@ -137,7 +137,6 @@ Result<ImportedVersion> import_image(store::Store& store, const Source& source, 
     const auto directory = TRY(os::open_at(store.directory(), "tmp", O_RDONLY | O_DIRECTORY));
     context.spool = directory.get();
     context.spool_path = store.root() + "/tmp";
-    context.own_store = store.root();
     auto imported = TRY(read_source(source, source_options, context));
     return import_image(store, std::move(imported), options, context);
 }

@@ -1,7 +1,6 @@
 #include "layer_diff.h"
 
 #include "coppice/base/text.h"
-#include "decompress.h"
 
 namespace coppice::imports {
 
@@ -18,16 +17,18 @@ Result<> add_archive(ByteStream& archive, TarReader::End end, Contents& contents
     }
 }
 
-Result<std::uint64_t> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& builder,
-                                  const Context& context, std::uint64_t before, std::uint64_t total)
+Result<> apply_layer(const LayerSource& layer, Application& application)
 {
-    TRY_DOING(layer.name, builder.begin_layer());
+    TRY_DOING(layer.name, application.builder.begin_layer());
     const auto stream = TRY(layer.open());
     HashingStream packed{*stream};
-    const auto unpacked = TRY(decompress(packed, context.limits, layer.name));
+    const auto unpacked = TRY(decompress(packed, application.budget, layer.pays, layer.name));
     HashingStream archive{*unpacked};
-    const Reading reading{.stage = "reading layers", .done = [&] { return before + packed.bytes(); }, .total = total};
-    TRY_DOING(layer.name, add_archive(archive, TarReader::End::Any, contents, builder, context, reading));
+    const Reading reading{.stage = "reading layers",
+                          .done = [&] { return application.done + packed.bytes(); },
+                          .total = application.total};
+    TRY_DOING(layer.name, add_archive(archive, TarReader::End::Any, application.contents, application.builder,
+                                      application.context, reading));
     const auto diff_id = TRY(archive.finish());
     const auto digest = TRY(packed.finish());
     if ((layer.digest && digest != *layer.digest) || (layer.bytes && packed.bytes() != *layer.bytes))
@@ -36,7 +37,8 @@ Result<std::uint64_t> apply_layer(const LayerSource& layer, Contents& contents, 
     if (diff_id != layer.diff_id)
         return fail(ErrorKind::Corrupt, cat(layer.name, " contains the archive sha256:", diff_id.hex(),
                                             " and not sha256:", layer.diff_id.hex(), " of the configuration"));
-    return packed.bytes();
+    application.done += packed.bytes();
+    return {};
 }
 
 } // namespace coppice::imports

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "decompress.h"
 #include "tree_builder.h"
 
 namespace coppice::imports {
@@ -11,7 +12,7 @@ struct Reading {
     std::uint64_t total = 0;             ///< 0: not known
 };
 
-/// All entries of an archive into `builder`.
+/// All entries of an archive into `builder`. Blocks. Errors: those of TarReader and TreeBuilder
 Result<> add_archive(ByteStream& archive, TarReader::End end, Contents& contents, TreeBuilder& builder,
                      const Context& context, const Reading& reading);
 
@@ -22,12 +23,20 @@ struct LayerSource {
     std::optional<security::Sha256Digest> digest; ///< of the stream; a docker-archive does not say
     std::optional<std::uint64_t> bytes;           ///< of the stream
     security::Sha256Digest diff_id;               ///< of the archive in it
+    bool pays = true;                             ///< UnpackBudget: its bytes were not counted before
 };
 
-/// Applies a layer over what `builder` has; its digests are right when this succeeds. Errors: Corrupt (they are not)
-/// @param before bytes of the layers below, and `total` of all (0: not known): for the progress
-/// @returns its own
-Result<std::uint64_t> apply_layer(const LayerSource& layer, Contents& contents, TreeBuilder& builder,
-                                  const Context& context, std::uint64_t before, std::uint64_t total);
+/// What the layers of an image are applied to, all borrowed, and how far it has come.
+struct Application {
+    Contents& contents;
+    TreeBuilder& builder;
+    UnpackBudget& budget;
+    const Context& context;
+    std::uint64_t done = 0, total = 0; ///< bytes of layers as they came, for the progress; total 0: not known
+};
+
+/// Applies a layer over what is there; its digests are right when this succeeds. Blocks.
+/// Errors: Corrupt (they are not), those of add_archive
+Result<> apply_layer(const LayerSource& layer, Application& application);
 
 } // namespace coppice::imports

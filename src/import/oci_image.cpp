@@ -2,9 +2,11 @@
 
 #include "coppice/base/text.h"
 #include "layer_diff.h"
+#include "nested_image.h"
 #include "oci_documents.h"
 
 #include <algorithm>
+#include <set>
 #include <sys/utsname.h>
 
 namespace coppice::imports {
@@ -66,34 +68,51 @@ public:
             return fail(ErrorKind::Corrupt, cat(blob_name(descriptor), " is not what its name says (wrong digest)"));
         return text;
     }
+    [[nodiscard]] std::optional<InodeId> find(std::string name, bool follow = false) const;
     static std::string blob_name(const Descriptor& descriptor) { return "blobs/sha256/" + descriptor.digest.hex(); }
 
 private:
-    [[nodiscard]] std::optional<InodeId> find(std::string name, bool follow) const
-    {
-        for (int hop = 0; hop <= kLinkHops; ++hop) {
-            const auto inode = tree_->find_path(name);
-            if (!inode || !follow || !tree_->is_link(*inode)) return inode;
-            std::vector<std::string_view> parts;
-            const auto slash = name.rfind('/');
-            const std::string whole =
-                cat(name.substr(0, slash == std::string::npos ? 0 : slash), '/', tree_->target(*inode));
-            for (const auto part : split(whole, '/')) {
-                if (part.empty() || part == ".") continue;
-                if (part != "..")
-                    parts.push_back(part);
-                else if (!parts.empty())
-                    parts.pop_back();
-            }
-            std::string next;
-            for (const auto part : parts)
-                next += cat(next.empty() ? "" : "/", part);
-            name = std::move(next);
-        }
-        return {};
-    }
     const Tree* tree_;
     const Context* context_;
+};
+
+std::optional<InodeId> Files::find(std::string name, bool follow) const
+{
+    for (int hop = 0; hop <= kLinkHops; ++hop) {
+        const auto inode = tree_->find_path(name);
+        if (!inode || !follow || !tree_->is_link(*inode)) return inode;
+        std::vector<std::string_view> parts;
+        const auto slash = name.rfind('/');
+        const std::string whole =
+            cat(name.substr(0, slash == std::string::npos ? 0 : slash), '/', tree_->target(*inode));
+        for (const auto part : split(whole, '/')) {
+            if (part.empty() || part == ".") continue;
+            if (part != "..")
+                parts.push_back(part);
+            else if (!parts.empty())
+                parts.pop_back();
+        }
+        std::string next;
+        for (const auto part : parts)
+            next += cat(next.empty() ? "" : "/", part);
+        name = std::move(next);
+    }
+    return {};
+}
+
+/// What is read, and what that may cost.
+struct Reader {
+    const Files& files;
+    const Context& context;
+    UnpackBudget& budget;
+    bool pays;
+    std::set<InodeId> seen;
+    /// Whether the bytes of a layer count: once, and not when they did on their way here.
+    bool counts(const std::string& name, bool follow = false)
+    {
+        const auto inode = files.find(name, follow);
+        return pays && inode && seen.insert(*inode).second;
+    }
 };
 
 struct Wanted {
@@ -161,23 +180,24 @@ Result<ImageConfig> check_config(std::string_view text, const Wanted& wanted, st
     return config;
 }
 
-Result<Imported> apply_all(const std::vector<LayerSource>& layers, std::string config, const Context& context)
+Result<Imported> apply_all(const std::vector<LayerSource>& layers, std::string config, const Reader& reader)
 {
-    TreeBuilder builder{context.limits, TreeBuilder::Form::Layers};
-    const auto spool = TRY(Spool::make(context.spool));
-    std::uint64_t done = 0, total = 0;
+    TreeBuilder builder{reader.context.limits, TreeBuilder::Form::Layers};
+    const auto spool = TRY(Spool::make(reader.context.spool));
+    Application application{.contents = *spool, .builder = builder, .budget = reader.budget, .context = reader.context};
     for (const LayerSource& layer : layers) // a sum of hostile numbers is only shown
-        total += layer.bytes.value_or(0);
+        application.total += layer.bytes.value_or(0);
     for (const LayerSource& layer : layers)
-        done += TRY(apply_layer(layer, *spool, builder, context, done, total));
+        TRY(apply_layer(layer, application));
     Imported imported;
     imported.tree = std::move(builder).take_tree();
     imported.config = std::move(config);
     return imported;
 }
 
-Result<Imported> read_layout(const Files& files, const Wanted& wanted, const Context& context)
+Result<Imported> read_layout(Reader reader, const Wanted& wanted)
 {
+    const Files& files = reader.files;
     const auto descriptor = TRY(find_manifest(files, wanted));
     const auto manifest_text = TRY(files.read_blob(descriptor));
     const auto manifest = TRY_DOING(Files::blob_name(descriptor), parse_image_manifest(manifest_text));
@@ -192,13 +212,24 @@ Result<Imported> read_layout(const Files& files, const Wanted& wanted, const Con
         source.digest = layer.digest;
         source.bytes = layer.bytes;
         source.diff_id = config.diff_ids[i];
+        source.pays = reader.counts(Files::blob_name(layer));
         layers.push_back(std::move(source));
     }
-    return apply_all(layers, std::move(text), context);
+    return apply_all(layers, std::move(text), reader);
 }
 
-Result<Imported> read_archive(const Files& files, const Wanted& wanted, const Context& context)
+/// Most programs name a configuration by its digest: "DIGITS.json", "blobs/sha256/DIGITS", "sha256:DIGITS".
+std::optional<security::Sha256Digest> digest_in(std::string_view name)
 {
+    name.remove_prefix(name.rfind('/') + 1); // npos + 1 is 0
+    if (name.starts_with("sha256:")) name.remove_prefix(std::string_view{"sha256:"}.size());
+    const auto digest = security::Sha256Digest::parse(name.substr(0, name.find('.')));
+    return digest ? std::optional{*digest} : std::nullopt;
+}
+
+Result<Imported> read_archive(Reader reader, const Wanted& wanted)
+{
+    const Files& files = reader.files;
     const auto images = TRY_DOING("manifest.json", parse_archive_manifest(TRY(files.read("manifest.json"))));
     const ArchiveImage* chosen = nullptr;
     std::string tags;
@@ -210,12 +241,8 @@ Result<Imported> read_archive(const Files& files, const Wanted& wanted, const Co
     }
     if (chosen == nullptr) return several("the archive has no such image, or several", tags);
     auto text = TRY(files.read(chosen->config));
-    // The name is the digest: "DIGITS.json" or "blobs/sha256/DIGITS".
-    auto digits = std::string_view{chosen->config};
-    digits.remove_prefix(digits.rfind('/') == std::string_view::npos ? 0 : digits.rfind('/') + 1);
-    digits = digits.substr(0, digits.find('.'));
-    const auto digest = security::Sha256Digest::parse(digits);
-    if (!digest || security::sha256(text) != *digest)
+    const auto digest = digest_in(chosen->config);
+    if (digest && security::sha256(text) != *digest)
         return fail(ErrorKind::Corrupt, cat(printable(chosen->config), " is not what its name says (wrong digest)"));
     const auto config = TRY(check_config(text, wanted, chosen->layers.size()));
     std::vector<LayerSource> layers;
@@ -224,9 +251,10 @@ Result<Imported> read_archive(const Files& files, const Wanted& wanted, const Co
         source.open = [&files, name = chosen->layers[i]] { return files.open(name, true); };
         source.name = cat("layer ", i + 1, " (", printable(chosen->layers[i]), ")");
         source.diff_id = config.diff_ids[i];
+        source.pays = reader.counts(chosen->layers[i], true);
         layers.push_back(std::move(source));
     }
-    return apply_all(layers, std::move(text), context);
+    return apply_all(layers, std::move(text), reader);
 }
 
 bool has_file(const Tree& files, std::string_view name)
@@ -258,11 +286,19 @@ bool is_image(const Tree& files)
 
 Result<Imported> read_image(const Tree& files, const ImageChoice& choice, const Context& context)
 {
+    UnpackBudget budget{context.limits};
+    return read_nested_image(files, choice, context, budget, true);
+}
+
+Result<Imported> read_nested_image(const Tree& files, const ImageChoice& choice, const Context& context,
+                                   UnpackBudget& budget, bool pays)
+{
     const Wanted wanted{.reference = choice.reference,
                         .architecture = choice.architecture.empty() ? machine_architecture() : choice.architecture};
     const Files by_name{files, context};
-    if (is_layout(files)) return read_layout(by_name, wanted, context);
-    if (has_file(files, "manifest.json")) return read_archive(by_name, wanted, context);
+    Reader reader{.files = by_name, .context = context, .budget = budget, .pays = pays, .seen = {}};
+    if (is_layout(files)) return read_layout(std::move(reader), wanted);
+    if (has_file(files, "manifest.json")) return read_archive(std::move(reader), wanted);
     return fail(ErrorKind::Invalid,
                 "neither an OCI layout (oci-layout, index.json) nor a docker-archive (manifest.json)");
 }

@@ -13,8 +13,6 @@ namespace {
 std::unexpected<Error> bad_record() { return fail(ErrorKind::Corrupt, "a damaged extended header"); }
 
 constexpr std::string_view kXattr = "SCHILY.xattr.";
-constexpr std::string_view kRawAccess = "SCHILY.xattr.system.posix_acl_access",
-                           kRawDefault = "SCHILY.xattr.system.posix_acl_default";
 
 /// GNU tar has %25 for "%" and %3D for "=", which would end the keyword.
 std::string attribute_of(std::string_view keyword)
@@ -105,25 +103,35 @@ Result<std::vector<DataPart>> parse_sparse_list(std::string_view text)
     return parts;
 }
 
-Result<std::vector<vdisk::Xattr>> xattrs_of(const PaxRecords& records)
+const std::string* EffectiveRecords::find(std::string_view keyword) const
+{
+    for (const PaxRecords* const records : {&own, &global})
+        if (const auto found = records->values.find(keyword); found != records->values.end())
+            return found->second.empty() ? nullptr : &found->second;
+    return nullptr;
+}
+
+Result<std::vector<vdisk::Xattr>> xattrs_of(const EffectiveRecords& records)
 {
     // (LIBARCHIVE.xattr.* repeat what SCHILY.xattr.* say.)
     std::map<std::string, std::string> found;
-    for (const auto& [keyword, value] : records.values) {
-        if (keyword.starts_with(kXattr)) {
-            const std::string name = attribute_of(keyword.substr(kXattr.size()));
-            if (!name.starts_with("trusted.")) found[name] = value;
-        } else if (keyword == "RHT.security.selinux") {
-            found["security.selinux"] = value;
-        } else if (keyword == "SCHILY.acl.access" || keyword == "SCHILY.acl.default") {
-            const bool access = keyword == "SCHILY.acl.access";
-            // The same in the kernel's form, which has no names of users, wins.
-            if (value.empty() || records.values.contains(access ? kRawAccess : kRawDefault)) continue;
-            // One that says no more than the mode is none.
-            auto acl = TRY(parse_acl_text(value));
-            if (access && acl.size() == kLeastAclBytes) continue;
-            found[access ? "system.posix_acl_access" : "system.posix_acl_default"] = std::move(acl);
+    for (const PaxRecords* const some : {&records.global, &records.own})
+        for (const auto& [keyword, value] : some->values) {
+            if (keyword.starts_with(kXattr)) {
+                const std::string name = attribute_of(keyword.substr(kXattr.size()));
+                if (!name.starts_with("trusted.")) found[name] = value;
+            } else if (keyword == "RHT.security.selinux") {
+                found["security.selinux"] = value;
+            }
         }
+    for (const bool access : {true, false}) {
+        const auto* const text = records.find(access ? "SCHILY.acl.access" : "SCHILY.acl.default");
+        // The same in the kernel's form, which has no names of users, wins.
+        const char* const name = access ? "system.posix_acl_access" : "system.posix_acl_default";
+        if (text == nullptr || found.contains(name)) continue;
+        // One that says no more than the mode is none.
+        auto acl = TRY(parse_acl_text(*text));
+        if (!access || acl.size() != kLeastAclBytes) found[name] = std::move(acl);
     }
     std::vector<vdisk::Xattr> xattrs;
     for (auto& [name, value] : found)

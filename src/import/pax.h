@@ -7,10 +7,18 @@
 /// Extended headers of pax. Source: POSIX.1-2017 pax, "pax Extended Header"; star's and GNU tar's keywords
 namespace coppice::imports {
 
-/// Records by keyword. An empty value takes a global one away.
+/// Records by keyword.
 struct PaxRecords {
     std::map<std::string, std::string, std::less<>> values;
     std::vector<DataPart> parts; ///< GNU.sparse.offset and .numbytes (form 0.0), which come many times
+};
+
+/// An entry's records before those of the whole archive.
+struct EffectiveRecords {
+    const PaxRecords& own;
+    const PaxRecords& global;
+    /// Null: there is none; an empty one takes a global one away, too.
+    [[nodiscard]] const std::string* find(std::string_view keyword) const;
 };
 
 /// Adds the records of `text`, later ones winning. Input is hostile. Errors: Corrupt
@@ -25,6 +33,6 @@ Result<std::vector<DataPart>> parse_sparse_list(std::string_view text);
 
 /// What the records say of extended attributes: SCHILY.xattr.*, RHT.security.selinux and the ACLs, in the kernel's
 /// form. trusted.* are left out: they direct the kernel. Errors: Corrupt, Unsupported
-Result<std::vector<vdisk::Xattr>> xattrs_of(const PaxRecords& records);
+Result<std::vector<vdisk::Xattr>> xattrs_of(const EffectiveRecords& records);
 
 } // namespace coppice::imports

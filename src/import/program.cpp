@@ -14,6 +14,7 @@ namespace coppice::imports {
 namespace {
 
 constexpr off_t kLastWordsBytes = 4096;
+constexpr int kPauseMilliseconds = 200;
 constexpr std::string_view kTarsSummary = "tar: Exiting with failure status due to previous errors"; // says nothing
 
 /// The last line that is not empty.
@@ -25,9 +26,9 @@ Result<std::string> last_line(const os::Fd& file)
     const auto got = ::pread(file.get(), text.data(), text.size(), end - static_cast<off_t>(text.size()));
     if (got < 0) return fail_os(errno, "read a program's messages");
     text.resize(static_cast<std::size_t>(got));
-    const auto cut = [&](std::string_view end) {
-        if (!text.ends_with(end)) return false;
-        text.resize(text.size() - end.size());
+    const auto cut = [&](std::string_view words) {
+        if (!text.ends_with(words)) return false;
+        text.resize(text.size() - words.size());
         return true;
     };
     while (cut("\n") || cut(kTarsSummary)) {
@@ -37,9 +38,9 @@ Result<std::string> last_line(const os::Fd& file)
 
 } // namespace
 
-Program::Program(os::Process process, os::Fd output, os::Fd errors, std::string name, std::stop_token stop)
-    : process_{std::move(process)}, output_{std::move(output)}, errors_{std::move(errors)}, name_{std::move(name)},
-      stop_{std::move(stop)}
+Program::Program(os::Process process, os::Fd output, os::Fd errors, const ProgramOptions& options, std::stop_token stop)
+    : process_{std::move(process)}, output_{std::move(output)}, errors_{std::move(errors)},
+      name_{options.arguments.front()}, watch_{options.watch}, grace_{options.grace}, stop_{std::move(stop)}
 {
     on_stop_.emplace(stop_, [this] { end(SIGTERM); });
 }
@@ -48,6 +49,7 @@ void Program::end(int signal)
 {
     const std::lock_guard lock{mutex_};
     if (!over_) os::end_group(process_, signal);
+    is_to_end_ = true;
 }
 
 Program::~Program()
@@ -80,20 +82,40 @@ Result<std::unique_ptr<Program>> Program::start(const ProgramOptions& options, c
             cat("install the package ", options.package)));
     }
     return std::unique_ptr<Program>{
-        new Program{*std::move(process), std::move(ours), std::move(errors), name, context.stop}};
+        new Program{*std::move(process), std::move(ours), std::move(errors), options, context.stop}};
+}
+
+/// Until it is over, in one way or the other. Errors: those of the watch
+Result<> Program::wait()
+{
+    using Clock = std::chrono::steady_clock;
+    pollfd wanted{.fd = process_.pidfd().get(), .events = POLLIN, .revents = 0};
+    Result<> watched;
+    std::optional<Clock::time_point> deadline;
+    for (;;) {
+        const int ready = os::retry_eintr([&] { return ::poll(&wanted, 1, kPauseMilliseconds); });
+        if (ready < 0) return fail_os(errno, cat("wait for ", name_));
+        if (watch_ && watched) watched = watch_();
+        if (ready > 0) return watched;
+        if (!watched && !is_to_end_) end(SIGTERM);
+        if (is_to_end_ && !deadline) deadline = Clock::now() + grace_;
+        if (deadline && Clock::now() > *deadline) end(SIGKILL);
+    }
 }
 
 Result<Program::Ended> Program::finish()
 {
-    pollfd wanted{.fd = process_.pidfd().get(), .events = POLLIN, .revents = 0};
-    if (os::retry_eintr([&] { return ::poll(&wanted, 1, -1); }) < 0) return fail_os(errno, cat("wait for ", name_));
+    const auto waited = wait();
     Ended ended;
     {
+        // What it has left behind keeps its group: that number is nobody else's before it is waited for.
         const std::lock_guard lock{mutex_};
+        os::end_group(process_, SIGKILL);
         over_ = true;
         ended.status = TRY(process_.wait());
     }
     TRY(check_stop(stop_));
+    TRY(waited);
     ended.last_words = TRY(last_line(errors_));
     return ended;
 }

@@ -3,6 +3,10 @@
 #include "coppice/import/context.h"
 #include "coppice/os/spawn.h"
 
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,10 +19,13 @@ struct ProgramOptions {
     int further = -1;    ///< borrowed; descriptor 3
     std::string package; ///< of Debian, for the hint when the program is missing
     bool has_output = false;
+    /// Asked a few times per second while `finish` waits; its error ends the program. Empty: nobody is asked.
+    std::function<Result<>()> watch = {};
+    std::chrono::milliseconds grace{5000}; ///< that it has to end by itself when it is asked to
 };
 
-/// Another program that works for us. It is ended, with all that it started, on a stop request and when the object
-/// goes.
+/// Another program that works for us. On a stop request it is asked to end (SIGTERM); what is left of it and of all
+/// that it started when the grace is over, when it has ended, or when the object goes, is killed. One thread.
 class Program {
 public:
     /// Errors: NotFound, with the package to install
@@ -33,18 +40,24 @@ public:
         os::ExitStatus status;
         std::string last_words; ///< the last line of its standard error
     };
-    /// Waits for its end.
+    /// It is not needed any more: as on a stop request. Does not wait.
+    void ask_to_end() { end(SIGTERM); }
+    /// Waits for its end, at most the grace once it is to end. Errors: Unavailable (stopped), those of `watch`
     Result<Ended> finish();
 
 private:
-    Program(os::Process process, os::Fd output, os::Fd errors, std::string name, std::stop_token stop);
+    Program(os::Process process, os::Fd output, os::Fd errors, const ProgramOptions& options, std::stop_token stop);
     void end(int signal);
+    Result<> wait();
 
     std::mutex mutex_; ///< its number is given to others once it is waited for
     os::Process process_;
     bool over_ = false;
+    std::atomic<bool> is_to_end_ = false;
     os::Fd output_, errors_;
     std::string name_;
+    std::function<Result<>()> watch_;
+    std::chrono::milliseconds grace_;
     std::stop_token stop_;
     std::optional<std::stop_callback<std::function<void()>>> on_stop_;
 };

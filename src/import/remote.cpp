@@ -3,6 +3,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/store/store.h"
 #include "program.h"
 
 #include <algorithm>
@@ -36,6 +37,7 @@ Result<Imported> import_output(const ProgramOptions& options, const std::string&
 {
     const auto program = TRY(Program::start(options, context));
     auto imported = import_tar(program->take_output(), name, {}, context);
+    if (!imported && imported.error().kind() != ErrorKind::Corrupt) program->ask_to_end();
     const auto ended = TRY(program->finish());
     // When we stopped reading, that is the cause; else the program knows best why its archive is not whole.
     if (!imported && (is_end_of_reader(ended.status) || imported.error().kind() != ErrorKind::Corrupt)) return imported;
@@ -110,8 +112,7 @@ std::string quoted(std::string_view word)
     return out + "'";
 }
 
-/// @param own_store on this machine: the store that the capture goes to
-Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_systems, const std::string& own_store)
+Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_systems)
 {
     // ACLs come as attributes: --acls would write names of users, whatever --numeric-owner says.
     std::vector<std::string> words{"tar",
@@ -127,7 +128,8 @@ Result<std::vector<std::string>> tar_words(const std::vector<std::string>& file_
                                    "--no-wildcards-match-slash"};
     for (const auto* const below : {"proc", "sys", "dev", "run", "tmp", "var/lib/coppice"})
         words.push_back(cat("--exclude=./", below, "/*"));
-    if (own_store.starts_with('/')) words.push_back(cat("--exclude=.", own_store, "/*"));
+    // Stores by their mark: there may be some anywhere, by any path, on other machines too.
+    words.push_back(cat("--exclude-tag-under=", store::Store::kTagFile));
     words.emplace_back("--directory=/");
     if (file_systems.empty()) return fail(ErrorKind::Invalid, "no file system to capture is named");
     for (const std::string& path : file_systems) {
@@ -180,8 +182,7 @@ Result<Imported> import_suite(const std::string& distribution, const std::string
 Result<Imported> import_machine(const std::string& host, const std::vector<std::string>& file_systems,
                                 const Context& context)
 {
-    // On another machine a store may be anywhere.
-    auto words = TRY(tar_words(file_systems, host.empty() ? context.own_store : ""));
+    auto words = TRY(tar_words(file_systems));
     ProgramOptions program{.arguments = {}, .package = host.empty() ? "tar" : "openssh-client", .has_output = true};
     if (host.empty()) {
         program.arguments = std::move(words);

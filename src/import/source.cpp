@@ -66,6 +66,8 @@ Result<Source> parse_source(const std::string& text)
     if (text.starts_with("docker-archive:")) return with_reference(behind("docker-archive:"));
     if (text.starts_with("docker://")) return Source{Kind::Registry, behind("docker://"), {}};
     if (text == "machine:") return Source{Kind::Machine, {}, {}};
+    if (text == "ssh://") // no host is this machine
+        return fail(Error{ErrorKind::Invalid, "ssh:// names no host"}.hint("for this machine write machine:"));
     if (text.starts_with("ssh://")) return Source{Kind::Machine, behind("ssh://"), {}};
     if (!os::exists(os::kCwd, text))
         for (const std::string distribution : {"debian", "ubuntu"})
@@ -86,7 +88,12 @@ Result<Imported> read_source(const Source& source, const SourceOptions& options,
     switch (source.kind) {
     case Kind::Directory: return import_directory(source.location, context);
     case Kind::Archive: {
-        auto file = TRY(os::open_at(os::kCwd, source.location, O_RDONLY));
+        // What is no file could keep us waiting for a writer, without hearing a stop request.
+        auto file = TRY(os::open_at(os::kCwd, source.location, O_RDONLY | O_NONBLOCK));
+        struct stat status{};
+        if (::fstat(file.get(), &status) < 0) return fail_os(errno, cat("stat ", source.location));
+        if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+            return fail(ErrorKind::Invalid, cat(printable(source.location), " is no file"));
         return import_tar(std::move(file), source.location, choice, context);
     }
     case Kind::Layout: {

@@ -22,6 +22,24 @@ Result<std::unique_ptr<Spool>> Spool::make(int directory)
     return std::unique_ptr<Spool>{new Spool{std::move(file), std::move(source)}};
 }
 
+/// All but whole blocks of zeros: what an archive says in a few bytes must not fill the disk.
+Result<> Spool::put(std::string_view bytes, std::uint64_t at)
+{
+    std::size_t begin = 0; // of what is not written yet
+    for (std::size_t i = 0; i < bytes.size();) {
+        const std::size_t end = std::min<std::uint64_t>(bytes.size(), i + kHoleBytes - (at + i) % kHoleBytes);
+        if (bytes.substr(i, end - i).find_first_not_of('\0') == std::string_view::npos) {
+            TRY(os::write_at(file_.get(), bytes.substr(begin, i - begin), at + begin, kName));
+            begin = end;
+        }
+        i = end;
+    }
+    if (begin == bytes.size()) return {};
+    TRY(os::write_at(file_.get(), bytes.substr(begin), at + begin, kName));
+    written_ = at + bytes.size();
+    return {};
+}
+
 Result<Contents::Place> Spool::take(const TarEntry& entry, TarReader& reader)
 {
     if (entry.sparse) end_ = (end_ + kHoleBytes - 1) / kHoleBytes * kHoleBytes;
@@ -32,27 +50,15 @@ Result<Contents::Place> Spool::take(const TarEntry& entry, TarReader& reader)
         for (std::uint64_t left = part.bytes; left > 0;) {
             const std::size_t got = TRY(reader.read({buffer_.data(), std::min<std::uint64_t>(left, buffer_.size())}));
             if (got == 0) return fail(ErrorKind::Corrupt, "the archive has less data than it says");
-            TRY(os::write_at(file_.get(), {buffer_.data(), got}, at, kName));
+            TRY(put({buffer_.data(), got}, at));
             at += got;
             left -= got;
         }
     }
     end_ = begin + entry.size;
-    if (entry.sparse) TRY(os::truncate(file_.get(), end_, kName));
+    if (end_ > written_) TRY(os::truncate(file_.get(), end_, kName)); // a hole at its end
+    written_ = std::max(written_, end_);
     return Place{source_, begin};
-}
-
-Result<Spool::Whole> Spool::take_all(ByteStream& stream, std::uint64_t most)
-{
-    const std::uint64_t begin = end_;
-    for (;;) {
-        const std::size_t got = TRY(stream.read(buffer_));
-        if (got == 0) break;
-        if (got > most - (end_ - begin)) return fail(ErrorKind::Unavailable, cat("more than ", most, " bytes"));
-        TRY(os::write_at(file_.get(), {buffer_.data(), got}, end_, kName));
-        end_ += got;
-    }
-    return Whole{Place{source_, begin}, end_ - begin};
 }
 
 Result<std::unique_ptr<InPlace>> InPlace::make(const os::Fd& archive, std::string name, int spool)

@@ -19,27 +19,22 @@ public:
     virtual Result<Place> take(const TarEntry& entry, TarReader& reader) = 0;
 };
 
-/// An unnamed file: nobody else sees it, and it goes with the last user. Holes stay holes.
+/// An unnamed file: nobody else sees it, and it goes with the last user. Holes stay holes, and zeros become some.
 class Spool final : public Contents {
 public:
     /// @param directory borrowed, on a disk with room for everything. Errors: Unavailable (disk full), Unsupported
     static Result<std::unique_ptr<Spool>> make(int directory);
     Result<Place> take(const TarEntry& entry, TarReader& reader) override;
-    /// All that `stream` gives, as one file of at most `most` bytes. Errors: Unavailable (longer)
-    struct Whole {
-        Place place;
-        std::uint64_t bytes;
-    };
-    Result<Whole> take_all(ByteStream& stream, std::uint64_t most);
 
 private:
     explicit Spool(os::Fd file, std::shared_ptr<const vdisk::ContentSource> source)
         : file_{std::move(file)}, source_{std::move(source)}, buffer_(256U << 10, '\0')
     {
     }
+    Result<> put(std::string_view bytes, std::uint64_t at);
     os::Fd file_;
     std::shared_ptr<const vdisk::ContentSource> source_;
-    std::uint64_t end_ = 0;
+    std::uint64_t end_ = 0, written_ = 0; ///< of the last file; of the spool itself
     std::string buffer_;
 };
 

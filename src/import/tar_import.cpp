@@ -4,8 +4,8 @@
 #include "coppice/import/oci_image.h"
 #include "coppice/os/file.h"
 #include "coppice/vdisk/read_tree.h"
-#include "decompress.h"
 #include "layer_diff.h"
+#include "nested_image.h"
 
 #include <unistd.h>
 
@@ -48,7 +48,8 @@ Result<Imported> import_tar(os::Fd archive, const std::string& name, const Image
     else
         contents = TRY(Spool::make(context.spool));
     FileStream file{std::move(archive), name, context.stop};
-    const auto unpacked = TRY(decompress(file, context.limits, name));
+    UnpackBudget budget{context.limits};
+    const auto unpacked = TRY(decompress(file, budget, true, name));
     const std::uint64_t total = file.total();
     const Reading reading{.stage = "reading the archive", .done = [&] { return file.position(); }, .total = total};
     TRY_DOING(name, add_archive(*unpacked, TarReader::End::Marked, *contents, builder, context, reading));
@@ -57,7 +58,7 @@ Result<Imported> import_tar(os::Fd archive, const std::string& name, const Image
     Imported imported;
     imported.tree = std::move(builder).take_tree();
     if (!is_image(imported.tree)) return imported;
-    return with_context(read_image(imported.tree, choice, context), name);
+    return with_context(read_nested_image(imported.tree, choice, context, budget, stays), name);
 }
 
 } // namespace coppice::imports

@@ -10,7 +10,7 @@ namespace coppice::imports {
 
 namespace {
 
-constexpr std::size_t kPartsMax = 1U << 20;
+constexpr std::size_t kPartsMax = 1U << 20, kGlobalRecordsMax = 1024;
 
 std::uint64_t padding_of(std::uint64_t bytes) { return (kTarBlockBytes - bytes % kTarBlockBytes) % kTarBlockBytes; }
 
@@ -52,12 +52,13 @@ Result<bool> TarReader::read_block(std::span<char> block)
     return true;
 }
 
-/// The content of an extended header.
-Result<std::string> TarReader::read_long(std::uint64_t bytes)
+/// The content of an extended header. @param counted bytes of those before it that it counts together with
+Result<std::string> TarReader::read_long(std::uint64_t bytes, std::uint64_t& counted)
 {
-    if (bytes > limits_.header_bytes)
-        return fail(ErrorKind::Unavailable,
-                    cat("an extended header of ", bytes, " bytes; at most ", limits_.header_bytes, " are taken"));
+    if (counted > limits_.header_bytes || bytes > limits_.header_bytes - counted)
+        return fail(ErrorKind::Unavailable, cat("extended headers of ", counted, " and ", bytes, " bytes; at most ",
+                                                limits_.header_bytes, " are taken"));
+    counted += bytes + kTarBlockBytes;
     std::string text(bytes + padding_of(bytes), '\0');
     if (text.empty()) return text;
     if (!TRY(read_block(text))) return cut_short();
@@ -79,7 +80,8 @@ Result<std::size_t> TarReader::read(std::span<char> out)
 Result<std::optional<TarHeader>> TarReader::next_header()
 {
     std::string long_path, long_target;
-    records_ = global_;
+    records_ = {};
+    std::uint64_t own_bytes = 0;
     bool begun = false;
     for (;;) {
         std::array<char, kTarBlockBytes> bytes{};
@@ -91,13 +93,13 @@ Result<std::optional<TarHeader>> TarReader::next_header()
         }
         auto header = TRY(parse_tar_header(block));
         if (header.type == 'x' || header.type == 'X') {
-            TRY(parse_pax(TRY(read_long(header.size)), records_));
+            TRY(parse_pax(TRY(read_long(header.size, own_bytes)), records_));
         } else if (header.type == 'g') {
-            TRY(parse_pax(TRY(read_long(header.size)), global_));
-            if (global_.values.size() > 1024) return fail(ErrorKind::Unavailable, "too many global records");
-            records_ = global_;
+            TRY(parse_pax(TRY(read_long(header.size, global_bytes_)), global_));
+            if (global_.values.size() > kGlobalRecordsMax)
+                return fail(ErrorKind::Unavailable, "too many global records"); // each entry looks at all of them
         } else if (header.type == 'L' || header.type == 'K') {
-            auto text = TRY(read_long(header.size));
+            auto text = TRY(read_long(header.size, own_bytes));
             text.resize(std::min(text.find('\0'), text.size()));
             (header.type == 'L' ? long_path : long_target) = std::move(text);
         } else if (header.type == 'V') { // the archive's label
@@ -114,22 +116,17 @@ Result<std::optional<TarHeader>> TarReader::next_header()
     }
 }
 
-const std::string* TarReader::find(std::string_view keyword) const
-{
-    const auto found = records_.values.find(keyword);
-    return found == records_.values.end() || found->second.empty() ? nullptr : &found->second;
-}
-
 Result<> TarReader::apply_records(TarHeader& header, TarEntry& entry) const
 {
-    if (const auto* path = find("path")) header.path = *path;
-    if (const auto* path = find("GNU.sparse.name")) header.path = *path;
-    if (const auto* target = find("linkpath")) header.target = *target;
-    if (const auto* size = find("size")) header.size = TRY(parse_decimal(*size, "size"));
-    if (const auto* uid = find("uid")) header.uid = TRY(parse_decimal(*uid, "owner"));
-    if (const auto* gid = find("gid")) header.gid = TRY(parse_decimal(*gid, "group"));
+    const auto said = records();
+    if (const auto* path = said.find("path")) header.path = *path;
+    if (const auto* path = said.find("GNU.sparse.name")) header.path = *path;
+    if (const auto* target = said.find("linkpath")) header.target = *target;
+    if (const auto* size = said.find("size")) header.size = TRY(parse_decimal(*size, "size"));
+    if (const auto* uid = said.find("uid")) header.uid = TRY(parse_decimal(*uid, "owner"));
+    if (const auto* gid = said.find("gid")) header.gid = TRY(parse_decimal(*gid, "group"));
     entry.attributes.mtime = {.seconds = header.mtime, .nanoseconds = 0};
-    if (const auto* mtime = find("mtime")) entry.attributes.mtime = TRY(parse_pax_time(*mtime));
+    if (const auto* mtime = said.find("mtime")) entry.attributes.mtime = TRY(parse_pax_time(*mtime));
     return {};
 }
 
@@ -180,23 +177,24 @@ Result<std::vector<DataPart>> TarReader::read_map()
 
 Result<> TarReader::read_sparse(const TarHeader& header, TarEntry& entry)
 {
+    const auto said = records();
     if (header.type == 'S') {
         entry.sparse = true;
         entry.parts = header.parts;
         entry.size = header.real_size;
-    } else if (const auto* major = find("GNU.sparse.major")) {
-        const auto* const minor = find("GNU.sparse.minor");
-        const auto* const size = find("GNU.sparse.realsize");
+    } else if (const auto* major = said.find("GNU.sparse.major")) {
+        const auto* const minor = said.find("GNU.sparse.minor");
+        const auto* const size = said.find("GNU.sparse.realsize");
         if (*major != "1" || minor == nullptr || *minor != "0" || size == nullptr)
             return fail(ErrorKind::Unsupported, "a sparse file in an unknown form");
         entry.sparse = true;
         entry.size = TRY(parse_decimal(*size, "size"));
         entry.parts = TRY(read_map());
         entry.stored = left_;
-    } else if (const auto* size_before = find("GNU.sparse.size")) {
+    } else if (const auto* size_before = said.find("GNU.sparse.size")) {
         entry.sparse = true;
         entry.size = TRY(parse_decimal(*size_before, "size"));
-        const auto* const map = find("GNU.sparse.map");
+        const auto* const map = said.find("GNU.sparse.map");
         entry.parts = map != nullptr ? TRY(parse_sparse_list(*map)) : records_.parts;
     }
     if (!entry.sparse) return {};
@@ -232,7 +230,7 @@ Result<TarEntry> TarReader::to_entry(TarHeader header)
         entry.device = {.major = static_cast<std::uint32_t>(header.major),
                         .minor = static_cast<std::uint32_t>(header.minor)};
     }
-    entry.xattrs = TRY(xattrs_of(records_));
+    entry.xattrs = TRY(xattrs_of(records()));
     return entry;
 }
 

@@ -19,9 +19,10 @@ struct TarEntry {
     std::vector<DataPart> parts; ///< of a sparse file
 };
 
-/// Reads a tar archive: V7, ustar, pax, GNU. Bounded: a header is at most Limits::header_bytes long, and so is the
-/// memory for it. Input is hostile. Errors: Corrupt, Unsupported (multi-volume), Unavailable (limits); each names the
-/// entry.
+/// Reads a tar archive: V7, ustar, pax, GNU. Bounded: all headers of an entry together are at most Limits::header_bytes
+/// long, and so are all of an archive's global ones; the map of a sparse file has at most 2^20 parts (16 MiB). Input is
+/// hostile. Errors: Corrupt, Unsupported (multi-volume), Unavailable (limits); each names the entry. Blocks. One
+/// thread.
 class TarReader {
 public:
     enum class End : unsigned char {
@@ -40,20 +41,21 @@ public:
 
 private:
     Result<bool> read_block(std::span<char> block);
-    Result<std::string> read_long(std::uint64_t bytes);
+    Result<std::string> read_long(std::uint64_t bytes, std::uint64_t& counted);
     Result<std::optional<TarHeader>> next_header();
     Result<TarEntry> to_entry(TarHeader header);
     Result<> read_gnu_map(TarHeader& header);
     Result<> read_sparse(const TarHeader& header, TarEntry& entry);
     Result<std::vector<DataPart>> read_map();
-    [[nodiscard]] const std::string* find(std::string_view keyword) const;
+    [[nodiscard]] EffectiveRecords records() const { return {.own = records_, .global = global_}; }
     Result<> apply_records(TarHeader& header, TarEntry& entry) const;
 
     ByteStream* input_;
     Limits limits_;
     End end_;
     std::uint64_t position_ = 0, left_ = 0, padding_ = 0;
-    PaxRecords global_, records_; ///< of the archive; of the present entry, with the global ones
+    PaxRecords global_, records_;    ///< of the archive; of the present entry
+    std::uint64_t global_bytes_ = 0; ///< of headers
     std::string last_path_;
 };
 

@@ -24,13 +24,14 @@ Result<> TreeBuilder::begin_layer()
     if (layer_ >= limits_.layers || layer_ == UINT16_MAX)
         return fail(ErrorKind::Unavailable, cat("more than ", limits_.layers, " layers"));
     ++layer_;
+    linked_.clear();
     return {};
 }
 
 /// Without "." and empty ones.
 Result<std::vector<std::string_view>> TreeBuilder::components_of(std::string_view path) const
 {
-    if (path.starts_with('/')) return hostile("an absolute name");
+    if (path.starts_with('/') && form_ == Form::Plain) return hostile("an absolute name");
     if (path.size() > limits_.path_bytes) return fail(ErrorKind::Unavailable, "a name that is too long");
     if (path.find('\0') != std::string_view::npos) return hostile("a name with a zero byte");
     std::vector<std::string_view> components;
@@ -46,8 +47,9 @@ Result<std::vector<std::string_view>> TreeBuilder::components_of(std::string_vie
     return components;
 }
 
-/// Makes directories that no entry has named.
-Result<TreeBuilder::Spot> TreeBuilder::find_spot(const std::vector<std::string_view>& components)
+/// Makes directories that no entry has named. What a layer puts into a directory keeps this against the layer's own
+/// whiteouts, whether it names the directory or not.
+Result<TreeBuilder::Spot> TreeBuilder::find_spot(const std::vector<std::string_view>& components, bool whiteout)
 {
     if (components.empty()) return Spot{Tree::root(), {}};
     InodeId at = Tree::root();
@@ -63,6 +65,7 @@ Result<TreeBuilder::Spot> TreeBuilder::find_spot(const std::vector<std::string_v
         if (!tree_.is_directory(*next))
             return hostile(cat("a name below ", printable(name), ", which is no directory"));
         at = *next;
+        if (!whiteout) say(at);
     }
     return Spot{at, components.back()};
 }
@@ -72,6 +75,12 @@ Result<InodeId> TreeBuilder::new_inode(const vdisk::Attributes& attributes, vdis
     const auto inode = TRY(tree_.add(attributes, device));
     layer_of_.resize(tree_.inode_count(), layer_);
     return inode;
+}
+
+bool TreeBuilder::is_lower(InodeId directory, std::string_view name, InodeId inode) const
+{
+    if (layer_of_[static_cast<std::size_t>(inode)] == layer_) return false;
+    return linked_.empty() || !linked_.contains(std::pair{directory, std::string{name}});
 }
 
 /// What lower layers have; what this one has said already stays.
@@ -88,7 +97,7 @@ void TreeBuilder::remove_lower(InodeId directory, std::string_view name)
         doomed.pop_back();
         const auto inode = tree_.find(next.directory, next.name);
         if (!inode) continue;
-        if (is_lower(*inode))
+        if (is_lower(next.directory, next.name, *inode))
             tree_.unlink(next.directory, next.name);
         else if (tree_.is_directory(*inode))
             for (const auto& entry : tree_.entries(*inode))
@@ -115,9 +124,10 @@ Result<> TreeBuilder::make_room(Spot spot)
 {
     const auto old = tree_.find(spot.directory, spot.name);
     if (!old) return {};
-    if (tree_.is_directory(*old) && !is_lower(*old))
+    if (tree_.is_directory(*old) && !is_lower(spot.directory, spot.name, *old))
         for (const auto& entry : tree_.entries(*old))
-            if (!is_lower(entry.inode)) return hostile("something else in place of a directory that has entries");
+            if (!is_lower(*old, entry.name, entry.inode))
+                return hostile("something else in place of a directory that has entries");
     tree_.unlink(spot.directory, spot.name);
     return {};
 }
@@ -131,9 +141,10 @@ Result<> TreeBuilder::add_hard_link(const TarEntry& entry, Spot spot)
         if (!target) return hostile(cat("a hard link to ", printable(entry.target), ", which is not there"));
     }
     if (tree_.is_directory(*target)) return hostile(cat("a hard link to the directory ", printable(entry.target)));
+    if (layer_of_[static_cast<std::size_t>(*target)] != layer_)
+        linked_.emplace(spot.directory, std::string{spot.name}); // the inode's other names are still of lower layers
     if (tree_.find(spot.directory, spot.name) == target) return {};
     TRY(make_room(spot));
-    layer_of_[static_cast<std::size_t>(*target)] = layer_;
     return tree_.link(spot.directory, spot.name, *target);
 }
 
@@ -142,7 +153,7 @@ Result<> TreeBuilder::add_directory(const TarEntry& entry, Spot spot)
     auto inode = spot.name.empty() ? std::optional{Tree::root()} : tree_.find(spot.directory, spot.name);
     if (inode && tree_.is_directory(*inode)) { // its entries stay
         TRY(tree_.set_attributes(*inode, entry.attributes));
-        layer_of_[static_cast<std::size_t>(*inode)] = layer_;
+        say(*inode);
         return tree_.set_xattrs(*inode, entry.xattrs);
     }
     TRY(make_room(spot));
@@ -179,8 +190,9 @@ Result<> TreeBuilder::add_checked(const TarEntry& entry, TarReader& reader, Cont
     const auto components = TRY(components_of(entry.path));
     const bool directory = entry.kind == TarEntry::Kind::Inode && S_ISDIR(entry.attributes.mode);
     if (components.empty() && !directory) return hostile("something else in place of the root directory");
-    const auto spot = TRY(find_spot(components));
-    if (spot.name.starts_with(kWhiteout)) {
+    const bool whiteout = !components.empty() && components.back().starts_with(kWhiteout);
+    const auto spot = TRY(find_spot(components, whiteout));
+    if (whiteout) {
         if (form_ == Form::Layers && !directory) return white_out(spot);
         return fail(Error{ErrorKind::Invalid, "names that begin with .wh. are whiteouts of image layers"}.hint(
             "this looks like one layer of an image: import the whole image"));

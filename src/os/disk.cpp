@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace coppice::os {
@@ -77,10 +78,29 @@ Result<> truncate(int fd, std::uint64_t bytes, std::string_view name)
     return {};
 }
 
+namespace {
+
+/// For file systems that do not know RENAME_NOREPLACE, such as NFS. What is no directory cannot replace anything here
+/// either; a directory could replace an empty one that came in this very moment, as rename(2) has it.
+int rename_without_flag(int from_dir, const char* from, int to_dir, const char* to)
+{
+    if (::linkat(from_dir, from, to_dir, to, 0) == 0) return ::unlinkat(from_dir, from, 0);
+    if (errno == EEXIST) return -1;
+    struct stat status{};
+    if (::fstatat(to_dir, to, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    return errno == ENOENT ? ::renameat(from_dir, from, to_dir, to) : -1;
+}
+
+} // namespace
+
 Result<> rename_at(int from_dir, const std::string& from, int to_dir, const std::string& to, bool replace)
 {
-    if (::renameat2(from_dir, from.c_str(), to_dir, to.c_str(), replace ? 0 : RENAME_NOREPLACE) < 0)
-        return fail_os(errno, cat("rename ", from, " to ", to));
+    int done = ::renameat2(from_dir, from.c_str(), to_dir, to.c_str(), replace ? 0 : RENAME_NOREPLACE);
+    if (done < 0 && errno == EINVAL && !replace) done = rename_without_flag(from_dir, from.c_str(), to_dir, to.c_str());
+    if (done < 0) return fail_os(errno, cat("rename ", from, " to ", to));
     return {};
 }
 

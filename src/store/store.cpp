@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::array kDirectories{"packs", "layers", "cache", "frozen", "working", "keys", "tmp"};
 constexpr std::size_t kKeyMaxBytes = 128;
+constexpr std::string_view kTagText = "A store of Coppice, with a private key: not to be copied as files.\n";
 
 /// Whether something is here that only a database could explain.
 Result<bool> holds_data(int root)
@@ -129,6 +130,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& root)
     if (!lock)
         return fail(Error{ErrorKind::Conflict, cat("another process has the store ", root, " open")}.hint(
             "talk to coppiced, or end it first"));
+    if (!os::exists(directory.get(), kTagFile)) TRY(os::replace_file(directory.get(), kTagFile, kTagText));
     if (!os::exists(directory.get(), "store.db"))
         TRY_DOING(cat("make the store ", root), make_store(directory.get(), root));
     // A backup may leave out what can be made again; and the database is nobody else's to read (it holds configurations

@@ -55,9 +55,12 @@ void feed(std::string_view bytes, TreeBuilder::Form form, int layers)
             if (!builder.add(**entry, reader, contents)) break;
         }
     }
-    COPPICE_CHECK(builder.logical_bytes() <= limits.logical_bytes);
     auto tree = std::move(builder).take_tree();
     tree.sort();
+    std::uint64_t logical_bytes = 0;
+    for (std::size_t i = 0; i < tree.inode_count(); ++i)
+        if (const auto inode = static_cast<vdisk::InodeId>(i); tree.is_file(inode)) logical_bytes += tree.size(inode);
+    COPPICE_CHECK(logical_bytes <= limits.logical_bytes);
     for (const auto& entry : tree.entries(vdisk::Tree::root()))
         COPPICE_CHECK(entry.name != ".." && entry.name.find('/') == std::string_view::npos);
 }

@@ -255,14 +255,39 @@ class Suite(StoreCase):
 
 
 class Machine(StoreCase):
+    def names(self, snapshot):
+        return subprocess.run(f"{TOOL} files '{self.store}' {snapshot} | tar -t", shell=True, capture_output=True,
+                              text=True, check=True).stdout.splitlines()
+
     def test_this_machine(self):
         tree = self.tree()
         made = self.load("machine:", f"file_system={tree}", "file_system=/etc")
-        names = subprocess.run(f"{TOOL} files {self.store} {made['snapshot']} | tar -t", shell=True, capture_output=True,
-                               text=True, check=True).stdout.splitlines()
+        names = self.names(made["snapshot"])
         self.assertIn("etc/passwd", names)
         self.assertIn(tree[1:] + "/etc/greeting", names)
         self.assert_same_part(made["snapshot"], tree)
+
+    def place_of_a_store(self):
+        """A directory with a file and, behind a link and with odd names, the store."""
+        place = pathlib.Path(world().path(new_name("machine")))
+        (place / "real [*]").mkdir(parents=True)
+        (place / "file").write_text("x")
+        (place / "link").symlink_to("real [*]")
+        self.store = str(place / "link/store")
+        return place
+
+    def assert_no_key(self, snapshot, place):
+        names = self.names(snapshot)
+        inside = str(place / "real [*]/store")[1:]
+        self.assertIn(str(place / "file")[1:], names)
+        self.assertIn(inside + "/", names)
+        self.assertEqual([name for name in names if name.startswith(inside + "/") and name != inside + "/"], [])
+
+    def test_a_store_stays_at_home(self):
+        place = self.place_of_a_store()
+        made = self.load("machine:", f"file_system={place}")
+        self.assertTrue(os.path.exists(self.store + "/keys/node.key"))
+        self.assert_no_key(made["snapshot"], place)
 
     def assert_same_part(self, snapshot, tree):
         """What is in the snapshot at the tree's place is the tree."""
@@ -304,6 +329,11 @@ class Machine(StoreCase):
             host = f"ssh://root@127.0.0.1:{port}"
             made = self.load(host, f"file_system={tree}", **ways["user"])
             self.assert_same_part(made["snapshot"], tree)
+            there, self.store = self.store, None
+            place = self.place_of_a_store()
+            self.assert_no_key(self.load(host, f"file_system={place}", **ways["user"])["snapshot"], place)
+            shutil.rmtree(place)
+            self.store = there
             self.refuse("Denied", "ermission denied", host, **ways["other"])
             self.refuse("Os", "no-such-directory", host, "file_system=/no-such-directory", **ways["user"])
             self.refuse("Unavailable", "refused", f"ssh://root@127.0.0.1:{free_port()}", **ways["user"])
@@ -435,6 +465,10 @@ class Exports(StoreCase):
         self.assertEqual(said, "from the image\n")
         owner = run(*podman, "--runtime", "runc", "run", "--rm", "--network", "none", *limits, name, "/bin/busybox", "stat", "-c", "%u:%g %a", "/usr/set-uid")
         self.assertEqual(owner, "70000:80000 4711\n")
+        root = run(*podman, "image", "mount", name).strip()  # containers are copies here, which vfs makes without ACLs
+        for path in ("etc/passwd", "var"):  # (var/empty inherits of podman's var, which is there first)
+            self.assertEqual(run("getfacl", "-nc", f"{root}/{path}"), run("getfacl", "-nc", f"{self.tree()}/{path}"))
+        run(*podman, "image", "unmount", name)
         run(*podman, "rmi", "-f", name)
 
     def test_neither_a_full_disk_nor_a_kill_leaves_something_half_done(self):

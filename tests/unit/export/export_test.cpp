@@ -4,9 +4,15 @@
 #include "coppice/test/child.h"
 #include "support.h"
 
+#include <cstddef>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <nlohmann/json.hpp>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <thread>
 
 namespace coppice::exports {
 namespace {
@@ -88,6 +94,55 @@ TEST_F(ExportTest, WhatIsThereStays)
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "is there already", write(id, Format::Tar, "late")));
     EXPECT_EQ(coppice::test::read_text(directory / "late"), "theirs");
     EXPECT_EQ(names(), 3U) << "the store and the two files";
+}
+
+TEST_F(ExportTest, NobodyElseReadsIt)
+{
+    const auto id = add(small_tree().tree);
+    for (const auto format : {Format::Oci, Format::Tar, Format::Flat}) {
+        value_of(write(id, format, "out"));
+        const auto status = value_of(os::find_status(directory.fd(), "out"));
+        EXPECT_EQ(status->st_mode & 07777U, S_ISDIR(status->st_mode) ? 0700U : 0600U);
+        value_of(os::remove_tree(directory.fd(), "out"));
+    }
+}
+
+/// From now on the file system knows no RENAME_NOREPLACE.
+void forget_noreplace()
+{
+    sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat2, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[4])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog program{.len = std::size(steps), .filter = steps};
+    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+TEST_F(ExportTest, FileSystemsWithoutNoReplaceTakeItToo)
+{
+    const auto id = add(small_tree().tree);
+    for (const auto format : {Format::Oci, Format::Tar}) {
+        // A thread of its own: it keeps the filter.
+        std::jthread{[&] {
+            forget_noreplace();
+            const std::string name = format == Format::Oci ? "layout" : "file";
+            EXPECT_TRUE(succeeds(write(id, format, name)));
+            EXPECT_TRUE(os::exists(directory.fd(), name));
+            context.progress = [&](const imports::Progress& progress) {
+                if (progress.bytes > 0 && !os::exists(directory.fd(), "late")) directory.write("late", "theirs");
+            };
+            EXPECT_TRUE(fails_as(ErrorKind::Conflict, "is there already", write(id, format, "late")));
+            context.progress = [](const imports::Progress&) {};
+            EXPECT_EQ(coppice::test::read_text(directory / "late"), "theirs");
+            value_of(os::remove_file(directory.fd(), "late"));
+        }}.join();
+    }
+    EXPECT_EQ(names(), 3U) << "the store and two exports";
 }
 
 TEST_F(ExportTest, AStoppedExportLeavesNothing)

@@ -78,6 +78,102 @@ TEST_F(ImageTest, AWhiteoutAfterItsSuccessorSparesIt)
     EXPECT_FALSE(imported.tree.find_path("d/lower"));
 }
 
+TEST_F(ImageTest, AWhiteoutSparesWhatItsLayerPutsBelow)
+{
+    for (const auto* const mark : {"d/.wh..wh..opq", ".wh.d"})
+        for (const bool marked_first : {false, true}) {
+            SCOPED_TRACE(cat(mark, marked_first ? " first" : " last"));
+            TarMaker upper; // without entries for its directories
+            if (marked_first) upper.file(mark, "");
+            upper.file("d/sub/new", "2");
+            if (!marked_first) upper.file(mark, "");
+            ImageMaker maker;
+            maker.layer(TarMaker{}.directory("d").directory("d/sub").file("d/sub/old", "1").file("d/lower", "1"));
+            maker.layer(upper);
+            const auto imported = value_of(layout(maker.layout()));
+            EXPECT_EQ(content_of(imported.tree, "d/sub/new"), "2");
+            EXPECT_FALSE(imported.tree.find_path("d/sub/old"));
+            EXPECT_FALSE(imported.tree.find_path("d/lower"));
+        }
+}
+
+TEST_F(ImageTest, AWhiteoutTakesANameNotAnInode)
+{
+    ImageMaker maker;
+    maker.layer(TarMaker{}.directory("d").file("d/a", "1").hard_link("d/b", "d/a").hard_link("d/c", "d/a"));
+    maker.layer(TarMaker{}.hard_link("d/new", "d/a").hard_link("d/c", "d/a").file("d/.wh.b", "").file("d/.wh.c", ""));
+    const auto imported = value_of(layout(maker.layout()));
+    EXPECT_EQ(content_of(imported.tree, "d/a"), "1");
+    EXPECT_EQ(content_of(imported.tree, "d/new"), "1");
+    EXPECT_FALSE(imported.tree.find_path("d/b")) << "it is of the lower layer";
+    EXPECT_TRUE(imported.tree.find_path("d/c")) << "the upper one has said it again";
+    EXPECT_EQ(imported.tree.find_path("d/a"), imported.tree.find_path("d/new"));
+}
+
+TEST_F(ImageTest, ASlashInFrontMeansNothingInLayers)
+{
+    ImageMaker maker;
+    maker.layer(TarMaker{}.directory("/").directory("/nix/store").file("/nix/store/a", "1"));
+    maker.layer(TarMaker{}.hard_link("/nix/same", "/nix/store/a").file("/nix/store/.wh.a", ""));
+    const auto imported = value_of(layout(maker.layout()));
+    EXPECT_EQ(content_of(imported.tree, "nix/same"), "1");
+    EXPECT_FALSE(imported.tree.find_path("nix/store/a"));
+}
+
+TEST_F(ImageTest, ConfigurationsOfArchivesHaveManyNames)
+{
+    const auto named = [&](const std::string& name) {
+        ImageMaker maker;
+        maker.layer(TarMaker{}.file("a", "1"));
+        const auto manifest = nlohmann::json::array({{{"Config", name}, {"Layers", {"layer.tar"}}}});
+        return tar(TarMaker{}
+                       .file(name, maker.config().dump())
+                       .file("layer.tar", maker.archives[0])
+                       .file("manifest.json", manifest.dump())
+                       .finish());
+    };
+    ImageMaker maker;
+    maker.layer(TarMaker{}.file("a", "1"));
+    const auto digest = ImageMaker::digest(maker.config().dump());
+    for (const auto& name : {digest, digest.substr(7) + ".json", std::string{"config.json"}, std::string{"x/config"}})
+        EXPECT_EQ(content_of(value_of(named(name)).tree, "a"), "1") << name;
+    const auto other = ImageMaker::digest("other");
+    for (const auto& name : {other, other.substr(7) + ".json", "blobs/sha256/" + other.substr(7)})
+        EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "wrong digest", named(name))) << name;
+}
+
+TEST_F(ImageTest, AllLayersPayTogether)
+{
+    ImageMaker maker;
+    for (int i = 0; i < 16; ++i)
+        maker.layer(TarMaker{}.file("big", std::string(500'000, 'b')));
+    maker.layout();
+    context.limits.free_bytes = 2'000'000; // enough for each, not for all
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", layout(maker)));
+    // A layer that is named again brings nothing with it. (This one is of more than 1 KB, packed.)
+    context.limits.ratio = 1000;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", layout(maker)));
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", tar(maker.layout_archive())));
+    // And one in a packed archive has paid when that was unpacked.
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", tar(gzip(maker.layout_archive()))));
+    context.limits.free_bytes = 20'000'000;
+    EXPECT_TRUE(succeeds(layout(maker)));
+    EXPECT_TRUE(succeeds(tar(gzip(maker.layout_archive()))));
+}
+
+TEST_F(ImageTest, LayersThatAreNotPackedPayOnceToo)
+{
+    ImageMaker maker;
+    for (int i = 0; i < 16; ++i)
+        maker.layer(TarMaker{}.file("big", std::string(500'000, 'b')), false);
+    maker.layout();
+    context.limits.free_bytes = 1'000'000;
+    context.limits.ratio = 2;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", layout(maker)));
+    context.limits.ratio = 16;
+    EXPECT_TRUE(succeeds(layout(maker)));
+}
+
 TEST_F(ImageTest, ThisMachinesPlatformIsTaken)
 {
     ImageMaker maker = two_layers();
@@ -163,6 +259,27 @@ TEST_F(ImageTest, HostileLayersAreRefused)
     refused(TarMaker{}.directory("etc/.wh.d"), Invalid, ".wh.");
     refused(TarMaker{}.add({.path = "w", .type = '3'}), Invalid, "entry w");
     refused(TarMaker{}.file("../x", ""), Invalid, "(..)");
+}
+
+TEST_F(ImageTest, LayersAndIndexesHaveLimits)
+{
+    context.limits.layers = 1;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "1 layers", layout(two_layers().layout())));
+    context.limits.layers = 2;
+    EXPECT_TRUE(succeeds(layout(two_layers().layout())));
+    ImageMaker maker = two_layers();
+    auto inner = maker.add_manifest();
+    for (int depth = 0; depth < 5; ++depth) {
+        maker.add_index(nlohmann::json::array({inner}));
+        const auto read = layout(maker);
+        if (depth < 4) EXPECT_TRUE(succeeds(read)) << depth;
+        const auto text = nlohmann::json{{"schemaVersion", 2}, {"manifests", {inner}}}.dump();
+        inner = {{"mediaType", "application/vnd.oci.image.index.v1+json"},
+                 {"digest", maker.put(text)},
+                 {"size", text.size()}};
+    }
+    maker.add_index(nlohmann::json::array({inner}));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "indexes within indexes", layout(maker)));
 }
 
 TEST_F(ImageTest, BadDocumentsAreRefused)

@@ -2,6 +2,7 @@
 
 #include "coppice/store/seal.h"
 #include "coppice/vdisk/layer_reader.h"
+#include "../vdisk/layer_fixture.h"
 #include "image_maker.h"
 
 #include <gtest/gtest.h>
@@ -119,22 +120,23 @@ TEST_F(ImportTest, NothingIsHalfImported)
 
 TEST_F(ImportTest, AStoppedImportIsGoneOnWith)
 {
-    TarMaker tar;
-    for (int i = 0; i < 64; ++i)
-        tar.file(cat("f", i), std::string(200'000, static_cast<char>('0' + i)));
+    TarMaker tar; // more than the store commits at once
+    for (std::uint64_t i = 0; i < 48; ++i)
+        tar.file(cat("f", i), vdisk::test::noise(1'000'000, i + 1));
     std::stop_source stop;
     context.stop = stop.get_token();
     std::uint64_t stored = 0;
     context.progress = [&](const Progress& progress) {
         if (progress.stage == "storing") stored = progress.bytes;
-        if (progress.stage == "storing" && progress.bytes > 4'000'000) stop.request_stop();
+        if (progress.stage == "storing" && progress.bytes > 40'000'000) stop.request_stop();
     };
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", import_archive(tar.finish())));
-    EXPECT_LT(stored, 5'000'000U) << "it went on for a while";
+    EXPECT_LT(stored, 47'000'000U) << "it went on for a while";
     EXPECT_EQ(count_vdisks(), 0U);
     EXPECT_TRUE(tmp_is_empty());
     context.stop = {};
-    EXPECT_TRUE(succeeds(import_archive(tar.finish())));
+    const auto made = value_of(import_archive(tar.finish()));
+    EXPECT_LT(made.ingest.new_chunks * 10, made.ingest.chunks * 8) << "what was stored before the stop was kept";
 }
 
 TEST_F(ImportTest, SourcesAreRecognised)
@@ -158,6 +160,14 @@ TEST_F(ImportTest, SourcesAreRecognised)
     EXPECT_EQ(named.location, directory / "a.tar");
     EXPECT_EQ(named.reference, "debian:12");
     EXPECT_TRUE(fails_as(ErrorKind::NotFound, "docker://nginx", parse_source("nginx")));
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "machine:", parse_source("ssh://"))) << "nobody meant this machine";
+}
+
+TEST_F(ImportTest, WhatIsNoFileIsRefusedAtOnce)
+{
+    ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "no file",
+                         read_source(value_of(parse_source("tar:" + (directory / "fifo"))), {}, context)));
 }
 
 } // namespace

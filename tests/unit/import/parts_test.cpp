@@ -1,5 +1,7 @@
 #include "acl_text.h"
+#include "byte_stream.h"
 #include "coppice/import/remote.h"
+#include "coppice/test/child.h"
 #include "partition_table.h"
 #include "program.h"
 #include "support.h"
@@ -8,6 +10,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 namespace coppice::imports {
@@ -135,18 +138,75 @@ TEST_F(ProgramTest, LastWordsAndStatusAreTold)
                          run_program({.arguments = {"no-such-program"}, .package = "things"}, context)));
 }
 
+/// A shell that ignores what asks it to end, and a child that does, too. Their numbers are in the file "pids".
+std::vector<std::string> stubborn(const std::string& pids, const std::string& end)
+{
+    return {"sh", "-c",
+            cat("trap '' TERM; sleep 100 & echo $! $$ >", pids, ".new; mv ", pids, ".new ", pids, "; ", end)};
+}
+
+/// Also when nobody has waited for it yet.
+bool is_gone(const std::string& pid)
+{
+    std::ifstream status{cat("/proc/", pid, "/status")};
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("State:")) return line.find('Z') != std::string::npos;
+    return true;
+}
+
+bool all_gone(const std::string& pids)
+{
+    std::ifstream file{pids};
+    std::string child, shell;
+    if (!(file >> child >> shell)) return false;
+    return coppice::test::wait_until([&] { return is_gone(child) && is_gone(shell); }, 2000);
+}
+
 TEST_F(ProgramTest, AStopEndsItWithItsChildren)
 {
     std::stop_source stop;
     context.stop = stop.get_token();
-    std::jthread stopper{[&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    const std::jthread stopper{[&] {
+        (void)coppice::test::wait_until([&] { return os::exists(directory.fd(), "pids"); });
         stop.request_stop();
     }};
-    const auto begun = std::chrono::steady_clock::now();
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped",
-                         run_program({.arguments = {"sh", "-c", "sleep 100; true"}}, context)));
-    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds{20});
+                         run_program({.arguments = stubborn(directory / "pids", "wait; sleep 100"),
+                                      .grace = std::chrono::milliseconds{100}},
+                                     context)));
+    EXPECT_TRUE(all_gone(directory / "pids"));
+}
+
+TEST_F(ProgramTest, WhatItLeavesBehindEndsWithIt)
+{
+    EXPECT_TRUE(succeeds(run_program({.arguments = stubborn(directory / "pids", "exit 0")}, context)));
+    EXPECT_TRUE(all_gone(directory / "pids"));
+}
+
+TEST_F(ProgramTest, AWatchEndsIt)
+{
+    int asked = 0;
+    const auto watch = [&]() -> Result<> {
+        if (++asked < 3) return {};
+        return fail(ErrorKind::Unavailable, "too much");
+    };
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "too much",
+                         run_program({.arguments = {"sleep", "100"}, .watch = watch}, context)));
+}
+
+TEST_F(ProgramTest, ASilentPipeHearsAStop)
+{
+    std::stop_source stop;
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const os::Fd writing{ends[1]};
+    FileStream stream{os::Fd{ends[0]}, "pipe", stop.get_token()};
+    const std::jthread stopper{[&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        stop.request_stop();
+    }};
+    char byte = 0;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", stream.read({&byte, 1})));
 }
 
 TEST_F(ProgramTest, WordsThatCouldBeOptionsAreRefused)

@@ -14,7 +14,21 @@ namespace {
 
 using namespace coppice::imports::test;
 
-class TarTest : public testing::Test, protected ImportFixture {};
+class TarTest : public testing::Test, protected ImportFixture {
+protected:
+    /// What unnamed files of this process take on the disk.
+    [[nodiscard]] static std::uint64_t spool_bytes()
+    {
+        std::uint64_t bytes = 0;
+        for (const auto& name : value_of(os::list_directory(os::kCwd, "/proc/self/fd"))) {
+            struct stat status{};
+            if (::stat(("/proc/self/fd/" + name).c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+                status.st_nlink == 0)
+                bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
+        }
+        return bytes;
+    }
+};
 
 std::string zstd(std::string_view text)
 {
@@ -23,13 +37,19 @@ std::string zstd(std::string_view text)
     return out;
 }
 
-std::string xz(std::string_view text, std::uint32_t preset = 0)
+/// @param dictionary bytes that a reader needs memory for
+std::string xz(std::string_view text, std::uint32_t dictionary = 1U << 20)
 {
     std::string out(text.size() + 65536, '\0');
     std::size_t used = 0;
-    EXPECT_EQ(lzma_easy_buffer_encode(preset, LZMA_CHECK_CRC32, nullptr,
-                                      reinterpret_cast<const std::uint8_t*>(text.data()), text.size(),
-                                      reinterpret_cast<std::uint8_t*>(out.data()), &used, out.size()),
+    lzma_options_lzma options{};
+    EXPECT_FALSE(lzma_lzma_preset(&options, 0));
+    options.dict_size = dictionary;
+    lzma_filter filters[] = {{.id = LZMA_FILTER_LZMA2, .options = &options},
+                             {.id = LZMA_VLI_UNKNOWN, .options = nullptr}};
+    EXPECT_EQ(lzma_stream_buffer_encode(filters, LZMA_CHECK_CRC32, nullptr,
+                                        reinterpret_cast<const std::uint8_t*>(text.data()), text.size(),
+                                        reinterpret_cast<std::uint8_t*>(out.data()), &used, out.size()),
               LZMA_OK);
     out.resize(used);
     return out;
@@ -233,6 +253,12 @@ TEST_F(TarTest, LimitsHold)
     EXPECT_TRUE(succeeds(tar(TarMaker{}.file("a/b/c/d", "").finish())));
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "4 directories", tar(TarMaker{}.file("a/b/c/d/e", "").finish())));
 
+    context.limits.path_bytes = 100;
+    EXPECT_TRUE(fails_as(
+        ErrorKind::Unavailable, "too long",
+        tar(TarMaker{}.pax({{"path", std::string(60, 'a') + "/" + std::string(60, 'b')}}).file("a", "").finish())));
+    context.limits.path_bytes = 4096;
+
     context.limits.logical_bytes = 1000;
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "entry b",
                          tar(TarMaker{}.file("a", std::string(600, 'x')).file("b", std::string(600, 'x')).finish())));
@@ -244,6 +270,77 @@ TEST_F(TarTest, LimitsHold)
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", tar(zstd(bomb))));
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", tar(xz(bomb))));
     EXPECT_TRUE(succeeds(tar(bomb))) << "in place it costs its maker as much";
+}
+
+TEST_F(TarTest, HeadersCountTogether)
+{
+    const auto record = [](char name) {
+        return std::pair<std::string, std::string>{cat("SCHILY.xattr.user.", std::string(1, name)),
+                                                   std::string(400, 'v')};
+    };
+    context.limits.header_bytes = 4096;
+    TarMaker own, global, names, spread;
+    for (char c = 'a'; c < 'm'; ++c) {
+        own.pax({record(c)});
+        global.pax({record(c)}, 'g');
+        names.add({.path = "n", .type = c % 2 == 0 ? 'L' : 'K', .content = std::string(400, c)});
+        spread.pax({record(c)}).file(std::string(1, c), "");
+    }
+    for (TarMaker* const maker : {&own, &global, &names}) {
+        EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "extended headers", tar(maker->file("f", "").finish())));
+    }
+    EXPECT_TRUE(succeeds(tar(spread.finish()))) << "each entry has headers of its own";
+    TarMaker many;
+    context.limits.header_bytes = 1U << 20;
+    for (int i = 0; i < 1025; ++i)
+        many.pax({{cat("K", i), "v"}}, 'g');
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "global records", tar(many.file("f", "").finish())));
+}
+
+TEST_F(TarTest, GlobalRecordsGiveWay)
+{
+    TarMaker maker;
+    maker.pax({{"uid", "7"}, {"SCHILY.xattr.user.a", "global"}, {"SCHILY.xattr.user.b", "global"}}, 'g');
+    maker.pax({{"uid", ""}, {"SCHILY.xattr.user.a", "own"}}).file("one", "").file("two", "");
+    const auto tree = value_of(tar(maker.finish())).tree;
+    const auto one = tree.find_path("one").value(), two = tree.find_path("two").value();
+    EXPECT_EQ(tree.attributes(one).uid, 0U);
+    EXPECT_EQ(tree.attributes(two).uid, 7U);
+    EXPECT_EQ(tree.xattrs(one), (std::vector<vdisk::Xattr>{{"user.a", "own"}, {"user.b", "global"}}));
+    EXPECT_EQ(tree.xattrs(two), (std::vector<vdisk::Xattr>{{"user.a", "global"}, {"user.b", "global"}}));
+}
+
+TEST_F(TarTest, WhatNeedsMuchMemoryIsRefused)
+{
+    const auto bytes = sample().finish();
+    expect_sample(value_of(tar(xz(bytes, 64U << 20))).tree);
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "128 MiB", tar(xz(bytes, 192U << 20))));
+    // A frame that wants a window of 256 MiB: RFC 8878, "Window_Descriptor"
+    EXPECT_TRUE(
+        fails_as(ErrorKind::Unavailable, "128 MiB", tar(std::string{"\x28\xb5\x2f\xfd\x00\x90\x01\x00\x00", 9})));
+}
+
+TEST_F(TarTest, MapsOfSparseFilesHaveLimits)
+{
+    std::string map = "1048577\n";
+    map.resize(512);
+    TarMaker maker;
+    maker.pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "1"}});
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "too many holes", tar(maker.file("s", map).finish())));
+}
+
+TEST_F(TarTest, ZerosFillNoDisk)
+{
+    std::string content(24U << 20, '\0');
+    content.replace(5'000'000, 4, "five");
+    content.replace(content.size() - 3, 3, "end");
+    TarMaker maker;
+    maker.file("odd", "odd").file("zeros", content).file("after", "after").file("last", std::string(10'000, '\0'));
+    const auto imported = value_of(tar(gzip(maker.finish())));
+    EXPECT_EQ(content_of(imported.tree, "zeros"), content);
+    EXPECT_EQ(content_of(imported.tree, "odd") + content_of(imported.tree, "after"), "oddafter");
+    EXPECT_EQ(content_of(imported.tree, "last"), std::string(10'000, '\0'));
+    EXPECT_LT(spool_bytes(), 1U << 20);
 }
 
 TEST_F(TarTest, AStopRequestIsHeard)

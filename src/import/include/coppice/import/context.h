@@ -35,7 +35,6 @@ struct Context {
     std::stop_token stop;
     int spool = -1;         ///< borrowed: the directory for unnamed and temporary files, such as the store's tmp/
     std::string spool_path; ///< the same, for programs that want a path
-    std::string own_store;  ///< root of the store that the import goes to, which no capture takes with it; or empty
     std::function<void(const Progress&)> progress = [](const Progress&) {};
 };
 

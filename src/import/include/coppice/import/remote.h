@@ -22,7 +22,7 @@ Result<Imported> import_suite(const std::string& distribution, const std::string
                               const Context& context);
 
 /// The root of a running machine, by the programs tar (there) and ssh: one file system after another, without what is
-/// in /proc, /sys, /dev, /run, /tmp and in a store of ours. What changes meanwhile comes as tar found it.
+/// in /proc, /sys, /dev, /run, /tmp and in stores (Store::kTagFile). What changes meanwhile comes as tar found it.
 /// @param host [user@]host[:port] for ssh, whose keys and configuration count; empty: this machine
 /// @param file_systems absolute paths; what is mounted below one is not entered
 /// Errors: NotFound (program), Unavailable (host), Denied (the files, the key), Invalid

@@ -29,7 +29,8 @@ Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t bytes, std::
 /// Sets the size; what is behind it is gone.
 Result<> truncate(int fd, std::uint64_t bytes, std::string_view name);
 
-/// renameat2(2). @param replace whether an existing target may go. Errors: Conflict (exists)
+/// renameat2(2), also where the file system knows no RENAME_NOREPLACE (NFS, some of FUSE).
+/// @param replace whether an existing target may go. Errors: Conflict (exists)
 Result<> rename_at(int from_dir, const std::string& from, int to_dir, const std::string& to, bool replace = true);
 
 } // namespace coppice::os

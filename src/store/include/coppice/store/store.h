@@ -42,6 +42,9 @@ struct RequestKey {
 /// Safe from any thread; calls block on the disk. One process at a time has it open.
 class Store {
 public:
+    /// A file in the root by which those who copy a whole machine leave a store out, such as
+    /// `tar --exclude-tag-under`: the node's private key is in it. Every `open` sees to it that it is there.
+    static constexpr const char* kTagFile = "COPPICE-STORE.TAG";
     /// Opens the store in `root` or makes one: in a temporary directory beside it, renamed when it is complete. Cleans
     /// up what a killed process left (tmp/, tails of packs). Migrates older databases. Errors: Conflict (another
     /// process has it open), Corrupt, Unsupported (made by a newer version), Unavailable (disk full)
