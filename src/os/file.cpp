@@ -296,6 +296,8 @@ Result<std::optional<struct stat>> find_status(int dir, const std::string& path,
 
 bool exists(int dir, const std::string& path) { return ::faccessat(dir, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
 
+Result<bool> is_there(int dir, const std::string& path) { return TRY(find_status(dir, path, false)).has_value(); }
+
 std::string path_of(int fd) { return cat("/proc/self/fd/", fd); }
 
 } // namespace coppice::os

@@ -72,11 +72,14 @@ bool Background::work(bool collects)
         log::warn("storage", "work in the background failed; it is tried again",
                   {{"work", std::string{what}}, {"error", done.error().line()}});
     };
-    attempt("removal of what was given up", [&] { return parts_.layers.sweep(); });
     attempt("sealing", [&] { return seal(); });
     attempt("removal of what has become layers", [&]() -> Result<> {
         TRY(parts_.sealer.remove_sealed_directories());
         return {};
+    });
+    attempt("deletion of what was taken away", [&]() -> Result<> {
+        TRY(parts_.layers.sweep());
+        return parts_.sealer.sweep();
     });
     attempt("shortening deep stacks", [&]() -> Result<> {
         TRY(parts_.flattener.flatten_all([this] { return !is_ending(); }));

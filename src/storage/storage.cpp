@@ -103,9 +103,16 @@ Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdis
     const auto id = made->id;
     background_->wake();
     const std::string so_far = cat("snapshot ", id.hex(), " is made, but only frozen");
-    if (reach != Reach::Frozen) TRY_DOING(so_far, sealer_.make_durable(id));
-    if (reach == Reach::Sealed) TRY_DOING(so_far, sealer_.seal(id, go_on));
+    if (reach == Reach::Durable) TRY_DOING(so_far, sealer_.make_durable(id));
+    if (reach == Reach::Sealed) TRY_DOING(so_far, seal(id, vdisk::Sealer::Doubtful::Refuse, go_on));
     return store_->read([&](const store::View& view) { return store::get_snapshot(view, id); });
+}
+
+Result<> Storage::seal(const store::SnapshotId& id, vdisk::Sealer::Doubtful doubtful, const vdisk::Sealer::GoOn& go_on)
+{
+    TRY(sealer_.make_durable(id, doubtful));
+    background_->wake(); // what was doubtful before is not any more, and `go_on` may say no
+    return sealer_.seal(id, go_on);
 }
 
 Result<> Storage::rollback(const std::string& working, const store::SnapshotId& to,

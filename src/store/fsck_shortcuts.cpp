@@ -1,4 +1,5 @@
 #include "coppice/base/text.h"
+#include "coppice/store/checked_manifests.h"
 #include "coppice/store/chunk_reader.h"
 #include "coppice/store/seal.h"
 #include "coppice/store/shortcut.h"
@@ -12,10 +13,8 @@ namespace {
 Result<> check_row(const FsckRun& run, const Shortcut& shortcut)
 {
     return run.store.read([&](const View& view) -> Result<> {
-        TRY(stack_parts(view, shortcut.snapshot));
-        if (run.level == FsckLevel::Quick) return {};
-        const std::vector<security::PublicKey> trusted{run.store.node_key().public_key()};
-        return verify_shortcut(view, shortcut, trusted);
+        if (run.level == FsckLevel::Quick) return check_base(view, shortcut);
+        return verify_shortcut(view, CheckedManifests{run.store.node_key().public_key()}, shortcut);
     });
 }
 

@@ -51,7 +51,10 @@ Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const Stage
         snapshot.layer = layer->layer().digest;
         row = TRY(layer_row_id(txn, layer->layer().digest));
     }
-    const auto payload = TRY(encode_manifest(TRY(expected_manifest(txn, snapshot))));
+    const auto manifest = TRY(expected_manifest(txn, snapshot));
+    if (snapshot.parent) // what is signed here vouches for it from now on
+        TRY(verify_snapshot(txn, TRY(get_snapshot(txn, *snapshot.parent)), {&key.public_key(), 1}));
+    const auto payload = TRY(encode_manifest(manifest));
     const auto envelope = TRY(security::seal_document(kManifestType, payload, key));
     const auto digest = security::sha256<ManifestDigest>(security::pre_authentication(kManifestType, payload));
     TRY(txn.db().execute("UPDATE snapshot SET state = ?, layer = ?, manifest = ?, bytes = ? WHERE id = ?",

@@ -6,6 +6,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/lock.h"
 #include "coppice/security/sha256.h"
+#include "coppice/store/checked_manifests.h"
 #include "database.h"
 #include "guards.h"
 #include "packs.h"
@@ -117,6 +118,7 @@ struct Store::Parts {
     os::FileLock lock;
     StoreId id;
     security::SigningKey key;
+    CheckedManifests manifests;
     std::unique_ptr<Packs> packs;
     LayerGuard guard;
     std::unique_ptr<Database> database; // last: its thread ends first
@@ -152,8 +154,16 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& root)
     const auto keys = TRY(os::open_at(directory.get(), "keys", O_RDONLY | O_DIRECTORY));
     auto key = TRY(security::SigningKey::load(keys.get(), "node"));
     auto database = TRY(Database::open(path));
-    std::unique_ptr<Parts> parts{new Parts{
-        root, std::move(directory), *std::move(lock), id, std::move(key), std::move(packs), {}, std::move(database)}};
+    const auto node = key.public_key();
+    std::unique_ptr<Parts> parts{new Parts{root,
+                                           std::move(directory),
+                                           *std::move(lock),
+                                           id,
+                                           std::move(key),
+                                           CheckedManifests{node},
+                                           std::move(packs),
+                                           {},
+                                           std::move(database)}};
     return std::unique_ptr<Store>{new Store{std::move(parts)}};
 }
 
@@ -203,6 +213,7 @@ Result<std::string> Store::write_once(const RequestKey& request, const std::func
 
 const StoreId& Store::id() const { return parts_->id; }
 const security::SigningKey& Store::node_key() const { return parts_->key; }
+const CheckedManifests& Store::manifests() const { return parts_->manifests; }
 const std::string& Store::root() const { return parts_->root; }
 int Store::directory() const { return parts_->directory.get(); }
 Packs& Store::packs() const { return *parts_->packs; }

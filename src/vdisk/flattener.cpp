@@ -51,7 +51,7 @@ Result<std::size_t> Flattener::flatten(const store::SnapshotId& id, const GoOn& 
         });
         line.erase(line.begin(), sealed);
         if (line.empty()) return {};
-        parts = TRY(store::stack_parts(view, line.front().id));
+        parts = TRY(store::stack_parts(view, store_->manifests(), line.front().id));
         for (const Span& span : spans_of(line)) {
             const bool there = std::any_of(parts.begin(), parts.end(), [&](const store::StackPart& part) {
                 return part.snapshot == span.top && part.base == span.base;

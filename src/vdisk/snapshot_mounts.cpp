@@ -45,10 +45,9 @@ Result<std::unique_ptr<SnapshotMounts>> SnapshotMounts::make(store::Store& store
     return std::unique_ptr<SnapshotMounts>{new SnapshotMounts{store, space, best}};
 }
 
-Result<SnapshotMounts::Stack> SnapshotMounts::stack_by(const store::SnapshotId& snapshot, store::Shortcuts use)
+Result<SnapshotMounts::Stack> SnapshotMounts::stack_by(const store::SnapshotId& snapshot,
+                                                       const std::vector<store::StackPart>& parts)
 {
-    const auto parts =
-        TRY(store_->read([&](const store::View& view) { return store::stack_parts(view, snapshot, use); }));
     if (parts.size() > kMostLowers) // before hundreds of layers are mounted in vain
         return fail(Error{ErrorKind::Unavailable, cat("snapshot ", snapshot.hex(), " has ", parts.size(),
                                                       " layers, the kernel stacks ", kMostLowers)}
@@ -67,10 +66,19 @@ Result<SnapshotMounts::Stack> SnapshotMounts::stack_by(const store::SnapshotId& 
 
 Result<SnapshotMounts::Stack> SnapshotMounts::stack_of(const store::SnapshotId& snapshot)
 {
-    auto stack = stack_by(snapshot, store::Shortcuts::Use);
-    if (stack || stack.error().kind() != ErrorKind::Corrupt) return stack;
-    // A damaged shortcut stops nobody: fsck tells of it.
-    auto all = stack_by(snapshot, store::Shortcuts::Ignore);
+    const auto parts_by = [&](store::Shortcuts use) {
+        return store_->read(
+            [&](const store::View& view) { return store::stack_parts(view, store_->manifests(), snapshot, use); });
+    };
+    const auto parts = TRY(parts_by(store::Shortcuts::Use));
+    auto stack = stack_by(snapshot, parts);
+    const bool is_short =
+        std::any_of(parts.begin(), parts.end(), [](const store::StackPart& part) { return part.base.has_value(); });
+    if (stack || !is_short) return stack;
+    // The layer of a shortcut may be damaged, or there is no room for its blob: those that it stands for do as well.
+    log::warn("vdisk", "a snapshot is mounted without shortcuts",
+              {{"snapshot", snapshot.hex()}, {"error", stack.error().line()}});
+    auto all = stack_by(snapshot, TRY(parts_by(store::Shortcuts::Ignore)));
     return all ? std::move(all) : std::move(stack);
 }
 

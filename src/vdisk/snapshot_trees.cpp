@@ -94,8 +94,9 @@ Result<TreeStack> SnapshotTrees::trees_of(std::span<const store::StackPart> part
 Result<TreeStack> SnapshotTrees::stack_of(const store::SnapshotId& id)
 {
     // Layer by layer: what two snapshots have in common is one tree then.
-    const auto parts = TRY(
-        store_->read([&](const store::View& view) { return store::stack_parts(view, id, store::Shortcuts::Ignore); }));
+    const auto parts = TRY(store_->read([&](const store::View& view) {
+        return store::stack_parts(view, store_->manifests(), id, store::Shortcuts::Ignore);
+    }));
     return trees_of(parts);
 }
 
@@ -106,8 +107,8 @@ Result<SnapshotTrees::Cut> SnapshotTrees::cut_at(const store::SnapshotId& id,
     TRY(store_->read([&](const store::View& view) -> Result<> {
         if (base && !TRY(store::is_ancestor(view, *base, id)))
             return fail(ErrorKind::Invalid, cat(base->hex(), " is not an ancestor of ", id.hex()));
-        parts = TRY(store::stack_parts(view, id, use));
-        if (base) below = TRY(store::stack_parts(view, *base, use));
+        parts = TRY(store::stack_parts(view, store_->manifests(), id, use));
+        if (base) below = TRY(store::stack_parts(view, store_->manifests(), *base, use));
         return {};
     }));
     const auto same = [](const store::StackPart& a, const store::StackPart& b) {
@@ -198,6 +199,8 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
     LayerSize size;
     const auto enter = [&](const store::StagedLayer* layer) {
         return store_->write([&](store::Txn& txn) -> Result<store::Snapshot> {
+            // The configuration goes with it; of the layers the stack was proved.
+            TRY(store::verify_snapshot(txn, top, {&store_->node_key().public_key(), 1}));
             TRY(store::add_snapshot(txn, wanted));
             TRY(store::seal_snapshot(txn, wanted.id, layer, store_->node_key(), size.file_bytes));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, wanted.id.hex()));

@@ -19,6 +19,7 @@ void (*on_step)(std::string_view step) = nullptr;
 namespace {
 
 constexpr const char* kBootXattr = "trusted.coppice.boot";
+constexpr const char* kDoubtfulXattr = "trusted.coppice.doubtful"; ///< a sync has failed since it was made
 constexpr const char* kBelowXattr = "trusted.coppice.below";
 constexpr std::size_t kXattrMost = 64U << 10; // XATTR_SIZE_MAX, XATTR_LIST_MAX
 
@@ -122,7 +123,10 @@ Result<std::optional<store::SnapshotId>> find_below(int directory, const std::st
 Result<bool> is_lost(const store::Store& store, const store::Snapshot& snapshot)
 {
     if (snapshot.state != store::SnapshotState::Frozen) return false;
-    return !TRY(os::find_status(store.directory(), frozen_name(snapshot.id), false)).has_value();
+    if (TRY(os::is_there(store.directory(), frozen_name(snapshot.id)))) return false;
+    // Since its row was read it may have been sealed, or removed, and the directory with that.
+    const auto row = TRY(store.read([&](const store::View& view) { return store::find_snapshot(view, snapshot.id); }));
+    return row && row->state == store::SnapshotState::Frozen;
 }
 
 Result<> note_boot(int upper)
@@ -143,6 +147,20 @@ Result<bool> is_of_this_boot(int frozen)
     }
     noted.resize(static_cast<std::size_t>(got));
     return noted == TRY(os::boot_id());
+}
+
+Result<> mark_doubtful(int upper)
+{
+    if (::fsetxattr(upper, kDoubtfulXattr, "y", 1, 0) < 0) return fail_os(errno, "mark a directory as doubtful");
+    return {};
+}
+
+Result<bool> is_marked_doubtful(int upper)
+{
+    std::array<char, 1> mark{};
+    if (::fgetxattr(upper, kDoubtfulXattr, mark.data(), mark.size()) >= 0 || errno == ERANGE) return true;
+    if (errno == ENODATA) return false;
+    return fail_os(errno, "read whether a directory is doubtful");
 }
 
 } // namespace coppice::vdisk

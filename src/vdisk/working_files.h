@@ -30,13 +30,17 @@ Result<RootLook> look_of_snapshot(const store::Store& store, const store::Snapsh
 Result<> make_upper(int directory, const std::string& path, const RootLook& look, const store::SnapshotId& below);
 /// The snapshot that the directory was made for; empty: nobody said.
 Result<std::optional<store::SnapshotId>> find_below(int directory, const std::string& path);
-/// Frozen, and its directory is not there: a power cut took back the move, or it never was.
+/// Frozen still, and its directory is not there: a power cut took back the move, or it never was.
 Result<bool> is_lost(const store::Store& store, const store::Snapshot& snapshot);
 
 /// A frozen directory remembers the boot of the machine in which it was frozen: until it is durable a power cut may
 /// have left anything in it. @param upper open for reading
 Result<> note_boot(int upper);
 Result<bool> is_of_this_boot(int frozen);
+/// After a failed sync nothing tells what of a directory is on the disk, and the next sync succeeds without it. The
+/// mark goes with the directory when it is frozen, or made a working layer's again.
+Result<> mark_doubtful(int upper);
+Result<bool> is_marked_doubtful(int upper);
 
 /// Called at every step between which a kill must lose nothing. Tests set it.
 extern void (*on_step)(std::string_view step);

@@ -116,8 +116,7 @@ Result<Reply> seal_snapshot(const StorageApiPtr& api, const Request& request)
     const auto id = TRY(snapshot_named(*api, request.param("ref")));
     return begin(api, "snapshot.seal", path_of(id), [api, id, doubtful](OperationContext& operation) -> Result<json> {
         operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
-        TRY(api->storage->sealer().make_durable(id, doubtful));
-        TRY(api->storage->sealer().seal(id, [&] { return !operation.stop().stop_requested(); }));
+        TRY(api->storage->seal(id, doubtful, [&] { return !operation.stop().stop_requested(); }));
         return current(*api, id);
     });
 }

@@ -1,5 +1,6 @@
 // Shortcuts of deep stacks: they change nothing that is seen.
 
+#include "../../../src/store/connection.h"
 #include "coppice/store/collect.h"
 #include "coppice/store/fsck.h"
 #include "coppice/vdisk/flattener.h"
@@ -152,12 +153,35 @@ TEST_F(SnapshotTest, AShortcutGoesWithItsSnapshotAndADamagedOneStopsNobody)
 
     EXPECT_EQ(value_of(node_->trees.add_shortcut(id, base_)), true);
     EXPECT_EQ(value_of(store::collect(*node_->store, {.grace_seconds = 0})).trashed_layers, 0U);
+    fs::rename(directory_ / metadata, directory_ / "metadata"); // it is not there at all
+    EXPECT_EQ(value_of(node_->mounts->open(id, "test")).layers, 3U);
+    fs::rename(directory_ / "metadata", directory_ / metadata);
+    EXPECT_EQ(value_of(node_->mounts->open(id, "test")).layers, 2U);
     EXPECT_EQ(mounted(id), lines);
     value_of(node_->mounts->release("test"));
     value_of(node_->working.rollback("a", base_));
     EXPECT_TRUE(succeeds(node_->sealer.remove(id)));
     EXPECT_EQ(value_of(store::collect(*node_->store, {.grace_seconds = 0})).removed_layers, 2U);
     EXPECT_FALSE(directory_.exists(metadata));
+}
+
+TEST_F(SnapshotTest, MergingAndFlatteningSignOnlyWhatWasSigned)
+{
+    value_of(node_->working.create("a", base_));
+    std::vector<SnapshotId> line;
+    for (const char* const text : {"one", "two", "three"}) {
+        in_layer("a", [&](const std::string& root) { write_text(root + "/etc/motd", text); });
+        line.push_back(freeze("a"));
+    }
+    value_of(node_->sealer.seal(line.back()));
+    value_of(node_->store->write([](store::Txn& txn) { // one bit: 3 becomes 2
+        return txn.db().run("UPDATE snapshot SET layer = 2 WHERE layer = 3");
+    }));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else",
+                         node_->trees.merge(line.back(), base_, {.author = "t", .message = ""})));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else", node_->trees.add_shortcut(line.back(), base_)));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else", node_->mounts->open(line.back(), "test")));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else", node_->trees.stack_of(line.back())));
 }
 
 } // namespace

@@ -169,6 +169,7 @@ TEST_F(SnapshotTest, AKillDuringARemovalIsFinishedOrForgotten)
         killed_at(step, [&](Node& node) { value_of(node.sealer.remove(id)); });
         if (HasFatalFailure()) return;
         const bool there = std::string_view{step} == "removal noted";
+        value_of(node_->sealer.sweep());
         EXPECT_EQ(directory_.exists(cat("store/frozen/", id.hex())), there);
         EXPECT_EQ(fs::is_empty(directory_ / "store/frozen"), !there);
         if (there) {

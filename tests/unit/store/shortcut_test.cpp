@@ -5,6 +5,8 @@
 #include "coppice/store/usage.h"
 #include "support.h"
 
+#include <chrono>
+
 namespace coppice::store {
 namespace {
 
@@ -33,7 +35,7 @@ struct Line : StoreFixture {
     }
     std::vector<StackPart> parts(const SnapshotId& id, Shortcuts use = Shortcuts::Use) const
     {
-        return value_of(store->read([&](const View& view) { return stack_parts(view, id, use); }));
+        return value_of(store->read([&](const View& view) { return stack_parts(view, store->manifests(), id, use); }));
     }
     void sql(const std::string& script)
     {
@@ -92,11 +94,130 @@ TEST(ShortcutTest, ABaseBesideTheLineIsFound)
     Line f;
     const auto beside = import(*f.store, f.vdisk, {chunk_of(9)}, f.all[0].id, "beside");
     f.sql("UPDATE shortcut SET base = x'" + beside.id.hex() + "'");
-    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "leads nowhere",
-                         f.store->read([&](const View& view) { return stack_parts(view, f.all[5].id); })));
+    EXPECT_EQ(f.parts(f.all[5].id).size(), 6U); // not used
     EXPECT_EQ(f.check(FsckLevel::Quick).exit_status(), 4);
     EXPECT_EQ(f.check(FsckLevel::Repair).exit_status(), 1);
     EXPECT_EQ(f.parts(f.all[5].id).size(), 6U);
+}
+
+/// What is mounted, merged and shortened is what was signed, whatever the rows say.
+TEST(StackTest, RowsThatAManifestContradictsAreRefused)
+{
+    struct Damage {
+        const char* name;
+        std::string script;
+        ErrorKind kind;
+        const char* says;
+        bool shortens; ///< the shortcut leads past it
+    };
+    const std::vector<Damage> damages{
+        {"another layer", "UPDATE snapshot SET layer = layer + 1 WHERE seq = 3", ErrorKind::Corrupt, "something else",
+         true},
+        {"another layer below the shortcut", "UPDATE snapshot SET layer = 5 WHERE seq = 1", ErrorKind::Corrupt,
+         "something else", false},
+        {"a layer less", "UPDATE snapshot SET layer = NULL WHERE seq = 4", ErrorKind::Corrupt, "something else", true},
+        {"another parent", "UPDATE snapshot SET parent = (SELECT id FROM snapshot WHERE seq = 2) WHERE seq = 4",
+         ErrorKind::Corrupt, "something else", true},
+        {"no parent", "UPDATE snapshot SET parent = NULL WHERE seq = 2", ErrorKind::Corrupt, "something else", false},
+        {"another metadata digest", "UPDATE layer SET metadata = randomblob(32) WHERE id = 1", ErrorKind::Corrupt,
+         "do not fit", false},
+        {"a manifest of the node's, of another snapshot",
+         "CREATE TEMP TABLE o AS SELECT manifest, envelope FROM snapshot WHERE seq = 3; "
+         "UPDATE snapshot SET manifest = randomblob(32) WHERE seq = 3; "
+         "UPDATE snapshot SET (manifest, envelope) = (SELECT manifest, envelope FROM o) WHERE seq = 1; DROP TABLE o",
+         ErrorKind::Corrupt, "another one", false},
+        {"a manifest that nobody signed",
+         "UPDATE snapshot SET envelope = CAST(replace(CAST(envelope AS TEXT), '\"keyid\":\"', '\"keyid\":\"0') AS "
+         "BLOB) "
+         "WHERE seq = 6",
+         ErrorKind::Denied, "no trusted key", true},
+    };
+    for (const Damage& damage : damages) {
+        SCOPED_TRACE(damage.name);
+        Line f;
+        f.sql(damage.script);
+        f.reopen();
+        const auto refused = [&](Shortcuts use) {
+            return f.store->read(
+                [&](const View& view) { return stack_parts(view, f.store->manifests(), f.all[5].id, use); });
+        };
+        EXPECT_TRUE(fails_as(damage.kind, damage.says, refused(Shortcuts::Ignore)));
+        if (damage.shortens)
+            EXPECT_TRUE(succeeds(refused(Shortcuts::Use)));
+        else
+            EXPECT_TRUE(fails_as(damage.kind, damage.says, refused(Shortcuts::Use)));
+    }
+}
+
+TEST(StackTest, ProvedOnceTheRowsAreComparedAgain)
+{
+    Line f;
+    EXPECT_EQ(f.parts(f.all[5].id, Shortcuts::Ignore).size(), 6U);
+    f.sql("UPDATE snapshot SET layer = layer + 1 WHERE seq = 3");
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else", f.store->read([&](const View& view) {
+        return stack_parts(view, f.store->manifests(), f.all[5].id, Shortcuts::Ignore);
+    })));
+}
+
+TEST(ShortcutTest, AForgedOneIsNotUsed)
+{
+    Line f;
+    f.sql("UPDATE shortcut SET layer = (SELECT min(id) FROM layer)");
+    const auto parts = f.parts(f.all[5].id);
+    ASSERT_EQ(parts.size(), 6U);
+    EXPECT_EQ(parts[0].layer->digest, *f.all[5].layer);
+    f.sql("UPDATE shortcut SET layer = (SELECT max(id) FROM layer)");
+    EXPECT_EQ(f.parts(f.all[5].id).size(), 3U);
+    f.sql("UPDATE shortcut SET envelope = x'7b7d'");
+    f.reopen();
+    EXPECT_EQ(f.parts(f.all[5].id).size(), 6U);
+}
+
+TEST(ShortcutTest, WhatIsSignedAnewWasProved)
+{
+    Line f;
+    f.sql("UPDATE snapshot SET layer = 1 WHERE seq = 5");
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else", f.shorten(f.all[4], f.all[1])));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "something else", f.shorten(f.all[5], f.all[4])));
+    f.sql("UPDATE snapshot SET manifest = randomblob(32) WHERE seq = 6");
+    const auto staged = test::stage(*f.store, {chunk_of(9)}, "k", "other");
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "another manifest", f.store->write([&](Txn& txn) -> Result<> {
+        const auto id = security::make_random<SnapshotId>();
+        TRY(add_snapshot(txn, {.id = id, .vdisk = f.vdisk, .parent = f.all[5].id, .author = "t"}));
+        TRY(seal_snapshot(txn, id, &staged, f.store->node_key()));
+        return {};
+    })));
+}
+
+/// Mounting asks for this each time.
+TEST(StackTest, TenThousandAreProvedQuickly)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto root = import(*f.store, vdisk, {chunk_of(1)});
+    SnapshotId last = root.id;
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        for (int i = 0; i < 10'000; ++i) {
+            const auto id = security::make_random<SnapshotId>();
+            TRY(add_snapshot(txn, {.id = id, .vdisk = vdisk, .parent = last, .author = "t"}));
+            TRY(seal_snapshot(txn, id, nullptr, f.store->node_key()));
+            last = id;
+        }
+        return {};
+    }));
+    const auto before = std::chrono::steady_clock::now();
+    EXPECT_EQ(value_of(f.store->read([&](const View& view) { return ancestors(view, last); })).size(), 10'001U);
+    const std::chrono::duration<double, std::milli> alone = std::chrono::steady_clock::now() - before;
+    std::printf("the line alone: %.1f ms\n", alone.count());
+    for (const char* const which : {"first", "second"}) {
+        const auto begin = std::chrono::steady_clock::now();
+        EXPECT_EQ(value_of(f.store->read([&](const View& view) {
+                      return stack_parts(view, f.store->manifests(), last);
+                  })).size(),
+                  1U);
+        const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+        std::printf("%s time: %.1f ms\n", which, took.count());
+    }
 }
 
 TEST(ShortcutTest, AnOlderDatabaseGetsWhatItLacks)

@@ -71,6 +71,8 @@ Result<std::vector<std::string>> list_subdirectories(int dir, const std::string&
 /// fstatat(2); empty when nothing is there.
 Result<std::optional<struct stat>> find_status(int dir, const std::string& path, bool follow_links = true);
 bool exists(int dir, const std::string& path);
+/// The same where the answer decides what is done: a disk that cannot say is no "no".
+Result<bool> is_there(int dir, const std::string& path);
 
 /// Deletes a directory tree. Follows no symbolic link and enters no other file system: a mount left inside makes it
 /// fail with Conflict instead of emptying what is mounted there. Absence is fine.

@@ -36,4 +36,9 @@ struct OpenedDocument {
 Result<OpenedDocument> open_document(std::string_view envelope, std::string_view payload_type,
                                      std::span<const PublicKey> trusted);
 
+/// The bytes in an envelope whose digest somebody vouches for who was checked: by its key, or by such a document.
+/// Errors: Invalid (as above), Corrupt (it is another document)
+Result<std::string> open_known_document(std::string_view envelope, std::string_view payload_type,
+                                        const DocumentDigest& digest);
+
 } // namespace coppice::security

@@ -47,6 +47,8 @@ public:
     Result<store::Snapshot> snapshot(
         const std::string& working, const vdisk::FreezeNote& note, Reach reach,
         const vdisk::Sealer::GoOn& go_on = [] { return true; });
+    /// Durable first, then sealed. Errors: those of Sealer
+    Result<> seal(const store::SnapshotId& id, vdisk::Sealer::Doubtful doubtful, const vdisk::Sealer::GoOn& go_on);
     /// As WorkingLayers::rollback, also when it is mounted. Errors: Conflict (something in it is open)
     Result<> rollback(const std::string& working, const store::SnapshotId& to,
                       const vdisk::WorkingLayers::Request& request = {});

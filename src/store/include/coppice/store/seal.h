@@ -11,7 +11,8 @@ namespace coppice::store {
 /// transaction.
 /// @param layer what its frozen directory, or the import, became; null: no change against the parent
 /// @param bytes Snapshot::bytes, when it is known only now. No part of what is signed
-/// Errors: NotFound; Conflict (sealed already; the parent is not sealed; a root without layer)
+/// Errors: NotFound; Conflict (sealed already; the parent is not sealed; a root without layer); Denied, Corrupt (the
+/// parent's manifest is not what the database says)
 Result<ManifestDigest> seal_snapshot(Txn& txn, const SnapshotId& id, const StagedLayer* layer,
                                      const security::SigningKey& key, std::optional<std::uint64_t> bytes = {});
 

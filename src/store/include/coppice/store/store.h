@@ -14,6 +14,7 @@ namespace coppice::store {
 class Connection; // SQL is the module's own business
 class Packs;
 class Database;
+class CheckedManifests;
 
 /// A consistent state of the database, for reading. Lives as long as the call that it was given to.
 class View {
@@ -90,6 +91,8 @@ public:
 
     [[nodiscard]] const StoreId& id() const;
     [[nodiscard]] const security::SigningKey& node_key() const;
+    /// What this node's signatures were found to say.
+    [[nodiscard]] const CheckedManifests& manifests() const;
     [[nodiscard]] const std::string& root() const;
     /// Open on the store's directory; borrowed.
     [[nodiscard]] int directory() const;

@@ -2,15 +2,17 @@
 
 #include "coppice/store/snapshot.h"
 
+#include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace coppice::vdisk {
 
-/// Brings frozen snapshots further: durable, then sealed; and takes them away. Any thread; one at a time works.
+/// Brings frozen snapshots further: durable, then sealed; and takes them away. Any thread; one seals at a time.
 /// See docs/design/storage.md, section "Three states".
 class Sealer {
 public:
@@ -20,10 +22,12 @@ public:
 
     enum class Doubtful : unsigned char {
         Refuse,
-        Accept, ///< what is there is what shall be kept, even though a power cut may have left holes in it
+        Accept, ///< what is there is what shall be kept, even though there may be holes in it
     };
-    /// Syncs the snapshot and all that it comes from, and records it. Errors: NotFound; Corrupt (the machine went down
-    /// before it was on the disk: what is there is not known to be complete)
+    /// Syncs the snapshot and all that it comes from, and records it. After a failed sync everything that is only
+    /// frozen, and what branches hold, is doubtful: a second try would succeed without what was lost. Errors: NotFound;
+    /// Corrupt (the machine went down before it was on the disk, or a sync failed: what is there is not known to be
+    /// complete)
     Result<> make_durable(const store::SnapshotId& id, Doubtful doubtful = Doubtful::Refuse);
 
     /// Turns the snapshot's frozen directory into a layer and signs it, ancestors first. Killed at any point, the next
@@ -39,10 +43,13 @@ public:
     /// Everything that is not sealed; doubtful ones, those that fail and what comes from them are left alone.
     Result<Sealed> seal_all(const GoOn& go_on = [] { return true; });
 
-    /// Removes frozen directories that have become layers and that nobody has mounted. @returns how many
+    /// Takes away frozen directories that have become layers and that nobody has mounted. @returns how many
     Result<std::size_t> remove_sealed_directories();
+    /// Deletes what was taken away, which may take long: in the background, after removals and after a start.
+    Result<> sweep();
 
-    /// The snapshot, and its frozen directory if it still has one. Errors: as store::remove_snapshot
+    /// The snapshot, and its frozen directory if it still has one, which `sweep` deletes. If it is being sealed, that
+    /// is stopped first. Errors: as store::remove_snapshot
     Result<> remove(const store::SnapshotId& id);
     /// Several at once, or none.
     /// @param change removes their rows, and whatever goes with them. Errors: its own
@@ -52,12 +59,23 @@ public:
     Result<std::vector<std::string>> recover();
 
 private:
-    Result<bool> is_doubtful(const store::Snapshot& snapshot) const;
+    class Claim;
+    Result<bool> is_doubtful(const store::Snapshot& snapshot);
+    Result<> mark_all_doubtful();
+    Result<> sync();
+    Result<> seal_claimed(const store::SnapshotId& id, const GoOn& go_on);
     Result<> seal_one(const store::Snapshot& snapshot, const GoOn& go_on);
-    Result<> discard(const std::string& name);
+    Result<> finish_removal(int frozen, const store::SnapshotId& id);
 
     store::Store* store_;
-    std::mutex mutex_;
+    std::mutex sealing_;    ///< one seal at a time; nothing else waits for it
+    std::mutex syncing_;    ///< a failed sync is marked before anybody looks again
+    std::mutex sweeping_;   ///< never taken with another one
+    bool unmarked_ = false; ///< a failed sync could not be marked. Guarded by syncing_, as all of marking
+    std::mutex claims_;     ///< of what follows
+    std::condition_variable released_;
+    std::set<store::SnapshotId> claimed_;       ///< whose directories are read or moved
+    std::multiset<store::SnapshotId> unwanted_; ///< that somebody waits to remove
 };
 
 } // namespace coppice::vdisk

@@ -93,7 +93,7 @@ private:
         std::vector<std::string> lowers; ///< inside the space
         std::vector<std::shared_ptr<const LayerMount>> layers;
     };
-    Result<Stack> stack_by(const store::SnapshotId& snapshot, store::Shortcuts use);
+    Result<Stack> stack_by(const store::SnapshotId& snapshot, const std::vector<store::StackPart>& parts);
     Result<Stack> stack_of(const store::SnapshotId& snapshot);
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
     Result<std::size_t> forget_dead_locked();
