@@ -236,6 +236,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
                                                       .message = note.message,
                                                       .config = note.config.empty() ? parent.config : note.config}));
             TRY(store::move_working(txn, name, id));
+            if (note.also) TRY(note.also(txn, made));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, id.hex()));
             return made;
         });
