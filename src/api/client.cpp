@@ -3,6 +3,7 @@
 #include "coppice/api/problem.h"
 #include "coppice/api/sse.h"
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "http_connection.h"
 
@@ -75,7 +76,8 @@ Result<Client::Answer> Client::call_once(const Call& call) const
     std::vector<HttpConnection::Header> headers{{"Accept", "application/json"}};
     if (!call.idempotency_key.empty()) headers.push_back({"Idempotency-Key", call.idempotency_key});
     if (!call.if_match.empty()) headers.push_back({"If-Match", call.if_match});
-    TRY(connection->send(call.method, call.target, headers, call.body ? call.body->dump() : std::string{}, deadline));
+    TRY(connection->send(call.method, call.target, headers, call.body ? json_text(*call.body) : std::string{},
+                         deadline));
     const auto answer = TRY(connection->receive(deadline));
     if (answer.status >= 400) return fail(error_of(answer.status, answer.body));
     Answer parsed{.status = answer.status, .body = {}, .etag = answer.etag};

@@ -1,6 +1,7 @@
 #include "coppice/api/event.h"
 
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 
 namespace coppice::api {
@@ -26,8 +27,7 @@ Result<Event> parse_event(const nlohmann::json& document)
 std::string to_event_stream(const Event& event)
 {
     // dump writes no line breaks, and types are words of ours: nothing can end a field early.
-    return cat("id: ", event.id, "\nevent: ", event.type,
-               "\ndata: ", to_json(event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), "\n\n");
+    return cat("id: ", event.id, "\nevent: ", event.type, "\ndata: ", json_text(to_json(event)), "\n\n");
 }
 
 } // namespace coppice::api

@@ -2,6 +2,7 @@
 
 #include "coppice/api/problem.h"
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 
 #include <algorithm>
@@ -23,6 +24,14 @@ nlohmann::json null_when_empty(const std::string& text)
 
 std::string_view word_of(OperationState state) { return kWords.at(static_cast<std::size_t>(state)); }
 
+Result<OperationState> parse_state(std::string_view word)
+{
+    const auto* const found = std::find(kWords.begin(), kWords.end(), word);
+    if (found != kWords.end()) return static_cast<OperationState>(found - kWords.begin());
+    return fail(Error{ErrorKind::Invalid, cat("'", printable(word), "' is no state of an operation")}.hint(
+        "pending, running, succeeded, failed, cancelled and interrupted are"));
+}
+
 nlohmann::json to_json(const Operation& operation)
 {
     return {{"id", operation.id},
@@ -42,6 +51,13 @@ nlohmann::json to_json(const Operation& operation)
             {"error", operation.error ? to_json(Problem{*operation.error}) : nlohmann::json{}}};
 }
 
+nlohmann::json summary_json(const Operation& operation)
+{
+    auto document = to_json(operation);
+    document["result"] = nullptr;
+    return document;
+}
+
 Result<Operation> parse_operation(const nlohmann::json& document)
 {
     const JsonNode node{document};
@@ -51,9 +67,9 @@ Result<Operation> parse_operation(const nlohmann::json& document)
     operation.subject = TRY(node.text_or("subject", ""));
     const auto state = TRY(node.get("state"));
     const auto word = TRY(state.text());
-    const auto* const found = std::find(kWords.begin(), kWords.end(), word);
-    if (found == kWords.end()) return fail(state.complain(cat("there is no state '", word, "'")));
-    operation.state = static_cast<OperationState>(found - kWords.begin());
+    const auto parsed = parse_state(word);
+    if (!parsed) return fail(state.complain(cat("is no state '", word, "'")));
+    operation.state = *parsed;
     operation.version = TRY(TRY(node.get("version")).unsigned_integer());
     const auto progress = TRY(node.get("progress"));
     operation.progress.done = TRY(TRY(progress.get("done")).unsigned_integer());
@@ -64,7 +80,7 @@ Result<Operation> parse_operation(const nlohmann::json& document)
     operation.started = TRY(node.text_or("started", ""));
     operation.ended = TRY(node.text_or("ended", ""));
     if (const auto result = TRY(node.find("result"))) operation.result = result->value();
-    if (const auto error = TRY(node.find("error"))) operation.error = error_of(500, error->value().dump());
+    if (const auto error = TRY(node.find("error"))) operation.error = error_of(500, json_text(error->value()));
     return operation;
 }
 

@@ -1,4 +1,5 @@
 #include "command.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "daemon_link.h"
 
@@ -29,10 +30,7 @@ Result<int> follow(const Options& options, const GlobalOptions& global)
         return fail(ErrorKind::Invalid, cat("--format ", options.format, ": use text or json"));
     const auto client = TRY(reach_daemon(global));
     TRY(client.follow_events(options.after, [&](const api::Event& event) {
-        const std::string line =
-            options.format == "json"
-                ? api::to_json(event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                : text_of(event);
+        const std::string line = options.format == "json" ? json_text(api::to_json(event)) : text_of(event);
         std::puts(line.c_str());
         return std::fflush(stdout) == 0; // nobody reads any more: that is the end
     }));

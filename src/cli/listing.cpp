@@ -1,5 +1,6 @@
 #include "listing.h"
 
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
 #include "declare.h"
@@ -15,16 +16,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::string dump(const Json& document, int indent)
-{
-    return document.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string scalar_text(const Json& value)
 {
     if (value.is_string()) return value.get_ref<const std::string&>();
     if (value.is_boolean()) return value.get<bool>() ? "yes" : "";
-    return value.is_null() ? "" : dump(value, -1);
+    return value.is_null() ? "" : json_text(value);
 }
 
 std::string words_text(const Json& list)
@@ -93,7 +89,7 @@ Result<std::string> list_text(const Json& list, const ListOptions& options, cons
             ids += cat(printable(cell_of(object, {id_member}, false)), '\n');
         return ids;
     }
-    if (form == Table::Form::Json) return dump(list, 2) + '\n';
+    if (form == Table::Form::Json) return json_text(list, 2) + '\n';
     Table table{keys_of(columns)};
     for (const Json& object : list) {
         std::vector<std::string> row;
@@ -116,13 +112,13 @@ Result<std::string> object_text(const Json& object, const std::string& format, c
 {
     const auto form = TRY(Table::parse_form(format));
     if (!object.is_object()) return fail(ErrorKind::Corrupt, "the answer of coppiced is no object");
-    if (form == Table::Form::Json) return dump(object, 2) + '\n';
+    if (form == Table::Form::Json) return json_text(object, 2) + '\n';
     Table table{{"what", "value"}};
     for (const Column& column : columns)
         table.add({column.key, cell_of(object, column, form == Table::Form::Text)});
     return table.print(form);
 }
 
-void print_json(const Json& document) { std::puts(dump(document, 2).c_str()); }
+void print_json(const Json& document) { std::puts(json_text(document, 2).c_str()); }
 
 } // namespace coppice::cli

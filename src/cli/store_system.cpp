@@ -123,6 +123,9 @@ Result<> print_report(const nlohmann::json& report)
     const auto count = [&node](const char* key) -> Result<std::uint64_t> {
         return TRY(node.get(key)).unsigned_integer();
     };
+    const auto told = TRY(node.get("findings")).value().size();
+    const auto all = TRY(count("findings_total"));
+    if (all > told) std::puts(cat("and ", all - told, " more").c_str());
     std::puts(cat(TRY(count("snapshots")), " snapshots, ", TRY(count("layers")), " layers, ", TRY(count("chunks")),
                   " chunks looked at, ", format_bytes(TRY(count("read_bytes"))), " read")
                   .c_str());

@@ -1,5 +1,6 @@
 #include "command.h"
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/os/process.h"
 #include "daemon_link.h"
@@ -24,7 +25,7 @@ Result<int> info(const Options& options, const GlobalOptions& global)
     const auto client = TRY(reach_daemon(global));
     const auto answer = TRY(client.call({.target = "/v1"}));
     if (form == Table::Form::Json) {
-        std::puts(answer.body.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+        std::puts(json_text(answer.body, 2).c_str());
         return 0;
     }
     const JsonNode server{answer.body};

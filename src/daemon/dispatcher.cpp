@@ -2,6 +2,7 @@
 
 #include "coppice/base/id.h"
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 
@@ -67,6 +68,21 @@ bool is_plain(std::string_view id)
     });
 }
 
+/// What would count for nothing is refused: whoever says it believes that it does.
+std::optional<Reply> refuse_ignored(const Request& request, const Route& route)
+{
+    for (const auto& [name, value] : request.query)
+        if (std::find(route.query.begin(), route.query.end(), name) == route.query.end())
+            return refuse(400, ErrorKind::Invalid,
+                          cat(word_of(route.method), ' ', request.path, " has no query parameter ", printable(name)),
+                          "see /v1/openapi.json");
+    if (route.conditional || route.method == Method::Get || (request.if_match.empty() && request.if_none_match.empty()))
+        return std::nullopt;
+    return refuse(400, ErrorKind::Invalid,
+                  cat(word_of(route.method), ' ', request.path, " compares no ETag: If-Match would count for nothing"),
+                  "see /v1/openapi.json");
+}
+
 /// Reads the body as the route wants it. Empty when that went well.
 Result<std::optional<Reply>> read_body(const RawRequest& raw, const Route& route, Request& request)
 {
@@ -88,9 +104,11 @@ Result<std::optional<Reply>> read_body(const RawRequest& raw, const Route& route
 
 Result<Reply> Dispatcher::run(const RawRequest& raw, Request& request, const Route& route)
 {
+    if (auto refused = refuse_ignored(request, route)) return *std::move(refused);
     if (auto refused = TRY(read_body(raw, route, request))) return *std::move(refused);
     if (request.idempotency_key.empty() || request.method == Method::Get) return route.handler(request);
-    const std::string text = cat(raw.method, ' ', raw.target, '\n', request.body.is_null() ? "" : request.body.dump());
+    const std::string text =
+        cat(raw.method, ' ', raw.target, '\n', request.body.is_null() ? "" : json_text(request.body));
     return idempotent_.run(request, text, [&] { return route.handler(request); });
 }
 
@@ -135,6 +153,7 @@ Reply Dispatcher::handle(const RawRequest& raw)
     request.if_match = raw.if_match;
     request.if_none_match = raw.if_none_match;
     request.last_event_id = raw.last_event_id;
+    request.stop = raw.stop;
     auto outcome = judge(raw, request);
     Reply reply = outcome ? *std::move(outcome) : Reply::problem(api::Problem{std::move(outcome).error()});
     if (reply.type == api::kProblemType && reply.body.is_object()) {

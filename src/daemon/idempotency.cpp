@@ -11,7 +11,7 @@ namespace coppice::daemon {
 
 namespace {
 
-constexpr int kAccepted = 202;
+constexpr int kAccepted = 202, kPreconditionFailed = 412;
 
 nlohmann::json to_json(const std::string& key, const Answered& answered)
 {
@@ -20,6 +20,7 @@ nlohmann::json to_json(const std::string& key, const Answered& answered)
             {"status", answered.status},
             {"body", answered.body},
             {"etag", answered.etag},
+            {"headers", answered.headers},
             {"type", answered.type}};
 }
 
@@ -33,6 +34,10 @@ Result<std::pair<std::string, Answered>> parse(const nlohmann::json& record)
     if (const auto body = TRY(node.find("body"))) answered.body = body->value();
     answered.etag = TRY(node.text_or("etag", ""));
     answered.type = TRY(node.text_or("type", ""));
+    TRY(node.each_member("headers", [&](const std::string& name, const JsonNode& value) -> Result<> {
+        answered.headers[name] = TRY(value.text());
+        return {};
+    }));
     return std::pair{std::move(key), std::move(answered)};
 }
 
@@ -43,6 +48,7 @@ Reply reply_of(const Answered& answered)
     reply.body = answered.body;
     reply.etag = answered.etag;
     reply.type = answered.type;
+    reply.headers = answered.headers;
     reply.headers["Idempotent-Replayed"] = "true";
     return reply;
 }
@@ -127,13 +133,18 @@ Result<Reply> IdempotentRequests::run(const Request& request, const std::string&
         if (before->request != asked)
             return refusal(422, "this Idempotency-Key came with another request before",
                            "use a new key for each request");
-        return reply_of(*before);
+        if (before->status != kAccepted || !is_lost_(before->body)) return reply_of(*before);
     }
     auto outcome = handle();
     Reply reply = outcome ? *std::move(outcome) : Reply::problem(api::Problem{std::move(outcome).error()});
-    if (reply.status >= 500 || reply.later || reply.stream || reply.file) return reply;
-    const Answered answered{
-        .request = asked, .status = reply.status, .body = reply.body, .etag = reply.etag, .type = reply.type};
+    if (reply.status >= 500 || reply.status == kPreconditionFailed || reply.later || reply.stream || reply.file)
+        return reply;
+    const Answered answered{.request = asked,
+                            .status = reply.status,
+                            .body = reply.body,
+                            .etag = reply.etag,
+                            .type = reply.type,
+                            .headers = reply.headers};
     if (const auto kept = store_.put(key, answered); !kept)
         log::error("api", "an answer could not be kept for its Idempotency-Key",
                    {{"request", request.id}, {"error", kept.error().line()}});

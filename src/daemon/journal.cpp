@@ -1,6 +1,7 @@
 #include "coppice/daemon/journal.h"
 
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 
@@ -10,12 +11,9 @@ namespace coppice::daemon {
 
 namespace {
 
-constexpr std::size_t kMaxBytes = 64U << 20;
+constexpr std::size_t kReadBytes = 1U << 20;
 
-std::string line_of(const nlohmann::json& record)
-{
-    return record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
-}
+std::string line_of(const nlohmann::json& record) { return json_text(record) + '\n'; }
 
 Result<os::Fd> open_file(const std::string& path)
 {
@@ -27,21 +25,34 @@ Result<os::Fd> open_file(const std::string& path)
 Result<Journal::Opened> Journal::open(const std::string& path)
 {
     auto file = TRY(open_file(path));
-    const auto text = TRY(os::read_all(file, kMaxBytes, path));
+    // However long it is: it is our own, and without it the daemon would not start.
     std::vector<nlohmann::json> records;
-    std::size_t begin = 0, number = 1;
-    for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n', begin), ++number) {
-        auto record = parse_json(std::string_view{text}.substr(begin, end - begin));
-        if (!record)
-            return fail(Error{record.error()}
-                            .with(cat(path, " line ", number))
-                            .as(ErrorKind::Corrupt)
-                            .hint("the file is damaged; move it away to go on without it"));
-        records.push_back(*std::move(record));
-        begin = end + 1;
+    std::string text, piece;
+    std::size_t number = 1;
+    off_t read = 0;
+    for (;;) {
+        piece.resize(kReadBytes);
+        const auto got = os::retry_eintr([&] { return ::pread(file.get(), piece.data(), piece.size(), read); });
+        if (got < 0) return fail_os(errno, cat("read ", path));
+        if (got == 0) break;
+        read += got;
+        const std::size_t before = text.size();
+        text.append(piece, 0, static_cast<std::size_t>(got));
+        std::size_t begin = 0;
+        for (auto end = text.find('\n', before); end != std::string::npos; end = text.find('\n', begin), ++number) {
+            auto record = parse_json(std::string_view{text}.substr(begin, end - begin));
+            if (!record)
+                return fail(Error{record.error()}
+                                .with(cat(path, " line ", number))
+                                .as(ErrorKind::Corrupt)
+                                .hint("the file is damaged; move it away to go on without it"));
+            records.push_back(*std::move(record));
+            begin = end + 1;
+        }
+        text.erase(0, begin);
     }
     // What is behind the last line feed was never acknowledged.
-    if (begin < text.size() && ::ftruncate(file.get(), static_cast<off_t>(begin)) < 0)
+    if (!text.empty() && ::ftruncate(file.get(), read - static_cast<off_t>(text.size())) < 0)
         return fail_os(errno, cat("cut off the unfinished end of ", path));
     return Opened{Journal{path, std::move(file)}, std::move(records)};
 }

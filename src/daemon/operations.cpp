@@ -6,6 +6,7 @@
 #include "coppice/base/time.h"
 
 #include <algorithm>
+#include <exception>
 
 namespace coppice::daemon {
 
@@ -17,6 +18,19 @@ constexpr std::chrono::milliseconds kProgressPause{200};
 constexpr std::size_t kIdDigits = 12;
 
 std::string path_of(const api::Operation& operation) { return cat("/v1/operations/", operation.id); }
+
+/// This is the outermost frame: work that goes wrong fails, and nothing else does.
+Result<nlohmann::json> outcome_of(const Operations::Work& work, OperationContext& context)
+{
+    try {
+        return work(context);
+    } catch (const std::exception& error) {
+        log::error("operations", "an operation failed by a mistake of ours",
+                   {{"id", context.id()}, {"error", error.what()}});
+        return fail(Error{ErrorKind::Os, cat("coppiced made a mistake: ", error.what())}.hint(
+            "please report it, with what its log says"));
+    }
+}
 
 Error daemon_ends() { return Error{ErrorKind::Unavailable, "coppiced is ending"}.hint("try again when it is back"); }
 
@@ -66,7 +80,7 @@ std::shared_ptr<Operations::Entry> Operations::find_entry(const std::string& id)
 
 void Operations::changed(const api::Operation& operation, const char* event)
 {
-    events_.publish(event, path_of(operation), api::to_json(operation));
+    events_.publish(event, path_of(operation), api::summary_json(operation));
     wakers_.wake_all(operation);
 }
 
@@ -200,7 +214,7 @@ void Operations::run_one(std::unique_lock<std::mutex>& lock, const std::shared_p
     const Work work = std::move(entry->work);
 
     lock.unlock();
-    auto result = work(context);
+    auto result = outcome_of(work, context);
     lock.lock();
 
     --running_;

@@ -2,6 +2,7 @@
 
 #include "coppice/daemon/server.h"
 
+#include "coppice/base/json_text.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/daemon/worker_pool.h"
@@ -21,8 +22,10 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <exception>
 #include <list>
 #include <set>
+#include <stop_token>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,6 +98,7 @@ public:
     beast::flat_buffer buffer;
     Identity identity;
     bool is_reading = false;    ///< waits for a request or the rest of one
+    std::stop_source stop;      ///< of the handler at work for it
     std::shared_ptr<Bell> bell; ///< of what it waits for without a thread; null when it does not
 
 private:
@@ -133,9 +137,7 @@ Response to_http(const Reply& reply, unsigned version, bool is_head, bool keep)
     if (has_body && reply.status != 304) {
         response.set(http::field::content_type, reply.type);
         response.set("X-Content-Type-Options", "nosniff");
-        response.body() = !reply.raw.empty()
-                              ? reply.raw
-                              : reply.body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+        response.body() = !reply.raw.empty() ? reply.raw : json_text(reply.body) + '\n';
     }
     response.set(http::field::cache_control, reply.etag.empty() ? "no-store" : "no-cache");
     if (reply.status != 204 && reply.status != 304) response.prepare_payload();
@@ -175,6 +177,13 @@ Reply busy(std::string what)
         Reply::problem(api::Problem{Error{ErrorKind::Unavailable, std::move(what)}.hint("try again in a moment")});
     reply.headers["Retry-After"] = "1";
     return reply;
+}
+
+Reply failed(const std::exception& error)
+{
+    log::error("server", "a request failed by a mistake of ours", {{"error", error.what()}});
+    return Reply::problem({500, Error{ErrorKind::Os, cat("coppiced made a mistake: ", error.what())}.hint(
+                                    "please report it, with what its log says")});
 }
 
 std::string text_of(beast::string_view text) { return {text.data(), text.size()}; }
@@ -217,8 +226,14 @@ public:
         } catch (const boost::system::system_error& error) {
             return fail(ErrorKind::Os, cat("the server failed: ", error.what()));
         }
-        pool_.reset(); // runs what was taken to its end
         return {};
+    }
+
+    void end_handlers()
+    {
+        for (const auto& connection : connections_)
+            connection->stop.request_stop();
+        pool_.reset();
     }
 
     void stop()
@@ -407,9 +422,17 @@ private:
         raw.last_event_id = text_of(message["Last-Event-ID"]);
         raw.request_id = text_of(message["X-Request-Id"]);
         raw.identity = connection->identity;
+        connection->stop = {};
+        raw.stop = connection->stop.get_token();
         const auto shared = std::make_shared<RawRequest>(std::move(raw));
         std::function<Reply()> handle = [this, shared] { return dispatcher_.handle(*shared); };
+        // A peer that has gone (not one that has only said all it has to say) wants no answer any more.
+        connection->socket.async_wait(Local::socket::wait_error, [weak = std::weak_ptr{connection}](const Code& code) {
+            if (const auto self = weak.lock(); self && !code) self->stop.request_stop();
+        });
         auto reply = co_await on_worker(std::move(handle));
+        Code ignored; // it may have gone
+        connection->socket.cancel(ignored);
         if (!reply.later) co_return reply;
 
         const auto headers = reply.headers;
@@ -429,7 +452,11 @@ private:
         const auto done = std::make_shared<Bell>(io_);
         const auto reply = std::make_shared<Reply>();
         const bool taken = pool_->submit([done, reply, work = std::move(work)] {
-            *reply = work();
+            try { // this is the outermost frame; one request that goes wrong is not the end of all others
+                *reply = work();
+            } catch (const std::exception& error) {
+                *reply = failed(error);
+            }
             done->ring(); // posts: what was written above is seen by whoever wakes
         });
         if (!taken) co_return busy("coppiced has too many requests waiting");
@@ -541,5 +568,6 @@ Result<std::unique_ptr<Server>> Server::make(std::vector<os::Fd> listeners, Disp
 Result<> Server::watch(const os::Fd& fd, std::function<void()> handler) { return impl_->watch(fd, std::move(handler)); }
 Result<> Server::run(std::chrono::milliseconds patience) { return impl_->run(patience); }
 void Server::stop() { impl_->stop(); }
+void Server::end_handlers() { impl_->end_handlers(); }
 
 } // namespace coppice::daemon

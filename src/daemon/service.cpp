@@ -9,7 +9,10 @@
 #include "coppice/os/service.h"
 #include "coppice/os/unix_socket.h"
 
+#include <condition_variable>
 #include <csignal>
+#include <mutex>
+#include <thread>
 #include <unistd.h>
 
 namespace coppice::daemon {
@@ -69,9 +72,45 @@ Result<> assemble(Parts& parts, const DaemonOptions& options, instance::HostRepo
     auto routes = own_routes(*parts.services);
     for (Route& route : TRY(more(*parts.services)))
         routes.push_back(std::move(route));
-    parts.dispatcher = std::make_unique<Dispatcher>(std::move(routes), *parts.answers);
+    const auto is_lost = [&operations = *parts.operations](const nlohmann::json& began) {
+        const auto operation = operations.find(began.value("id", ""));
+        return !operation || (api::is_over(operation->state) && operation->state != api::OperationState::Succeeded);
+    };
+    parts.dispatcher = std::make_unique<Dispatcher>(std::move(routes), *parts.answers, is_lost);
     return {};
 }
+
+/// From when it is made to when it goes, the process has this long to end; then it is ended. What was acknowledged is
+/// on the disk, and whoever starts next finishes or undoes the rest.
+class EndLimit {
+public:
+    explicit EndLimit(std::chrono::milliseconds patience)
+        : thread_{[this, patience] {
+              std::unique_lock lock{mutex_};
+              if (ended_.wait_for(lock, patience, [this] { return is_over_; })) return;
+              log::error("coppiced", "a request or work in the background did not stop in time and is cut off");
+              ::_exit(1);
+          }}
+    {
+    }
+    EndLimit(const EndLimit&) = delete;
+    EndLimit& operator=(const EndLimit&) = delete;
+    ~EndLimit()
+    {
+        {
+            const std::scoped_lock lock{mutex_};
+            is_over_ = true;
+        }
+        ended_.notify_one();
+        thread_.join();
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable ended_;
+    bool is_over_ = false;
+    std::thread thread_; ///< last: it uses the others
+};
 
 /// What the service manager hears is no reason to fail.
 void tell_manager(std::string_view news)
@@ -95,6 +134,7 @@ Result<int> run_daemon(const DaemonOptions& options, const MoreRoutes& more)
     ::signal(SIGHUP, SIG_IGN);                                       // there is nothing to read again
     const auto signals = TRY(os::SignalFd::make({SIGTERM, SIGINT})); // blocked for all threads from here on
 
+    std::optional<EndLimit> limit; // ends behind all parts
     Parts parts;
     TRY(assemble(parts, options, std::move(host), more));
     // Last: who can connect may believe that the daemon has started.
@@ -116,11 +156,15 @@ Result<int> run_daemon(const DaemonOptions& options, const MoreRoutes& more)
     tell_manager("READY=1\n");
     const auto served = parts.server->run(options.patience);
     tell_manager("STOPPING=1\n");
-    if (own_socket) TRY(os::remove_file(os::kCwd, own_socket->path)); // while its lock is still held
+    Result<> removed;
+    if (own_socket) removed = os::remove_file(os::kCwd, own_socket->path); // while its lock is still held
+    limit.emplace(options.patience + std::chrono::seconds{5});             // operations say so themselves, below
     if (!parts.operations->shut_down(options.patience)) {
         log::error("coppiced", "an operation did not stop in time and is cut off");
         ::_exit(1); // its thread cannot be ended otherwise; the journal's next reader knows what that means
     }
+    parts.server->end_handlers();
+    TRY(removed);
     TRY(served);
     log::info("coppiced", "ended");
     return 0;

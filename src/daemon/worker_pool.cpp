@@ -13,6 +13,7 @@ WorkerPool::~WorkerPool()
     {
         const std::scoped_lock lock{mutex_};
         ending_ = true;
+        queue_.clear();
     }
     came_.notify_all();
     for (std::thread& thread : threads_)
@@ -23,7 +24,7 @@ bool WorkerPool::submit(std::function<void()> work)
 {
     {
         const std::scoped_lock lock{mutex_};
-        if (queue_.size() >= capacity_) return false;
+        if (ending_ || queue_.size() >= capacity_) return false;
         queue_.push_back(std::move(work));
     }
     came_.notify_one();
@@ -35,7 +36,7 @@ void WorkerPool::run()
     std::unique_lock lock{mutex_};
     for (;;) {
         came_.wait(lock, [this] { return ending_ || !queue_.empty(); });
-        if (queue_.empty()) return;
+        if (ending_) return;
         const auto work = std::move(queue_.front());
         queue_.pop_front();
         lock.unlock();

@@ -92,19 +92,24 @@ Result<> Storage::remove(const std::vector<std::string>& working, std::span<cons
     return removed;
 }
 
-Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note, Reach reach,
-                                          const vdisk::Sealer::GoOn& go_on)
+Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note)
 {
     std::optional<store::Snapshot> made;
     TRY(while_unmounted(working, [&]() -> Result<> {
         made = TRY(layers_.freeze(working, note));
         return {};
     }));
-    const auto id = made->id;
     background_->wake();
-    const std::string so_far = cat("snapshot ", id.hex(), " is made, but only frozen");
-    if (reach == Reach::Durable) TRY_DOING(so_far, sealer_.make_durable(id));
-    if (reach == Reach::Sealed) TRY_DOING(so_far, seal(id, vdisk::Sealer::Doubtful::Refuse, go_on));
+    return *made;
+}
+
+Result<store::Snapshot> Storage::bring(const store::SnapshotId& id, Reach reach, const vdisk::Sealer::GoOn& go_on)
+{
+    const auto so_far = [&](std::string_view state) {
+        return cat("snapshot ", id.hex(), " is made, but only ", state);
+    };
+    if (reach != Reach::Frozen) TRY_DOING(so_far("frozen"), sealer_.make_durable(id));
+    if (reach == Reach::Sealed) TRY_DOING(so_far("durable"), sealer_.seal(id, go_on));
     return store_->read([&](const store::View& view) { return store::get_snapshot(view, id); });
 }
 

@@ -156,10 +156,7 @@ Result<Version> promote_version(Txn& txn, const VdiskId& vdisk, std::uint64_t nu
 
 Result<> schedule_version(Txn& txn, const VdiskId& vdisk, std::uint64_t number, std::optional<Time> when)
 {
-    const auto version = TRY(get_version(txn, vdisk, number));
-    if (version.state != VersionState::Production)
-        return fail(Error{ErrorKind::Conflict, cat("version ", number, " is in ", to_text(version.state))}.hint(
-            "promote it to production first"));
+    TRY(get_version(txn, vdisk, number));
     TRY(txn.db().execute("UPDATE version SET scheduled = ? WHERE vdisk = ? AND number = ?", when,
                          TRY(vdisk_row_id(txn.db(), vdisk)), number));
     return {};

@@ -1,6 +1,7 @@
 #include "coppice/vdisk/snapshot_mounts.h"
 
 #include "coppice/base/id.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
@@ -144,6 +145,9 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
 {
     if (record.id.empty()) record.id = cat(kRecordPrefix, random_hex(16));
     record.path = TRY(resolve_directory(record.path));
+    if (!is_utf8(record.path)) // what is told of it could not name it
+        return fail(Error{ErrorKind::Invalid, cat("the mount point ", printable(record.path), " is not UTF-8")}.hint(
+            "mount at another path"));
     const std::lock_guard lock{mutex_};
     TRY(forget_dead_locked()); // a new mount may get the device number of one that is gone
     for (const MountRecord& other : TRY(records())) {

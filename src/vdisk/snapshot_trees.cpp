@@ -203,8 +203,10 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
             TRY(store::verify_snapshot(txn, top, {&store_->node_key().public_key(), 1}));
             TRY(store::add_snapshot(txn, wanted));
             TRY(store::seal_snapshot(txn, wanted.id, layer, store_->node_key(), size.file_bytes));
+            auto made = TRY(store::get_snapshot(txn, wanted.id));
+            if (note.also) TRY(note.also(txn, made));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, wanted.id.hex()));
-            return store::get_snapshot(txn, wanted.id);
+            return made;
         });
     };
     if (cut.above.empty()) return enter(nullptr); // nothing has changed since the base

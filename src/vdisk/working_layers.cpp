@@ -237,6 +237,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
                                                       .message = note.message,
                                                       .config = std::move(config)}));
             TRY(store::move_working(txn, name, id));
+            if (note.also) TRY(note.also(txn, made));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, id.hex()));
             return made;
         });

@@ -20,6 +20,15 @@ Result<json> current(const StorageApi& api, const std::string& name)
     });
 }
 
+/// Whether the client still means what is there. Not in the transaction of what follows: that belongs to the working
+/// layers, which do one thing at a time.
+Result<std::optional<Reply>> refuse_if_changed(const StorageApi& api, const Request& request)
+{
+    if (request.if_match.empty() && request.if_none_match.empty()) return std::optional<Reply>{};
+    const auto now = TRY(current(api, request.param("name")));
+    return check_preconditions(request, etag_of(now));
+}
+
 Result<Reply> list_branches(const StorageApiPtr& api, const Request&)
 {
     const auto mounts = TRY(api->storage->mounts().records());
@@ -50,6 +59,7 @@ Result<Reply> create_branch(const StorageApiPtr& api, const Request& request)
 
 Result<Reply> remove_branch(const StorageApiPtr& api, const Request& request)
 {
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     TRY(api->storage->remove({request.param("name")}, {}));
     api->tell("branch.removed", request.path);
     return no_content();
@@ -65,45 +75,66 @@ Result<storage::Reach> parse_reach(const std::string& word)
     return fail(ErrorKind::Invalid, cat("'", printable(word), "' is no state: frozen, durable or sealed is one"));
 }
 
-Result<json> make_snapshot(
-    const StorageApi& api, const std::string& branch, const vdisk::FreezeNote& note, storage::Reach reach,
-    const std::string& tag, const vdisk::Sealer::GoOn& go_on = [] { return true; })
+/// Puts the tag on what is made, in the same transaction: both are there or neither.
+std::function<Result<>(store::Txn&, const store::Snapshot&)> tagging(const std::string& tag, bool force)
 {
-    const auto made = TRY(api.storage->snapshot(branch, note, reach, go_on));
-    if (!tag.empty())
-        TRY(api.store().write([&](store::Txn& txn) { return store::set_tag(txn, made.vdisk, tag, made.id); }));
-    const std::string path = cat("/v1/snapshots/", made.id.hex());
-    api.tell("snapshot.created", path, {{"id", made.id.hex()}, {"branch", branch}});
-    return api.store().read([&](const store::View& view) { return snapshot_json(view, made); });
+    if (tag.empty()) return {};
+    return [tag, force](store::Txn& txn, const store::Snapshot& made) -> Result<> {
+        for (const store::Tag& one : TRY(store::tags(txn, made.vdisk)))
+            if (one.name == tag && !force)
+                return fail(
+                    Error{ErrorKind::Conflict, cat("there is a tag ", tag, " already, of ", one.snapshot.hex())}.hint(
+                        "take another name, or move it with force (--force)"));
+        return store::set_tag(txn, made.vdisk, tag, made.id);
+    };
+}
+
+Result<json> details(const StorageApi& api, const store::Snapshot& snapshot)
+{
+    return api.store().read([&](const store::View& view) { return snapshot_details_json(view, snapshot); });
 }
 
 Result<Reply> create_snapshot(const StorageApiPtr& api, const Request& request)
 {
-    TRY(check_members(request.body, {"message", "wait", "tag"}));
+    TRY(check_members(request.body, {"message", "wait", "tag", "force"}));
     const JsonNode body{request.body};
     const auto reach = TRY(parse_reach(TRY(body.text_or("wait", "durable"))));
     const auto tag = TRY(body.text_or("tag", ""));
+    const bool force = TRY(body.boolean_or("force", false));
     if (!tag.empty()) TRY(check_name(tag));
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const vdisk::FreezeNote note{.author = author_of(request),
                                  .message = TRY(body.text_or("message", "")),
                                  .config = {},
-                                 .request = request_key(request)};
+                                 .request = request_key(request),
+                                 .also = tagging(tag, force)};
     const std::string branch = request.param("name");
+    const auto freeze = [api, branch, note]() -> Result<store::Snapshot> {
+        auto made = TRY(api->storage->snapshot(branch, note));
+        api->tell("snapshot.created", cat("/v1/snapshots/", made.id.hex()),
+                  {{"id", made.id.hex()}, {"branch", branch}});
+        return made;
+    };
     if (reach == storage::Reach::Sealed)
         return begin(api, "snapshot.create", path_of(branch),
-                     [api, branch, note, tag](OperationContext& operation) -> Result<json> {
+                     [api, freeze](OperationContext& operation) -> Result<json> {
                          operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
-                         return make_snapshot(*api, branch, note, storage::Reach::Sealed, tag,
-                                              [&] { return !operation.stop().stop_requested(); });
+                         const auto made = TRY(freeze());
+                         const auto sealed = TRY(api->storage->bring(
+                             made.id, storage::Reach::Sealed, [&] { return !operation.stop().stop_requested(); }));
+                         return plain_snapshot(TRY(details(*api, sealed)));
                      });
-    auto made = TRY(make_snapshot(*api, branch, note, reach, tag));
-    const std::string location = cat("/v1/snapshots/", made["id"].get<std::string>());
-    return created(std::move(made), location);
+    const auto made = TRY(api->storage->bring(TRY(freeze()).id, reach));
+    auto reply = snapshot_reply(TRY(details(*api, made)));
+    reply.status = 201;
+    reply.headers["Location"] = cat("/v1/snapshots/", made.id.hex());
+    return reply;
 }
 
 Result<Reply> roll_back(const StorageApiPtr& api, const Request& request)
 {
     TRY(check_members(request.body, {"to"}));
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const std::string& name = request.param("name");
     const auto to = TRY(snapshot_named(*api, TRY(TRY(JsonNode{request.body}.get("to")).text())));
     TRY(api->storage->rollback(name, to, request_key(request)));
@@ -114,6 +145,7 @@ Result<Reply> roll_back(const StorageApiPtr& api, const Request& request)
 Result<Reply> check_out(const StorageApiPtr& api, const Request& request)
 {
     TRY(check_members(request.body, {"from", "paths"}));
+    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const JsonNode body{request.body};
     const auto from = TRY(snapshot_named(*api, TRY(TRY(body.get("from")).text())));
     const auto paths = TRY(TRY(body.get("paths")).texts());
@@ -129,10 +161,10 @@ std::vector<StorageRow> branch_rows()
     return {{Get, "/v1/branches", "listBranches", "", list_branches},
             {Post, "/v1/branches", "createBranch", "BranchRequest", create_branch},
             {Get, "/v1/branches/{name}", "getBranch", "", get_branch},
-            {Delete, "/v1/branches/{name}", "removeBranch", "", remove_branch},
-            {Post, "/v1/branches/{name}/snapshots", "createSnapshot", "SnapshotRequest", create_snapshot},
-            {Post, "/v1/branches/{name}/rollback", "rollBack", "RollbackRequest", roll_back},
-            {Post, "/v1/branches/{name}/checkout", "checkOut", "CheckoutRequest", check_out}};
+            conditional({Delete, "/v1/branches/{name}", "removeBranch", "", remove_branch}),
+            conditional({Post, "/v1/branches/{name}/snapshots", "createSnapshot", "SnapshotRequest", create_snapshot}),
+            conditional({Post, "/v1/branches/{name}/rollback", "rollBack", "RollbackRequest", roll_back}),
+            conditional({Post, "/v1/branches/{name}/checkout", "checkOut", "CheckoutRequest", check_out})};
 }
 
 } // namespace coppice::daemon

@@ -19,36 +19,50 @@ using nlohmann::json;
 
 constexpr std::int64_t kChangesAtOnce = 100'000;
 
-/// The changes of a comparison, the first ones by name and all by number.
+Error stopped() { return {ErrorKind::Unavailable, "nobody waits for the answer any more"}; }
+
+/// The changes of a comparison: a page of them by name, and all by number.
 class Summary {
 public:
-    explicit Summary(std::size_t most) : most_{most} {}
+    /// @param after path of the last change of the page before; empty: from the first one on
+    Summary(std::size_t most, std::optional<std::string> after, std::stop_token stop)
+        : most_{most}, after_{std::move(after)}, stop_{std::move(stop)}
+    {
+    }
 
     Result<> take(const vdisk::Change& change)
     {
+        if (stop_.stop_requested()) return fail(stopped());
         using enum vdisk::Change::Kind;
         ++(change.kind == Added ? added_ : change.kind == Removed ? removed_ : changed_);
         old_bytes_ += change.old_bytes;
         new_bytes_ += change.new_bytes;
-        if (changes_.size() < most_)
+        if (after_) {
+            if (change.path == *after_) after_.reset();
+        } else if (changes_.size() < most_)
             changes_.push_back(change_json(change));
         else
             truncated_ = true;
         return {};
     }
-    json finish()
+    /// Errors: Conflict (there is no change at the path behind which the page was to begin)
+    Result<json> finish()
     {
-        return {{"changes", std::move(changes_)},
-                {"truncated", truncated_},
-                {"added", added_},
-                {"removed", removed_},
-                {"changed", changed_},
-                {"old_bytes", old_bytes_},
-                {"new_bytes", new_bytes_}};
+        if (after_)
+            return fail(Error{ErrorKind::Conflict, cat(printable(*after_), " differs no more")}.hint("begin again"));
+        return json{{"changes", std::move(changes_)},
+                    {"truncated", truncated_},
+                    {"added", added_},
+                    {"removed", removed_},
+                    {"changed", changed_},
+                    {"old_bytes", old_bytes_},
+                    {"new_bytes", new_bytes_}};
     }
 
 private:
     std::size_t most_;
+    std::optional<std::string> after_; ///< until it has come
+    std::stop_token stop_;
     json changes_ = json::array();
     bool truncated_ = false;
     std::uint64_t added_ = 0, removed_ = 0, changed_ = 0, old_bytes_ = 0, new_bytes_ = 0;
@@ -58,7 +72,9 @@ Result<Reply> compare(const StorageApiPtr& api, const Request& request)
 {
     const auto limit = TRY(request.query_integer("limit", 0, kChangesAtOnce, kChangesAtOnce));
     const auto from_text = TRY(request.query_text("from"));
-    Summary summary{static_cast<std::size_t>(limit)};
+    const auto after = request.query.find("after");
+    Summary summary{static_cast<std::size_t>(limit),
+                    after == request.query.end() ? std::nullopt : std::optional{after->second}, request.stop};
     const auto take = [&](const vdisk::Change& change) { return summary.take(change); };
     const auto to_text = request.query.find("to");
     const auto from = TRY(api->store().read(
@@ -76,15 +92,17 @@ Result<Reply> compare(const StorageApiPtr& api, const Request& request)
         const auto lease = TRY(api->storage->lease({from.snapshot.id, to}));
         TRY(api->storage->trees().diff(from.snapshot.id, to, take));
     }
-    return Reply::json(summary.finish());
+    auto page = TRY(summary.finish());
+    return Reply::json(std::move(page));
 }
 
 class FileSink final : public vdisk::ByteSink {
 public:
-    explicit FileSink(const os::Fd& file) : file_{file} {}
+    FileSink(const os::Fd& file, std::stop_token stop) : file_{file}, stop_{std::move(stop)} {}
     /// Zeros become holes.
     Result<> write(std::string_view bytes) override
     {
+        if (stop_.stop_requested()) return fail(stopped());
         size_ += static_cast<off_t>(bytes.size());
         if (bytes.find_first_not_of('\0') != std::string_view::npos) {
             if (::lseek(file_.get(), size_ - static_cast<off_t>(bytes.size()), SEEK_SET) < 0)
@@ -96,6 +114,7 @@ public:
 
 private:
     const os::Fd& file_;
+    std::stop_token stop_;
     off_t size_ = 0;
 };
 
@@ -107,7 +126,7 @@ Result<Reply> send_file(const StorageApi& api, const Request& request, const vdi
     const bool devices = TRY(request.query_boolean("devices"));
     // It is put together before the first byte is sent: what turns out to be damaged is an error, not half a file.
     auto file = TRY(os::open_at(api.store().directory(), "tmp", O_RDWR | O_TMPFILE, 0600));
-    FileSink sink{file};
+    FileSink sink{file, request.stop};
     if (as_tar) {
         auto tree = TRY(vdisk::merge_trees(stack));
         tree.sort();
@@ -192,19 +211,21 @@ Result<Reply> verify(const StorageApiPtr& api, const Request& request)
 std::vector<StorageRow> content_rows()
 {
     using enum Method;
-    return {{Get, "/v1/diff", "compare", "", compare},
+    return {with_query({Get, "/v1/diff", "compare", "", compare}, {"from", "to", "limit", "after"}),
             {.method = Get,
              .path = "/v1/snapshots/{ref}/files",
              .id = "getFile",
              .body_schema = "",
              .handler = get_file,
-             .type = "application/octet-stream"},
+             .type = "application/octet-stream",
+             .query = {"path", "tar", "devices"}},
             {.method = Get,
              .path = "/v1/branches/{name}/files",
              .id = "getBranchFile",
              .body_schema = "",
              .handler = get_branch_file,
-             .type = "application/octet-stream"},
+             .type = "application/octet-stream",
+             .query = {"path", "tar", "devices"}},
             {Post, "/v1/snapshots/{ref}/export", "exportSnapshot", "ExportRequest", export_snapshot, true},
             {Post, "/v1/snapshots/{ref}/verify", "verifySnapshot", "VerifyRequest", verify, true}};
 }

@@ -4,8 +4,6 @@
 #include "storage.h"
 #include "storage_json.h"
 
-#include <algorithm>
-
 namespace coppice::daemon {
 
 namespace {
@@ -47,17 +45,25 @@ Result<Reply> mount(const StorageApiPtr& api, const Request& request)
     return created(mount_json(record), cat("/v1/mounts/", record.id));
 }
 
-Result<Reply> unmount(const StorageApiPtr& api, const Request& request)
+Result<vdisk::MountRecord> find_mount(const StorageApi& api, const Request& request)
 {
     const auto& id = request.param("id");
-    const auto all = TRY(api->storage->mounts().records());
-    const auto found =
-        std::find_if(all.begin(), all.end(), [&](const vdisk::MountRecord& record) { return record.id == id; });
-    if (found == all.end())
-        return fail(
-            Error{ErrorKind::NotFound, cat("there is no mount ", printable(id))}.hint("see: coppice vdisk mounts"));
-    TRY(api->storage->unmount(found->path));
-    api->tell("mount.removed", request.path, mount_json(*found));
+    for (const vdisk::MountRecord& record : TRY(api.storage->mounts().records()))
+        if (record.id == id) return record;
+    return fail(Error{ErrorKind::NotFound, cat("there is no mount ", printable(id))}.hint("see: coppice vdisk mounts"));
+}
+
+Result<Reply> get_mount(const StorageApiPtr& api, const Request& request)
+{
+    return with_etag(mount_json(TRY(find_mount(*api, request))));
+}
+
+Result<Reply> unmount(const StorageApiPtr& api, const Request& request)
+{
+    const auto found = TRY(find_mount(*api, request));
+    if (auto refused = check_preconditions(request, etag_of(mount_json(found)))) return *std::move(refused);
+    TRY(api->storage->unmount(found.path));
+    api->tell("mount.removed", request.path, mount_json(found));
     return no_content();
 }
 
@@ -68,7 +74,8 @@ std::vector<StorageRow> mount_rows()
     using enum Method;
     return {{Get, "/v1/mounts", "listMounts", "", list_mounts},
             {Post, "/v1/mounts", "mount", "MountRequest", mount},
-            {Delete, "/v1/mounts/{id}", "unmount", "", unmount}};
+            {Get, "/v1/mounts/{id}", "getMount", "", get_mount},
+            conditional({Delete, "/v1/mounts/{id}", "unmount", "", unmount})};
 }
 
 } // namespace coppice::daemon

@@ -56,11 +56,12 @@ Result<Reply> get_openapi()
 
 Result<Reply> list_operations(Services& services, const Request& request)
 {
-    const auto wanted = request.query.find("state");
+    std::optional<api::OperationState> wanted;
+    if (const auto word = request.query.find("state"); word != request.query.end())
+        wanted = TRY(api::parse_state(word->second));
     auto list = nlohmann::json::array();
     for (const auto& operation : services.operations.list())
-        if (wanted == request.query.end() || wanted->second == api::word_of(operation.state))
-            list.push_back(api::to_json(operation));
+        if (!wanted || *wanted == operation.state) list.push_back(api::summary_json(operation));
     return Reply::json(std::move(list));
 }
 
@@ -199,8 +200,12 @@ std::vector<Route> own_routes(Services& services)
         route(Post, "/v1/system/shutdown", "shutDown", Verb::Administer,
               [](Services& s, const Request&) { return shut_down(s); }),
     };
-    for (Route& each : routes)
+    for (Route& each : routes) {
         if (each.id == "followEvents") each.type = "text/event-stream";
+        if (each.id == "listOperations") each.query = {"state"};
+        if (each.id == "waitForOperation") each.query = {"after", "timeout"};
+        each.conditional = each.id == "cancelOperation";
+    }
     return routes;
 }
 

@@ -48,24 +48,28 @@ Result<Reply> list_snapshots(const StorageApiPtr& api, const Request& request)
     return reply;
 }
 
+Look snapshot_now(const Request& request)
+{
+    return [&](const store::View& view) -> Result<json> {
+        return snapshot_details_json(view, TRY(storage::resolve(view, request.param("ref"))).snapshot);
+    };
+}
+
 Result<Reply> get_snapshot(const StorageApiPtr& api, const Request& request)
 {
-    auto details = TRY(api->store().read([&](const store::View& view) -> Result<json> {
-        return snapshot_details_json(view, TRY(storage::resolve(view, request.param("ref"))).snapshot);
-    }));
-    return with_etag(std::move(details));
+    return with_etag(TRY(api->store().read(snapshot_now(request))));
 }
 
 Result<Reply> set_message(const StorageApiPtr& api, const Request& request)
 {
     TRY(check_members(request.body, {"message"}));
     const auto message = TRY(TRY(JsonNode{request.body}.get("message")).text());
-    auto changed = TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
-        const auto found = TRY(storage::resolve(txn, request.param("ref")));
-        TRY(store::set_message(txn, found.snapshot.id, message));
-        return snapshot_json(txn, TRY(store::get_snapshot(txn, found.snapshot.id)));
-    }));
-    return with_etag(std::move(changed));
+    const auto look = snapshot_now(request);
+    const auto set = [&](store::Txn& txn) -> Result<json> {
+        TRY(store::set_message(txn, TRY(storage::resolve(txn, request.param("ref"))).snapshot.id, message));
+        return look(txn);
+    };
+    return change_if(*api, request, look, set, snapshot_reply);
 }
 
 /// Tags and versions that name one of the snapshots.
@@ -94,12 +98,17 @@ Result<Reply> remove_snapshot(const StorageApiPtr& api, const Request& request)
         ids.push_back(top);
         return {};
     }));
-    TRY(api->storage->remove({}, ids, [&](store::Txn& txn) -> Result<> {
+    std::optional<Reply> refused;
+    auto done = api->storage->remove({}, ids, [&](store::Txn& txn) -> Result<> {
+        refused = TRY(refuse_if_changed(txn, request, snapshot_now(request)));
+        if (refused) return fail(ErrorKind::Conflict, "the snapshot has been changed");
         if (cascade) TRY(remove_names(txn, ids));
         for (const store::SnapshotId& id : ids)
             TRY(store::remove_snapshot(txn, id));
         return {};
-    }));
+    });
+    if (refused) return *std::move(refused);
+    TRY(std::move(done));
     json removed = json::array();
     for (const store::SnapshotId& id : ids) {
         removed.push_back(id.hex());
@@ -157,12 +166,13 @@ Result<Reply> merge_snapshot(const StorageApiPtr& api, const Request& request)
 std::vector<StorageRow> snapshot_rows()
 {
     using enum Method;
-    return {{Get, "/v1/snapshots", "listSnapshots", "", list_snapshots},
-            {Get, "/v1/snapshots/{ref}", "getSnapshot", "", get_snapshot},
-            {Patch, "/v1/snapshots/{ref}", "setMessage", "MessageRequest", set_message},
-            {Delete, "/v1/snapshots/{ref}", "removeSnapshot", "", remove_snapshot},
-            {Post, "/v1/snapshots/{ref}/seal", "sealSnapshot", "SealRequest", seal_snapshot, true},
-            {Post, "/v1/snapshots/{ref}/merge", "mergeSnapshot", "MergeRequest", merge_snapshot, true}};
+    return {
+        with_query({Get, "/v1/snapshots", "listSnapshots", "", list_snapshots}, {"vdisk", "history", "limit"}),
+        {Get, "/v1/snapshots/{ref}", "getSnapshot", "", get_snapshot},
+        conditional({Patch, "/v1/snapshots/{ref}", "setMessage", "MessageRequest", set_message}),
+        conditional(with_query({Delete, "/v1/snapshots/{ref}", "removeSnapshot", "", remove_snapshot}, {"cascade"})),
+        {Post, "/v1/snapshots/{ref}/seal", "sealSnapshot", "SealRequest", seal_snapshot, true},
+        {Post, "/v1/snapshots/{ref}/merge", "mergeSnapshot", "MergeRequest", merge_snapshot, true}};
 }
 
 } // namespace coppice::daemon

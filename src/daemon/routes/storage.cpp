@@ -1,5 +1,7 @@
 #include "storage.h"
 
+#include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/daemon/storage_routes.h"
 #include "coppice/security/sha256.h"
@@ -47,7 +49,7 @@ std::optional<store::RequestKey> request_key(const Request& request)
     std::string asked = cat(word_of(request.method), ' ', request.path);
     for (const auto& [name, value] : request.query)
         asked += cat('\n', name, '=', value);
-    return store::RequestKey{.key = key.hex(), .fingerprint = cat(asked, '\n', request.body.dump())};
+    return store::RequestKey{.key = key.hex(), .fingerprint = cat(asked, '\n', json_text(request.body))};
 }
 
 Result<nlohmann::json> change(const StorageApi& api, const Request& request,
@@ -57,9 +59,30 @@ Result<nlohmann::json> change(const StorageApi& api, const Request& request,
     if (!key) return api.store().write(body);
     const auto text = TRY(api.store().write_once(*key, [&](store::Txn& txn) -> Result<std::string> {
         const auto outcome = TRY(body(txn));
-        return outcome.dump();
+        return json_text(outcome);
     }));
-    return nlohmann::json::parse(text); // our own
+    return parse_json(text);
+}
+
+Result<std::optional<Reply>> refuse_if_changed(const store::View& view, const Request& request, const Look& look)
+{
+    if (request.if_match.empty() && request.if_none_match.empty()) return std::optional<Reply>{};
+    const auto now = TRY(look(view));
+    return check_preconditions(request, etag_of(now));
+}
+
+Result<Reply> change_if(const StorageApi& api, const Request& request, const Look& look,
+                        const std::function<Result<nlohmann::json>(store::Txn&)>& body,
+                        const std::function<Reply(nlohmann::json)>& answer)
+{
+    std::optional<Reply> refused;
+    auto outcome = change(api, request, [&](store::Txn& txn) -> Result<nlohmann::json> {
+        refused = TRY(refuse_if_changed(txn, request, look));
+        if (refused) return fail(ErrorKind::Conflict, "the resource has been changed"); // nothing is
+        return body(txn);
+    });
+    if (refused) return *std::move(refused);
+    return answer(TRY(std::move(outcome)));
 }
 
 Reply created(nlohmann::json body, const std::string& location)
@@ -77,10 +100,18 @@ Reply no_content()
     return reply;
 }
 
+std::string etag_of(const nlohmann::json& body) { return cat('"', hash_of(json_text(body)), '"'); }
+
 Reply with_etag(nlohmann::json body)
 {
-    const std::string etag = cat('"', hash_of(body.dump()), '"');
+    const std::string etag = etag_of(body);
     return Reply::json(std::move(body), etag);
+}
+
+Reply snapshot_reply(nlohmann::json details)
+{
+    const std::string etag = etag_of(details);
+    return Reply::json(plain_snapshot(std::move(details)), etag);
 }
 
 Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subject, Operations::Work work)
@@ -129,7 +160,9 @@ Result<std::vector<Route>> storage_routes(Services& services)
              .body_schema = row.body_schema,
              .long_running = row.long_running,
              .handler = [api, handler = row.handler](const Request& request) { return handler(api, request); },
-             .type = row.type});
+             .type = row.type,
+             .query = row.query,
+             .conditional = row.conditional});
     return routes;
 }
 

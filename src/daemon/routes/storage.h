@@ -35,7 +35,19 @@ struct StorageRow {
     bool long_running = false;
     Verb verb = Verb::Change; ///< of GET it is Read
     const char* type = "application/json";
+    std::vector<std::string> query = {}; ///< this and the next as in Route
+    bool conditional = false;
 };
+inline StorageRow with_query(StorageRow row, std::vector<std::string> names)
+{
+    row.query = std::move(names);
+    return row;
+}
+inline StorageRow conditional(StorageRow row)
+{
+    row.conditional = true;
+    return row;
+}
 
 std::vector<StorageRow> vdisk_rows();
 std::vector<StorageRow> snapshot_rows();
@@ -57,11 +69,25 @@ std::optional<store::RequestKey> request_key(const Request& request);
 /// Changes rows; with a key at most once. @returns what `body` did, the first time
 Result<nlohmann::json> change(const StorageApi& api, const Request& request,
                               const std::function<Result<nlohmann::json>(store::Txn&)>& body);
+/// What a resource is now: what GET answers with.
+using Look = std::function<Result<nlohmann::json>(const store::View&)>;
+/// What to answer when If-Match or If-None-Match speaks against going on.
+Result<std::optional<Reply>> refuse_if_changed(const store::View& view, const Request& request, const Look& look);
+/// As `change`, after that question in the same transaction. @param body returns what the resource is then
+/// @param answer makes the reply of that
+Result<Reply> change_if(const StorageApi& api, const Request& request, const Look& look,
+                        const std::function<Result<nlohmann::json>(store::Txn&)>& body,
+                        const std::function<Reply(nlohmann::json)>& answer);
 /// 201, with what was made.
 Reply created(nlohmann::json body, const std::string& location);
 Reply no_content();
-/// With an ETag that changes whenever the content does.
+/// Changes whenever the content does.
+std::string etag_of(const nlohmann::json& body);
+/// With its ETag.
 Reply with_etag(nlohmann::json body);
+
+/// A Snapshot, with the ETag that GET has: that of its details.
+Reply snapshot_reply(nlohmann::json details);
 
 /// Work in an operation, whose progress is counted in bytes.
 Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subject, Operations::Work work);

@@ -1,6 +1,7 @@
 #include "storage_json.h"
 
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 
 #include <algorithm>
@@ -19,7 +20,7 @@ void append_text(std::string& to, std::string_view text)
     if (is_plain)
         to.append(1, '"').append(text).append(1, '"');
     else
-        to += json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+        to += json_quote(text);
 }
 
 template <typename T> void append_hex(std::string& to, const std::optional<T>& id)
@@ -57,9 +58,8 @@ public:
         append_text(to += R"(,"message":)", snapshot.message);
         append_hex(to += R"(,"layer":)", snapshot.layer);
         append_hex(to += R"(,"manifest":)", snapshot.manifest);
-        to += cat(R"(,"tags":)", json(of(tags_, snapshot.id)).dump(), R"(,"versions":)",
-                  json(of(versions_, snapshot.id)).dump(), R"(,"branches":)", json(of(branches_, snapshot.id)).dump(),
-                  '}');
+        to += cat(R"(,"tags":)", json_text(of(tags_, snapshot.id)), R"(,"versions":)",
+                  json_text(of(versions_, snapshot.id)), R"(,"branches":)", json_text(of(branches_, snapshot.id)), '}');
     }
 
 private:
@@ -146,6 +146,13 @@ Result<json> snapshot_details_json(const store::View& view, const store::Snapsho
     details["own_bytes"] = usage.own_bytes;
     details["shared_bytes"] = usage.shared_bytes;
     details["depth"] = TRY(store::ancestors(view, snapshot.id)).size();
+    return details;
+}
+
+json plain_snapshot(json details)
+{
+    for (const char* const more : {"config", "dependents", "own_bytes", "shared_bytes", "depth"})
+        details.erase(more);
     return details;
 }
 

@@ -18,6 +18,8 @@ Result<std::string> snapshots_text(const store::View& view, const std::vector<st
 Result<nlohmann::json> snapshot_json(const store::View& view, const store::Snapshot& snapshot);
 /// And what else is known of one.
 Result<nlohmann::json> snapshot_details_json(const store::View& view, const store::Snapshot& snapshot);
+/// Details without what a Snapshot does not have.
+nlohmann::json plain_snapshot(nlohmann::json details);
 Result<nlohmann::json> branch_json(const store::View& view, const store::Working& branch,
                                    const std::vector<vdisk::MountRecord>& mounts);
 nlohmann::json mount_json(const vdisk::MountRecord& mount);

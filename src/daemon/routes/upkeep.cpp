@@ -7,6 +7,7 @@
 #include "storage.h"
 #include "storage_json.h"
 
+#include <algorithm>
 #include <array>
 #include <sys/statvfs.h>
 
@@ -69,6 +70,25 @@ Result<store::FsckLevel> parse_level(const std::string& word)
     return fail(ErrorKind::Invalid, cat("'", printable(word), "' is no level: quick, full, crypto or repair is one"));
 }
 
+/// A result is kept with its operation: of a store that is lost as a whole, only the first findings are told.
+json report_json(const store::FsckReport& report)
+{
+    constexpr std::size_t kMostFindings = 1000, kMostText = 500;
+    json findings = json::array();
+    for (const store::Finding& finding : report.findings) {
+        if (findings.size() == kMostFindings) break;
+        findings.push_back({{"what", finding.what.substr(0, kMostText)},
+                            {"lost_for", finding.lost_for.substr(0, kMostText)},
+                            {"repaired", finding.repaired}});
+    }
+    const auto repaired = std::count_if(report.findings.begin(), report.findings.end(),
+                                        [](const store::Finding& finding) { return finding.repaired; });
+    return {{"findings", std::move(findings)}, {"findings_total", report.findings.size()},
+            {"repaired_total", repaired},      {"chunks", report.chunks},
+            {"layers", report.layers},         {"snapshots", report.snapshots},
+            {"read_bytes", report.read_bytes}, {"exit_status", report.exit_status()}};
+}
+
 Result<Reply> check(const StorageApiPtr& api, const Request& request)
 {
     TRY(check_members(request.body, {"level"}));
@@ -77,13 +97,7 @@ Result<Reply> check(const StorageApiPtr& api, const Request& request)
     return begin(api, "system.fsck", "/v1/system", [api, level, word](OperationContext& operation) -> Result<json> {
         operation.show({.done = 0, .total = 0, .unit = "", .stage = cat("checking, ", word)});
         const auto report = TRY(store::fsck(api->store(), level));
-        json findings = json::array();
-        for (const store::Finding& finding : report.findings)
-            findings.push_back(
-                {{"what", finding.what}, {"lost_for", finding.lost_for}, {"repaired", finding.repaired}});
-        return json{{"findings", std::move(findings)}, {"chunks", report.chunks},
-                    {"layers", report.layers},         {"snapshots", report.snapshots},
-                    {"read_bytes", report.read_bytes}, {"exit_status", report.exit_status()}};
+        return report_json(report);
     });
 }
 

@@ -1,4 +1,5 @@
 #include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
 #include "coppice/base/units.h"
@@ -27,17 +28,11 @@ Result<store::VersionState> parse_state(const std::string& word)
     return fail(ErrorKind::Invalid, cat("'", printable(word), "' is no state: maintenance, test or production is one"));
 }
 
-Result<json> current(const StorageApi& api, const std::string& name)
+Look vdisk_now(const Request& request)
 {
-    return api.store().read(
-        [&](const store::View& view) -> Result<json> { return vdisk_json(view, TRY(store::get_vdisk(view, name))); });
-}
-
-/// Whether the client still means what is there.
-Result<std::optional<Reply>> refuse_if_changed(const StorageApi& api, const Request& request)
-{
-    if (request.if_match.empty() && request.if_none_match.empty()) return std::optional<Reply>{};
-    return check_preconditions(request, with_etag(TRY(current(api, request.param("name")))).etag);
+    return [&](const store::View& view) -> Result<json> {
+        return vdisk_json(view, TRY(store::get_vdisk(view, request.param("name"))));
+    };
 }
 
 Result<std::uint64_t> number_of(const Request& request)
@@ -60,7 +55,7 @@ Result<Reply> list_vdisks(const StorageApiPtr& api, const Request&)
 
 Result<Reply> get_vdisk(const StorageApiPtr& api, const Request& request)
 {
-    return with_etag(TRY(current(*api, request.param("name"))));
+    return with_etag(TRY(api->store().read(vdisk_now(request))));
 }
 
 // --- import
@@ -130,18 +125,19 @@ Result<Reply> import_vdisk(const StorageApiPtr& api, const Request& request)
 
 Result<Reply> rename_vdisk(const StorageApiPtr& api, const Request& request)
 {
-    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     TRY(check_members(request.body, {"name"}));
     const auto name = TRY(TRY(JsonNode{request.body}.get("name")).text());
-    auto renamed = TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+    const auto rename = [&](store::Txn& txn) -> Result<json> {
         auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
         if (TRY(store::find_working(txn, name))) return fail(ErrorKind::Conflict, cat("a branch is named ", name));
         TRY(store::rename_vdisk(txn, vdisk.id, name));
         vdisk.name = name;
         return vdisk_json(txn, vdisk);
-    }));
-    api->tell("vdisk.renamed", path_of(name), {{"old", request.param("name")}});
-    return with_etag(std::move(renamed));
+    };
+    return change_if(*api, request, vdisk_now(request), rename, [&](json renamed) {
+        api->tell("vdisk.renamed", path_of(name), {{"old", request.param("name")}});
+        return with_etag(std::move(renamed));
+    });
 }
 
 /// Branches that stand on its snapshots.
@@ -194,23 +190,43 @@ Result<> refuse_if_missed(const store::View& view, const store::Vdisk& vdisk, co
         "remove these first, or all at once with cascade (--cascade)"));
 }
 
+/// What goes with a vdisk.
+struct Doomed {
+    store::Vdisk vdisk;
+    std::vector<std::string> branches;
+    std::vector<store::SnapshotId> snapshots;
+};
+Result<Doomed> find_doomed(const store::View& view, const std::string& name, bool cascade)
+{
+    Doomed doomed{.vdisk = {}, .branches = {}, .snapshots = {}};
+    doomed.vdisk = TRY(store::get_vdisk(view, name));
+    doomed.branches = TRY(branches_of(view, doomed.vdisk.id));
+    if (!cascade) TRY(refuse_if_missed(view, doomed.vdisk, doomed.branches));
+    for (const store::Snapshot& one : TRY(store::log(view, doomed.vdisk.id)))
+        doomed.snapshots.push_back(one.id);
+    return doomed;
+}
+
 Result<Reply> remove_vdisk(const StorageApiPtr& api, const Request& request)
 {
-    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const std::string& name = request.param("name");
     const bool cascade = TRY(request.query_boolean("cascade"));
-    std::vector<std::string> branches;
-    std::vector<store::SnapshotId> ids;
-    const auto vdisk = TRY(api->store().read([&](const store::View& view) -> Result<store::Vdisk> {
-        auto found = TRY(store::get_vdisk(view, name));
-        branches = TRY(branches_of(view, found.id));
-        if (!cascade) TRY(refuse_if_missed(view, found, branches));
-        for (const store::Snapshot& one : TRY(store::log(view, found.id)))
-            ids.push_back(one.id);
-        return found;
-    }));
-    TRY_DOING(cat("remove vdisk ", name),
-              api->storage->remove(branches, ids, [&](store::Txn& txn) { return remove_rows(txn, vdisk); }));
+    const auto doomed =
+        TRY(api->store().read([&](const store::View& view) { return find_doomed(view, name, cascade); }));
+    std::optional<Reply> refused;
+    // Minutes may have passed behind somebody who seals: what has come since was not meant.
+    const auto remove = [&](store::Txn& txn) -> Result<> {
+        refused = TRY(refuse_if_changed(txn, request, vdisk_now(request)));
+        if (refused) return fail(ErrorKind::Conflict, "the vdisk has been changed");
+        const auto now = TRY(find_doomed(txn, name, cascade)); // without the branches: their rows are gone already
+        if (now.vdisk.id != doomed.vdisk.id || !now.branches.empty() || now.snapshots != doomed.snapshots)
+            return fail(Error{ErrorKind::Conflict, "it got another snapshot or branch meanwhile"}.hint(
+                "look at it again, then repeat this"));
+        return remove_rows(txn, now.vdisk);
+    };
+    auto removed = api->storage->remove(doomed.branches, doomed.snapshots, remove);
+    if (refused) return *std::move(refused);
+    TRY_DOING(cat("remove vdisk ", name), std::move(removed));
     api->tell("vdisk.removed", path_of(name));
     return no_content();
 }
@@ -230,24 +246,40 @@ Result<Reply> publish_version(const StorageApiPtr& api, const Request& request)
             return fail(ErrorKind::Invalid, cat("snapshot ", found.snapshot.id.hex(), " is not of vdisk ", vdisk.name));
         return version_json(TRY(store::add_version(txn, vdisk.id, found.snapshot.id, state)));
     }));
-    const std::string location = cat(path_of(request.param("name")), "/versions/", version["number"].dump());
+    const std::string location = cat(path_of(request.param("name")), "/versions/", json_text(version["number"]));
     api->tell("version.added", location, version);
     return created(std::move(version), location);
+}
+
+Look version_now(const Request& request)
+{
+    return [&](const store::View& view) -> Result<json> {
+        const auto number = TRY(number_of(request));
+        const auto vdisk = TRY(store::get_vdisk(view, request.param("name")));
+        return version_json(TRY(store::get_version(view, vdisk.id, number)));
+    };
+}
+
+Result<Reply> get_version(const StorageApiPtr& api, const Request& request)
+{
+    return with_etag(TRY(api->store().read(version_now(request))));
 }
 
 /// A change of one version. Answers with what it is then.
 Result<Reply> change_version(const StorageApiPtr& api, const Request& request, const char* event,
                              const std::function<Result<>(store::Txn&, const store::VdiskId&, std::uint64_t)>& body)
 {
-    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const auto number = TRY(number_of(request));
-    auto version = TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+    const auto look = version_now(request);
+    const auto make = [&](store::Txn& txn) -> Result<json> {
         const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
         TRY(body(txn, vdisk.id, number));
-        return version_json(TRY(store::get_version(txn, vdisk.id, number)));
-    }));
-    api->tell(event, request.path, version);
-    return with_etag(std::move(version));
+        return look(txn);
+    };
+    return change_if(*api, request, look, make, [&](json version) {
+        api->tell(event, cat(path_of(request.param("name")), "/versions/", number), version);
+        return with_etag(std::move(version));
+    });
 }
 
 Result<Reply> update_version(const StorageApiPtr& api, const Request& request)
@@ -283,15 +315,57 @@ Result<Reply> promote_version(const StorageApiPtr& api, const Request& request)
 
 Result<Reply> remove_version(const StorageApiPtr& api, const Request& request)
 {
-    if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const auto number = TRY(number_of(request));
-    TRY(change(*api, request, [&](store::Txn& txn) -> Result<json> {
+    const auto remove = [&](store::Txn& txn) -> Result<json> {
         const auto vdisk = TRY(store::get_vdisk(txn, request.param("name")));
         TRY(store::remove_version(txn, vdisk.id, number));
         return json::object();
+    };
+    return change_if(*api, request, version_now(request), remove, [&](const json& /*nothing*/) {
+        api->tell("version.removed", request.path);
+        return no_content();
+    });
+}
+
+/// The layers below a version become one, and that a version in maintenance: both or neither.
+Result<Reply> merge_version(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"base", "message"}));
+    const JsonNode body{request.body};
+    const auto base_name = TRY(body.text_or("base", ""));
+    const auto number = TRY(number_of(request));
+    struct Wanted {
+        store::VdiskId vdisk;
+        store::SnapshotId snapshot;
+        std::optional<store::SnapshotId> base;
+    };
+    const auto wanted = TRY(api->store().read([&](const store::View& view) -> Result<Wanted> {
+        Wanted found{.vdisk = TRY(store::get_vdisk(view, request.param("name"))).id, .snapshot = {}, .base = {}};
+        found.snapshot = TRY(store::get_version(view, found.vdisk, number)).snapshot;
+        if (!base_name.empty()) found.base = TRY(storage::resolve(view, base_name)).snapshot.id;
+        return found;
     }));
-    api->tell("version.removed", request.path);
-    return no_content();
+    vdisk::SnapshotTrees::MergeNote note{
+        .author = author_of(request), .message = TRY(body.text_or("message", "")), .request = request_key(request)};
+    note.also = [vdisk = wanted.vdisk](store::Txn& txn, const store::Snapshot& merged) -> Result<> {
+        TRY(store::add_version(txn, vdisk, merged.id, store::VersionState::Maintenance));
+        return {};
+    };
+    const std::string versions = cat(path_of(request.param("name")), "/versions/");
+    return begin(api, "vdisk.merge", cat(versions, number),
+                 [api, wanted, versions, note = std::move(note)](OperationContext& operation) -> Result<json> {
+                     operation.show({.done = 0, .total = 0, .unit = "", .stage = "merging"});
+                     const auto lease = TRY(api->storage->lease({wanted.snapshot}));
+                     const auto merged = TRY(api->storage->trees().merge(wanted.snapshot, wanted.base, note));
+                     const auto made = TRY(api->store().read([&](const store::View& view) -> Result<store::Version> {
+                         for (const store::Version& one : TRY(store::versions(view, wanted.vdisk)))
+                             if (one.snapshot == merged.id) return one;
+                         return fail(ErrorKind::Conflict, "the new version has been removed already");
+                     }));
+                     api->tell("snapshot.created", cat("/v1/snapshots/", merged.id.hex()), {{"id", merged.id.hex()}});
+                     api->tell("version.added", cat(versions, made.number), version_json(made));
+                     return version_json(made);
+                 });
 }
 
 // --- tags
@@ -328,17 +402,20 @@ Result<Reply> remove_tag(const StorageApiPtr& api, const Request& request)
 std::vector<StorageRow> vdisk_rows()
 {
     using enum Method;
-    return {{Get, "/v1/vdisks", "listVdisks", "", list_vdisks},
-            {Post, "/v1/vdisks", "importVdisk", "ImportRequest", import_vdisk, true},
-            {Get, "/v1/vdisks/{name}", "getVdisk", "", get_vdisk},
-            {Patch, "/v1/vdisks/{name}", "renameVdisk", "RenameRequest", rename_vdisk},
-            {Delete, "/v1/vdisks/{name}", "removeVdisk", "", remove_vdisk},
-            {Post, "/v1/vdisks/{name}/versions", "publishVersion", "PublishRequest", publish_version},
-            {Patch, "/v1/vdisks/{name}/versions/{number}", "updateVersion", "VersionUpdate", update_version},
-            {Post, "/v1/vdisks/{name}/versions/{number}/promote", "promoteVersion", "", promote_version},
-            {Delete, "/v1/vdisks/{name}/versions/{number}", "removeVersion", "", remove_version},
-            {Put, "/v1/vdisks/{name}/tags/{tag}", "setTag", "SnapshotReference", set_tag},
-            {Delete, "/v1/vdisks/{name}/tags/{tag}", "removeTag", "", remove_tag}};
+    return {
+        {Get, "/v1/vdisks", "listVdisks", "", list_vdisks},
+        {Post, "/v1/vdisks", "importVdisk", "ImportRequest", import_vdisk, true},
+        {Get, "/v1/vdisks/{name}", "getVdisk", "", get_vdisk},
+        conditional({Patch, "/v1/vdisks/{name}", "renameVdisk", "RenameRequest", rename_vdisk}),
+        conditional(with_query({Delete, "/v1/vdisks/{name}", "removeVdisk", "", remove_vdisk}, {"cascade"})),
+        {Post, "/v1/vdisks/{name}/versions", "publishVersion", "PublishRequest", publish_version},
+        {Get, "/v1/vdisks/{name}/versions/{number}", "getVersion", "", get_version},
+        conditional({Patch, "/v1/vdisks/{name}/versions/{number}", "updateVersion", "VersionUpdate", update_version}),
+        conditional({Post, "/v1/vdisks/{name}/versions/{number}/promote", "promoteVersion", "", promote_version}),
+        {Post, "/v1/vdisks/{name}/versions/{number}/merge", "mergeVersion", "VersionMerge", merge_version, true},
+        conditional({Delete, "/v1/vdisks/{name}/versions/{number}", "removeVersion", "", remove_version}),
+        {Put, "/v1/vdisks/{name}/tags/{tag}", "setTag", "SnapshotReference", set_tag},
+        {Delete, "/v1/vdisks/{name}/tags/{tag}", "removeTag", "", remove_tag}};
 }
 
 } // namespace coppice::daemon

@@ -1,6 +1,7 @@
 #include "coppice/daemon/dispatcher.h"
 
 #include "coppice/api/problem.h"
+#include "coppice/base/text.h"
 
 #include <coppice/test/expect.h>
 #include <coppice/test/temp_dir.h>
@@ -44,8 +45,17 @@ protected:
             go_on_.wait();
             return Reply::json({{"count", ++changes_}});
         });
+        add(Method::Post, "/begin", Verb::Change, "", [this](const Request&) -> Result<Reply> {
+            Reply reply = Reply::json({{"id", cat(++changes_)}});
+            reply.status = 202;
+            reply.headers["Location"] = cat("/v1/operations/", changes_.load());
+            return reply;
+        });
+        for (Route& route : routes_)
+            route.conditional = route.method == Method::Put;
         store_ = test::value_of(JournalAnswerStore::open(directory_ / "answers", 10));
-        dispatcher_ = std::make_unique<Dispatcher>(routes_, *store_);
+        dispatcher_ =
+            std::make_unique<Dispatcher>(routes_, *store_, [this](const nlohmann::json&) { return is_lost_.load(); });
     }
 
     Reply ask(std::string method, std::string target, std::string body = {}, RawRequest raw = {})
@@ -71,7 +81,8 @@ protected:
     std::unique_ptr<AnswerStore> store_;
     std::unique_ptr<Dispatcher> dispatcher_;
     std::atomic<int> changes_ = 0;
-    std::atomic<bool> is_slow_ = true; ///< the first of /slow waits
+    std::atomic<bool> is_slow_ = true;  ///< the first of /slow waits
+    std::atomic<bool> is_lost_ = false; ///< what /begin began
     int fail_at_ = -1;
     std::latch entered_{1}, go_on_{1};
 };
@@ -174,7 +185,8 @@ TEST_F(DispatcherTest, ARepeatedRequestGetsTheFirstAnswer)
     EXPECT_EQ(changes_, 2);
     // Also by the next daemon.
     store_ = test::value_of(JournalAnswerStore::open(directory_ / "answers", 10));
-    dispatcher_ = std::make_unique<Dispatcher>(routes_, *store_);
+    dispatcher_ =
+        std::make_unique<Dispatcher>(routes_, *store_, [this](const nlohmann::json&) { return is_lost_.load(); });
     EXPECT_EQ(ask_with_key("k1").body, first.body);
     EXPECT_EQ(changes_, 2);
 }
@@ -190,13 +202,58 @@ TEST_F(DispatcherTest, AKeyBelongsToOneRequest)
     EXPECT_EQ(ask_with_key(std::string(129, 'x')).status, 400);
 }
 
+TEST_F(DispatcherTest, AnOperationThatFailedIsBegunAnew)
+{
+    EXPECT_EQ(ask_with_key("k", "POST", "/begin").headers.at("Location"), "/v1/operations/1");
+    const auto again = ask_with_key("k", "POST", "/begin");
+    ASSERT_TRUE(again.headers.contains("Location")) << "a repeated answer has all its headers";
+    EXPECT_EQ(again.headers.at("Location"), "/v1/operations/1");
+    EXPECT_EQ(again.headers.at("Idempotent-Replayed"), "true");
+    is_lost_ = true;
+    EXPECT_EQ(ask_with_key("k", "POST", "/begin").body.at("id"), "2");
+    is_lost_ = false;
+    EXPECT_EQ(ask_with_key("k", "POST", "/begin").body.at("id"), "2");
+}
+
+TEST_F(DispatcherTest, APreconditionThatDidNotHoldIsNotKept)
+{
+    RawRequest raw;
+    raw.idempotency_key = "k";
+    raw.if_match = "\"v0\"";
+    EXPECT_EQ(ask("PUT", "/thing", R"({"a":1})", raw).status, 412);
+    raw.if_match = "\"v1\"";
+    EXPECT_EQ(ask("PUT", "/thing", R"({"a":1})", raw).status, 200);
+    EXPECT_EQ(changes_, 1);
+}
+
+TEST_F(DispatcherTest, WhatWouldCountForNothingIsRefused)
+{
+    RawRequest raw;
+    raw.if_match = "\"v1\"";
+    EXPECT_EQ(ask("POST", "/count", "", raw).status, 400);
+    EXPECT_EQ(ask("POST", "/count?more=1").status, 400);
+    EXPECT_EQ(changes_, 0);
+}
+
+TEST_F(DispatcherTest, AnAnswerSurvivesWithItsHeaders)
+{
+    const Answered answered{.request = "r",
+                            .status = 201,
+                            .body = {{"a", "caf\xe9"}}, // no UTF-8
+                            .etag = {},
+                            .type = {},
+                            .headers = {{"Location", "/v1/things/1"}}};
+    EXPECT_TRUE(test::succeeds(store_->put("0:k", answered)));
+    store_ = test::value_of(JournalAnswerStore::open(directory_ / "answers", 10));
+    EXPECT_EQ(test::value_of(store_->find("0:k"))->headers, answered.headers);
+}
+
 TEST_F(DispatcherTest, KeysOfDifferentUsersAreDifferent)
 {
     RawRequest raw;
     raw.idempotency_key = "k";
     raw.identity = {.uid = 0, .pid = 1};
     EXPECT_EQ(ask("POST", "/count", "", raw).status, 200);
-    const IdempotentRequests requests{*store_};
     EXPECT_TRUE(test::value_of(store_->find("0:k")));
     EXPECT_FALSE(test::value_of(store_->find("1:k")));
 }

@@ -46,6 +46,27 @@ protected:
     std::unique_ptr<Operations> operations_;
 };
 
+TEST_F(OperationsTest, AMistakeFailsOnlyTheOperation)
+{
+    const auto bad = end_of(start([](OperationContext&) -> Result<nlohmann::json> { throw std::runtime_error{"oh"}; }));
+    EXPECT_EQ(bad.state, OperationState::Failed);
+    EXPECT_NE(bad.error->line().find("coppiced made a mistake: oh"), std::string::npos);
+    EXPECT_EQ(end_of(start([](OperationContext&) { return Result<nlohmann::json>{1}; })).state,
+              OperationState::Succeeded);
+}
+
+TEST_F(OperationsTest, AJournalOfAnyLengthIsOwnAndIsRead)
+{
+    const std::string much(23U << 20, 'x');
+    for (int i = 0; i < 3; ++i) // more than 64 MiB
+        end_of(start([&](OperationContext&) { return Result<nlohmann::json>{much}; }));
+    open({});
+    EXPECT_EQ(operations_->list().size(), 3U);
+    EXPECT_EQ(operations_->list().back().result, much);
+    for (const auto& event : events_.after(0, 100).events)
+        EXPECT_LT(nlohmann::json(event.data).dump().size(), 1000U) << "results are for who asks";
+}
+
 TEST_F(OperationsTest, SucceedsAndFails)
 {
     const auto good =

@@ -70,16 +70,30 @@ protected:
                               std::this_thread::sleep_for(300ms);
                               return Result<Reply>{Reply::json({{"slow", true}})};
                           }});
-        dispatcher_ = std::make_unique<Dispatcher>(std::move(routes), *answers_);
+        routes.push_back(
+            {.method = Method::Get, .path = "/v1/endless", .id = "endless", .handler = [this](const Request& r) {
+                 at_work_.count_down();
+                 while (!r.stop.stop_requested())
+                     std::this_thread::sleep_for(1ms);
+                 was_stopped_ = true;
+                 return Result<Reply>{Reply::json({})};
+             }});
+        routes.push_back({.method = Method::Get,
+                          .path = "/v1/mistake",
+                          .id = "mistake",
+                          .handler = [](const Request&) -> Result<Reply> { throw std::runtime_error{"oh"}; }});
+        dispatcher_ =
+            std::make_unique<Dispatcher>(std::move(routes), *answers_, [](const nlohmann::json&) { return false; });
         std::vector<os::Fd> listeners;
         listeners.push_back(test::value_of(os::listen_stream(socket_, 0600)));
         server_ = test::value_of(Server::make(std::move(listeners), *dispatcher_, limits_));
-        thread_ = std::thread{[this] { EXPECT_TRUE(test::succeeds(server_->run(5s))); }};
+        thread_ = std::thread{[this] { EXPECT_TRUE(test::succeeds(server_->run(patience_))); }};
     }
     void end()
     {
         server_->stop();
         if (thread_.joinable()) thread_.join();
+        server_->end_handlers();
         operations_.reset();
         server_.reset();
     }
@@ -113,6 +127,9 @@ protected:
     std::string socket_ = directory_ / "s";
     api::Client client_{socket_};
     ServerLimits limits_;
+    std::chrono::milliseconds patience_ = 5s;
+    std::atomic<bool> was_stopped_ = false;
+    std::latch at_work_{1};
     EventHub events_{64};
     std::unique_ptr<OperationLog> log_;
     std::unique_ptr<AnswerStore> answers_;
@@ -131,6 +148,49 @@ TEST_F(ServerTest, Answers)
     EXPECT_EQ(test::value_of(call("POST", "/v1/echo", body)).body, body);
     EXPECT_TRUE(test::fails_as(ErrorKind::NotFound, "there is no /v1/x (see", call("GET", "/v1/x")));
     EXPECT_EQ(test::value_of(call("GET", "/v1/big")).body.get_ref<const std::string&>().size(), 8U << 20);
+}
+
+TEST_F(ServerTest, AMistakeInOneRequestIsNotTheEnd)
+{
+    begin();
+    EXPECT_TRUE(test::fails_as(ErrorKind::Os, "coppiced made a mistake: oh", call("GET", "/v1/mistake")));
+    EXPECT_TRUE(test::fails_as(ErrorKind::Invalid, "has no query parameter x", call("GET", "/v1?x=caf%E9")));
+    EXPECT_TRUE(test::fails_as(ErrorKind::NotFound, "there is no /v1/caf", call("GET", "/v1/caf%E9")));
+    EXPECT_TRUE(test::succeeds(call("GET", "/v1")));
+}
+
+TEST_F(ServerTest, AHandlerStopsWhenItsClientGoes)
+{
+    begin();
+    {
+        const auto socket = connect();
+        constexpr std::string_view kAsked = "GET /v1/endless HTTP/1.1\r\nHost: x\r\n\r\n";
+        ASSERT_EQ(::send(socket.get(), kAsked.data(), kAsked.size(), 0), static_cast<ssize_t>(kAsked.size()));
+        at_work_.wait();
+        ::shutdown(socket.get(), SHUT_WR); // it has only said all it has to say
+        std::this_thread::sleep_for(50ms);
+        EXPECT_FALSE(was_stopped_);
+    }
+    for (int i = 0; i < 500 && !was_stopped_; ++i)
+        std::this_thread::sleep_for(10ms);
+    EXPECT_TRUE(was_stopped_);
+}
+
+TEST_F(ServerTest, AHandlerThatTakesForEverDoesNotKeepTheServer)
+{
+    limits_.workers = 1;
+    patience_ = 300ms;
+    begin();
+    std::thread client{[this] { EXPECT_FALSE(call("GET", "/v1/endless")); }};
+    at_work_.wait();
+    std::thread waiting{[this] { EXPECT_FALSE(call("GET", "/v1")); }}; // for the one worker
+    std::this_thread::sleep_for(50ms);
+    const auto began = std::chrono::steady_clock::now();
+    end(); // the handler is asked to stop
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 3s);
+    EXPECT_TRUE(was_stopped_);
+    client.join();
+    waiting.join();
 }
 
 TEST_F(ServerTest, KeepsAConnectionForSeveralRequests)
@@ -345,11 +405,20 @@ TEST_F(ServerTest, DocumentAndTableAgree)
     Services& services = *services_;
     const auto document = test::value_of(parse_json(kOpenApi));
     std::set<std::string> in_table, in_document;
+    const auto listed = [](const std::set<std::string>& names) {
+        std::string text;
+        for (const std::string& name : names)
+            text += " " + name;
+        return text;
+    };
     const auto enter = [&](const auto& route) {
         std::string word{word_of(route.method)};
         std::transform(word.begin(), word.end(), word.begin(), [](char c) { return static_cast<char>(c - 'A' + 'a'); });
+        std::set<std::string> parameters{route.query.begin(), route.query.end()};
+        if (route.conditional) parameters.insert("If-Match");
+        if (route.method != Method::Get) parameters.insert("Idempotency-Key");
         in_table.insert(word + " " + route.path + " " + route.id + " body:" + route.body_schema +
-                        (route.long_running ? " operation" : " answer") + " " + route.type);
+                        (route.long_running ? " operation" : " answer") + " " + route.type + listed(parameters));
     };
     for (const Route& route : own_routes(services))
         enter(route);
@@ -368,9 +437,15 @@ TEST_F(ServerTest, DocumentAndTableAgree)
                 if (status.empty() && operation["responses"].contains(one)) status = one;
             ASSERT_FALSE(status.empty()) << path;
             const auto& answer = operation["responses"][status];
+            std::set<std::string> parameters;
+            for (const auto& parameter : operation.value("parameters", nlohmann::json::array()))
+                parameters.insert(parameter["name"].get<std::string>());
+            for (const char* const of_gets : {"If-None-Match", "Last-Event-ID"})
+                if (method == "get") parameters.erase(of_gets); // these are of the answer, not of the route
             in_document.insert(method + " " + path + " " + operation["operationId"].get<std::string>() +
                                " body:" + schema + (status == "202" ? " operation" : " answer") + " " +
-                               (status == "204" ? "application/json" : answer["content"].begin().key()));
+                               (status == "204" ? "application/json" : answer["content"].begin().key()) +
+                               listed(parameters));
         }
     EXPECT_EQ(in_table, in_document);
 }

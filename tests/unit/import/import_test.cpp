@@ -1,8 +1,8 @@
 #include "coppice/import/import_image.h"
 
+#include "../vdisk/layer_fixture.h"
 #include "coppice/store/seal.h"
 #include "coppice/vdisk/layer_reader.h"
-#include "../vdisk/layer_fixture.h"
 #include "image_maker.h"
 
 #include <gtest/gtest.h>

@@ -260,15 +260,15 @@ TEST(VdiskTest, LifeOfVersions)
     EXPECT_EQ(value_of(promote(1)).state, VersionState::Production);
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "already", promote(1)));
     EXPECT_EQ(current(now()), 1U);
-    EXPECT_TRUE(fails_as(ErrorKind::Conflict, "maintenance",
-                         txn([&](Txn& t) { return schedule_version(t, vdisk, 2, now()); })));
-    value_of(promote(2));
-    value_of(promote(2));
-    EXPECT_EQ(current(now()), 2U);
     const auto later = after(now(), 3600);
-    value_of(txn([&](Txn& t) { return schedule_version(t, vdisk, 2, later); }));
-    EXPECT_EQ(current(now()), 1U);
+    value_of(txn([&](Txn& t) { return schedule_version(t, vdisk, 2, later); })); // before it is in production
+    EXPECT_EQ(current(later), 1U);
+    value_of(promote(2));
+    value_of(promote(2));
+    EXPECT_EQ(current(now()), 1U); // it was live at no moment
     EXPECT_EQ(current(later), 2U);
+    value_of(txn([&](Txn& t) { return schedule_version(t, vdisk, 2, std::nullopt); }));
+    EXPECT_EQ(current(now()), 2U);
     value_of(txn([&](Txn& t) { return pin_version(t, vdisk, 3); }));
     value_of(txn([&](Txn& t) { return pin_version(t, vdisk, 1); }));
     EXPECT_EQ(current(later), 1U);

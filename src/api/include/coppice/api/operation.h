@@ -21,6 +21,8 @@ enum class OperationState : std::uint8_t {
     Interrupted, ///< the daemon ended before it was done; what that means for the subject, the kind says
 };
 std::string_view word_of(OperationState state);
+/// Errors: Invalid
+Result<OperationState> parse_state(std::string_view word);
 constexpr bool is_over(OperationState state) { return state > OperationState::Running; }
 
 /// How far it is. All of it is for people; nothing may depend on it.
@@ -45,6 +47,8 @@ struct Operation {
 };
 
 nlohmann::json to_json(const Operation& operation);
+/// Without the result, which may be long: for lists and events.
+nlohmann::json summary_json(const Operation& operation);
 /// Errors: Invalid, naming the member
 Result<Operation> parse_operation(const nlohmann::json& document);
 

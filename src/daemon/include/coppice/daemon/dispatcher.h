@@ -13,6 +13,7 @@ struct RawRequest {
     std::string method, target, body;
     std::string accept, content_type, idempotency_key, if_match, if_none_match, last_event_id, request_id; ///< headers
     Identity identity;
+    std::stop_token stop; ///< see Request
 };
 
 /// From a raw request to a reply: method, target, rights, what the client accepts and sends, idempotency, handler,
@@ -20,7 +21,10 @@ struct RawRequest {
 /// handlers do.
 class Dispatcher {
 public:
-    Dispatcher(std::vector<Route> routes, AnswerStore& answers) : router_{std::move(routes)}, idempotent_{answers} {}
+    Dispatcher(std::vector<Route> routes, AnswerStore& answers, IdempotentRequests::IsLost is_lost)
+        : router_{std::move(routes)}, idempotent_{answers, std::move(is_lost)}
+    {
+    }
 
     /// The reply carries X-Request-Id. For HEAD it is that of GET: the caller leaves the body out.
     [[nodiscard]] Reply handle(const RawRequest& raw);

@@ -19,6 +19,7 @@ struct Answered {
     int status = 0;
     nlohmann::json body;
     std::string etag, type;
+    std::map<std::string, std::string> headers;
 };
 
 /// Remembers answers by key. Keys of different users are different ones: `key` has both in it. Any thread.
@@ -56,10 +57,13 @@ private:
 /// Runs requests with a key once.
 class IdempotentRequests {
 public:
-    explicit IdempotentRequests(AnswerStore& store) : store_{store} {}
+    /// Whether the operation that an answer 202 began ended without success, or is not known any more.
+    using IsLost = std::function<bool(const nlohmann::json& operation)>;
+    IdempotentRequests(AnswerStore& store, IsLost is_lost) : store_{store}, is_lost_{std::move(is_lost)} {}
 
     /// Runs `handle`, or gives the first one's answer again. Answers 422 when the key came with another request, 409
-    /// while the first one is still at work. Failures of ours (5xx) and what did not become an answer are not kept:
+    /// while the first one is still at work. Failures of ours (5xx), operations that failed, what did not become an
+    /// answer, and preconditions that did not hold (412: with another If-Match it is another request) are not kept:
     /// there, repeating is the point.
     Result<Reply> run(const Request& request, const std::string& text, const std::function<Result<Reply>()>& handle);
 
@@ -68,6 +72,7 @@ public:
 
 private:
     AnswerStore& store_;
+    IsLost is_lost_;
     Guarded<std::set<std::string>> at_work_;
 };
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,7 @@ struct Request {
     Identity identity;
     std::string id;                                                      ///< of the request
     std::string idempotency_key, if_match, if_none_match, last_event_id; ///< header fields; empty when absent
+    std::stop_token stop; ///< set when nobody waits for the answer any more: long work may end with any error
 
     [[nodiscard]] const std::string& param(const std::string& name) const;
     /// A query parameter. Errors: Invalid (not a whole number in [least, most])

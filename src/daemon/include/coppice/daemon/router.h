@@ -23,6 +23,9 @@ struct Route {
     bool long_running = false; ///< answers 202 with an Operation
     Handler handler{};
     std::string type = "application/json"; ///< of the answer, when it is no problem
+    std::vector<std::string> query{};      ///< parameters that it takes; with others the request is refused
+    bool conditional = false; ///< compares If-Match and If-None-Match with the resource's ETag; a GET always
+                              ///< does, where there is one, and of others the request is refused with them
 };
 
 /// What a request line asks for, decoded. Longest target: 8 KiB.

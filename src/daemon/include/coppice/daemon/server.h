@@ -26,7 +26,7 @@ struct ServerLimits {
 
 /// HTTP/1.1 over unix sockets: reads requests, has the dispatcher answer them on worker threads, writes the answers.
 /// One thread does all the reading and writing: the one that calls `run`. Whatever may wake a reply (Later, Stream)
-/// must have ended its threads before the server goes; handlers have ended when `run` returns.
+/// must have ended its threads before the server goes, and the handlers (`end_handlers`) before what they work on.
 class Server {
 public:
     /// @param listeners listening stream sockets
@@ -38,8 +38,12 @@ public:
     /// Calls `handler` in the thread of `run` whenever `fd` becomes readable. Before `run`; `fd` must stay open.
     Result<> watch(const os::Fd& fd, std::function<void()> handler);
 
-    /// Serves until `stop`, then until running requests are answered, at most `patience`. Blocks. Errors: Os
+    /// Serves until `stop`, then until running requests are answered, at most `patience`; handlers may still be at
+    /// work then, for nobody. Blocks. Errors: Os
     Result<> run(std::chrono::milliseconds patience);
+    /// Behind `run`: asks handlers to stop, drops the requests that wait for one, and waits for those at work, however
+    /// long that takes.
+    void end_handlers();
     /// Takes no more connections, closes idle ones and streams, ends waiting. Any thread.
     void stop();
 

@@ -17,7 +17,7 @@ struct DaemonOptions {
     ServerLimits limits;
     Operations::Limits operations;
     std::size_t events = 4096;                  ///< how many are remembered
-    std::chrono::milliseconds patience{20'000}; ///< at the end: for running requests, then again for operations
+    std::chrono::milliseconds patience{20'000}; ///< at the end: for running requests, then again for the rest
 };
 
 /// What is wired in besides the daemon's own routes. `services` outlives the routes.
@@ -26,7 +26,8 @@ using MoreRoutes = std::function<Result<std::vector<Route>>(Services&)>;
 /// Runs the daemon until SIGTERM, SIGINT or a shutdown request; only one per root. Takes a listening socket from the
 /// service manager or makes one, and says when it is ready. Single-threaded callers.
 /// Errors: Conflict (one runs already, with its place), those of files and sockets
-/// @return exit status: 0, or 1 when an operation did not stop in time
+/// @return exit status: 0, or 1 when an operation did not stop in time; what else does not stop in time ends the
+/// process
 Result<int> run_daemon(const DaemonOptions& options, const MoreRoutes& more);
 
 /// Files of the daemon below ROOT. Source: docs/reference/daemon-files.md

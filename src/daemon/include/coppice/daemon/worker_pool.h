@@ -13,7 +13,7 @@ namespace coppice::daemon {
 class WorkerPool {
 public:
     WorkerPool(unsigned threads, std::size_t queue);
-    ~WorkerPool(); ///< runs what was submitted, then joins
+    ~WorkerPool(); ///< drops what has not begun, then joins
 
     /// False when the queue is full: nothing has happened then.
     [[nodiscard]] bool submit(std::function<void()> work);

@@ -40,13 +40,12 @@ public:
     Result<> remove(
         const std::vector<std::string>& working, std::span<const store::SnapshotId> ids,
         const std::function<Result<>(store::Txn&)>& change = [](store::Txn&) { return Result<>{}; });
-    /// Freezes a working layer and brings the snapshot to `reach`; the background seals it in any case. One that is
-    /// mounted at a path is unmounted for a moment.
-    /// Errors: as WorkingLayers::freeze; Conflict (something in it is open); those of Sealer, after which there is a
-    /// frozen snapshot, as they say
-    Result<store::Snapshot> snapshot(
-        const std::string& working, const vdisk::FreezeNote& note, Reach reach,
-        const vdisk::Sealer::GoOn& go_on = [] { return true; });
+    /// Freezes a working layer; the background seals the snapshot. One that is mounted at a path is unmounted for a
+    /// moment. Errors: as WorkingLayers::freeze; Conflict (something in it is open)
+    Result<store::Snapshot> snapshot(const std::string& working, const vdisk::FreezeNote& note);
+    /// Brings a snapshot to `reach`. Errors: those of Sealer, saying what it has become
+    Result<store::Snapshot>
+    bring(const store::SnapshotId& id, Reach reach, const vdisk::Sealer::GoOn& go_on = [] { return true; });
     /// Durable first, then sealed. Errors: those of Sealer
     Result<> seal(const store::SnapshotId& id, vdisk::Sealer::Doubtful doubtful, const vdisk::Sealer::GoOn& go_on);
     /// As WorkingLayers::rollback, also when it is mounted. Errors: Conflict (something in it is open)

@@ -45,7 +45,8 @@ struct Version {
 Result<Version> add_version(Txn& txn, const VdiskId& vdisk, const SnapshotId& snapshot, VersionState state);
 /// Maintenance becomes test, test becomes production. Errors: NotFound, Conflict (production already)
 Result<Version> promote_version(Txn& txn, const VdiskId& vdisk, std::uint64_t number);
-/// When a version in production becomes the default one; empty: at once. Errors: NotFound, Conflict (not in production)
+/// From when on a version in production may be the default one; empty: at once. Also before it is in production, so
+/// that it is never the default too early. Errors: NotFound
 Result<> schedule_version(Txn& txn, const VdiskId& vdisk, std::uint64_t number, std::optional<Time> when);
 /// The default whatever else there is, until unpinned or until another one is pinned. Errors: NotFound
 Result<> pin_version(Txn& txn, const VdiskId& vdisk, std::uint64_t number);

@@ -6,6 +6,7 @@
 #include "coppice/vdisk/sealer.h"
 #include "coppice/vdisk/tree_stack.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,6 +42,8 @@ public:
     struct MergeNote {
         std::string author, message;
         std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
+        /// What is entered with it, in the same transaction.
+        std::function<Result<>(store::Txn&, const store::Snapshot&)> also = {};
     };
     /// A new, sealed snapshot with the content of `id`, in which everything above `base` is one layer; its parent is
     /// `base`, or nothing: flattened. `id` and what is between stay as they are. Seals `id` first.

@@ -18,6 +18,8 @@ struct FreezeNote {
     std::string message;
     std::string config;                            ///< OCI image configuration, or empty: the parent's
     std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
+    /// What is entered with it, in the same transaction; its errors undo the freeze.
+    std::function<Result<>(store::Txn&, const store::Snapshot&)> also = {};
 };
 
 /// The named writable layers over snapshots: working/NAME below the store's directory. Any thread.
