@@ -122,14 +122,14 @@ TEST(StackTest, RowsThatAManifestContradictsAreRefused)
         {"another metadata digest", "UPDATE layer SET metadata = randomblob(32) WHERE id = 1", ErrorKind::Corrupt,
          "do not fit", false},
         {"a manifest of the node's, of another snapshot",
-         "CREATE TEMP TABLE o AS SELECT manifest, envelope FROM snapshot WHERE seq = 3; "
+         "CREATE TEMP TABLE o AS SELECT manifest, envelope FROM snapshot JOIN document ON snapshot = id WHERE seq = 3; "
          "UPDATE snapshot SET manifest = randomblob(32) WHERE seq = 3; "
-         "UPDATE snapshot SET (manifest, envelope) = (SELECT manifest, envelope FROM o) WHERE seq = 1; DROP TABLE o",
+         "UPDATE snapshot SET manifest = (SELECT manifest FROM o) WHERE seq = 1; UPDATE document SET envelope = "
+         "(SELECT envelope FROM o) WHERE snapshot = (SELECT id FROM snapshot WHERE seq = 1); DROP TABLE o",
          ErrorKind::Corrupt, "another one", false},
         {"a manifest that nobody signed",
-         "UPDATE snapshot SET envelope = CAST(replace(CAST(envelope AS TEXT), '\"keyid\":\"', '\"keyid\":\"0') AS "
-         "BLOB) "
-         "WHERE seq = 6",
+         "UPDATE document SET envelope = CAST(replace(CAST(envelope AS TEXT), '\"keyid\":\"', '\"keyid\":\"0') AS "
+         "BLOB) WHERE snapshot = (SELECT id FROM snapshot WHERE seq = 6)",
          ErrorKind::Denied, "no trusted key", true},
     };
     for (const Damage& damage : damages) {
