@@ -157,6 +157,14 @@ Result<> attach_mount(int mount, int dir, const std::string& target)
     return {};
 }
 
+Result<> attach_mount_beneath(int mount, const std::string& path)
+{
+    if (sys::move_mount(mount, "", kCwd, path.c_str(), sys::kMoveMountFromEmptyPath | sys::kMoveMountBeneath) == 0)
+        return {};
+    if (errno == EINVAL) return fail(ErrorKind::Unsupported, cat("nothing can be mounted beneath ", path));
+    return fail_os(errno, cat("mount beneath ", path));
+}
+
 Result<> change_root(int new_root)
 {
     const Fd old_root{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
@@ -197,12 +205,34 @@ Result<> detach_mount(int mount)
     return {};
 }
 
+namespace {
+
+Error in_use(const std::string& path)
+{
+    return Error{ErrorKind::Conflict, cat("unmount ", path, ": it is in use")}.hint(
+        "end the programs that have files open below it");
+}
+
+} // namespace
+
+Result<> check_unused(const std::string& path)
+{
+    // The first of two such calls unmounts nothing, and the second would if nobody came by between them: the look at
+    // the mount takes back the mark of an earlier call. Source: umount(2), MNT_EXPIRE
+    Fd look{::open(path.c_str(), O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC)};
+    if (!look.is_open()) return fail_os(errno, cat("open ", path));
+    look.reset();
+    if (::umount2(path.c_str(), MNT_EXPIRE | UMOUNT_NOFOLLOW) == 0)
+        return fail(ErrorKind::Conflict, cat(path, " is mounted and unmounted by others"));
+    if (errno == EAGAIN) return {};
+    if (errno == EBUSY) return fail(in_use(path));
+    return fail_os(errno, cat("look whether ", path, " is in use"));
+}
+
 Result<> unmount(const std::string& path)
 {
     if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
-    if (errno == EBUSY)
-        return fail(Error{ErrorKind::Conflict, cat("unmount ", path, ": it is in use")}.hint(
-            "end the programs that have files open below it"));
+    if (errno == EBUSY) return fail(in_use(path));
     if (errno == EINVAL) return fail(ErrorKind::Invalid, cat("unmount ", path, ": nothing is mounted there"));
     return fail_os(errno, cat("unmount ", path));
 }

@@ -60,7 +60,7 @@ Result<> Storage::while_unmounted(const std::string& working, const std::functio
                                       [&](const vdisk::MountRecord& record) { return record.working == working; });
     if (mounted == records.end()) return body();
     TRY(mounts_->check_only_place(*mounted));
-    return mounts_->while_detached(*mounted, body);
+    return mounts_->while_quiet(*mounted, body);
 }
 
 Result<> Storage::unmount(const std::string& path)

@@ -158,10 +158,12 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
             return fail(Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", other.path)}.hint(
                 "a branch has one writer: unmount it there, or make another branch"));
     }
-    return attach_locked(std::move(record), use);
+    return attach_locked(std::move(record), use,
+                         [](int mount, const std::string& path) { return os::attach_mount(mount, os::kCwd, path); });
 }
 
-Result<MountRecord> SnapshotMounts::attach_locked(MountRecord record, const MountUse& use)
+Result<MountRecord> SnapshotMounts::attach_locked(MountRecord record, const MountUse& use,
+                                                  const std::function<Result<>(int, const std::string&)>& put)
 {
     auto stacked = TRY(record.working.empty() ? open(record.snapshot, record.id, use)
                                               : open_working(record.working, record.id, use));
@@ -173,7 +175,7 @@ Result<MountRecord> SnapshotMounts::attach_locked(MountRecord record, const Moun
         if (::fstat(stacked.mount.get(), &status) < 0) return fail_os(errno, "stat a mount");
         record.device = status.st_dev;
         TRY(write_mount_record(*store_, record));
-        return os::attach_mount(stacked.mount.get(), os::kCwd, record.path);
+        return put(stacked.mount.get(), record.path);
     };
     if (auto attached = attach(); !attached) {
         stacked.mount.reset();
@@ -198,26 +200,43 @@ Result<MountRecord> SnapshotMounts::attach_working(const std::string& name, cons
     return attach_recorded({.path = path, .snapshot = working.snapshot, .working = name}, use);
 }
 
-Result<> SnapshotMounts::while_detached(const MountRecord& record, const std::function<Result<>()>& body)
+Result<> SnapshotMounts::while_quiet(const MountRecord& record, const std::function<Result<>()>& body)
 {
     const std::lock_guard lock{mutex_};
-    TRY_DOING(cat("branch ", record.working, " has to be unmounted for a moment"), unmount_locked(record));
+    const auto stop_writers = [&]() -> Result<> {
+        TRY(open_place(record));
+        TRY(os::check_unused(record.path)); // who works in it would go on in what is a snapshot by then
+        return os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false);
+    };
+    TRY_DOING(cat("branch ", record.working, " has to be unused for a moment"), stop_writers());
     // The record and the lease stay: each change of the lease is a commit, which waits for the disk.
     auto done = body();
-    const auto again = [&]() -> Result<> {
-        MountRecord now = record;
-        now.snapshot = TRY(store_->read([&](const store::View& view) {
-                           return store::get_working(view, record.working);
-                       })).snapshot;
-        TRY(attach_locked(std::move(now), {.devices = record.devices, .set_uid = record.set_uid, .ids = {}}));
-        return {};
-    };
-    auto mounted = again();
-    if (mounted) return done;
+    auto renewed = renew_locked(record);
+    if (renewed) return done;
     log::error("vdisk", "a branch could not be mounted again",
-               {{"branch", record.working}, {"path", record.path}, {"error", mounted.error().line()}});
+               {{"branch", record.working}, {"path", record.path}, {"error", renewed.error().line()}});
     if (!done) return done;
-    return fail(std::move(mounted).error().with(cat("done, but branch ", record.working, " is not mounted any more")));
+    return fail(std::move(renewed).error().with(cat("done, but branch ", record.working, " is not mounted any more")));
+}
+
+Result<> SnapshotMounts::renew_locked(MountRecord record)
+{
+    auto last = TRY(os::clone_mount(os::kCwd, record.path, false)); // or unmounting would wait for the kernel's sync
+    record.snapshot =
+        TRY(store_->read([&](const store::View& view) { return store::get_working(view, record.working); })).snapshot;
+    const auto replace = [](int mount, const std::string& path) -> Result<> {
+        auto beneath = os::attach_mount_beneath(mount, path);
+        if (!beneath && beneath.error().kind() != ErrorKind::Unsupported) return beneath;
+        if (const auto off = os::unmount(path); !off) TRY(os::detach_mount_at(path)); // somebody has begun to read
+        return beneath ? Result<>{} : os::attach_mount(mount, os::kCwd, path);
+    };
+    const MountUse use{.devices = record.devices, .set_uid = record.set_uid, .ids = {}};
+    const std::string path = record.path;
+    auto renewed = attach_locked(std::move(record), use, replace);
+    if (!renewed) TRY(os::detach_mount_at(path)); // or writers would find a mount that nobody may write to
+    releaser_.release(std::move(last));
+    if (!renewed) return fail(std::move(renewed).error());
+    return {};
 }
 
 Result<> SnapshotMounts::check_only_place(const MountRecord& record) const

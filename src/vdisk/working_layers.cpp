@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <climits>
 #include <optional>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 namespace coppice::vdisk {
@@ -98,12 +99,16 @@ Result<> keep_done(store::Txn& txn, const WorkingLayers::Request& request)
 
 } // namespace
 
-Result<> WorkingLayers::check_unmounted(const std::string& name) const
+Result<> WorkingLayers::check_unmounted(const std::string& name, ReadOnly read_only) const
 {
-    for (const MountRecord& record : TRY(mounts_->records()))
-        if (record.working == name)
-            return fail(Error{ErrorKind::Conflict, cat("branch ", name, " is mounted at ", record.path)}.hint(
-                "unmount it first"));
+    for (const MountRecord& record : TRY(mounts_->records())) {
+        if (record.working != name) continue;
+        struct statvfs status{};
+        if (::statvfs(record.path.c_str(), &status) < 0) return fail_os(errno, cat("look at ", record.path));
+        if (read_only == ReadOnly::Allowed && (status.f_flag & ST_RDONLY) != 0) continue;
+        return fail(
+            Error{ErrorKind::Conflict, cat("branch ", name, " is mounted at ", record.path)}.hint("unmount it first"));
+    }
     return {};
 }
 
@@ -157,7 +162,7 @@ Result<> WorkingLayers::remove(std::span<const std::string> names, const std::fu
     const std::lock_guard lock{mutex_};
     for (const std::string& name : names) {
         TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
-        TRY(check_unmounted(name));
+        TRY(check_unmounted(name, ReadOnly::Refused));
     }
     return take_away(names, commit);
 }
@@ -209,7 +214,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
         if (before) return *before;
     }
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
-    TRY(check_unmounted(name));
+    TRY(check_unmounted(name, ReadOnly::Allowed));
     const auto directory = TRY(open_settled(name));
     const auto id = security::make_random<store::SnapshotId>();
     {
@@ -254,7 +259,7 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
     const std::lock_guard lock{mutex_};
     if (TRY(was_done(*store_, request))) return {};
     TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
-    TRY(check_unmounted(name));
+    TRY(check_unmounted(name, ReadOnly::Allowed));
     const auto directory = TRY(open_settled(name));
     TRY(remove_empty(directory.get(), kNext)); // of a try that failed
     TRY(make_upper(directory.get(), kNext, TRY(look_of_snapshot(*store_, snapshot)), snapshot));

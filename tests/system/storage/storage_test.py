@@ -11,10 +11,16 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from coppice_daemon import Connection, DaemonCase  # noqa: E402
 from coppice_test import main, wait_until  # noqa: E402
+
+
+def kernel():
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
 
 
 def tree(path):
@@ -263,6 +269,45 @@ class Trees(StorageCase):
         self.ask("DELETE", "/v1/branches/w", status=409)
         self.unmount(self.ask("GET", "/v1/mounts")[0])
         self.ask("DELETE", "/v1/branches/w")
+
+    @unittest.skipIf(kernel() < (6, 5), "needs mounting beneath a mount (Linux 6.5)")
+    def test_what_is_below_is_never_seen(self):
+        """A program that looks for its files while snapshots are made finds them, or gets an error; never another tree."""
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, record = self.mount(branch="w")
+        self.unmount(record)
+        pathlib.Path(path, "below").write_text("of the host")
+        self.ask("POST", "/v1/mounts", {"branch": "w", "path": path})
+        self.mounted.append(path)
+        pathlib.Path(path, "own").write_text("of the branch")
+        looks, seen, done = 0, [], threading.Event()
+
+        def look():
+            nonlocal looks
+            while not done.is_set():
+                looks += 1
+                names = os.listdir(path)
+                if "below" in names or "own" not in names:
+                    seen.append(names)
+
+        looker = threading.Thread(target=look)
+        looker.start()
+        made = refused = 0
+        try:
+            while made < 40:
+                status = self.daemon.ask("POST", "/v1/branches/w/snapshots", {"wait": "frozen"}).status
+                self.assertIn(status, (201, 409))  # it may have been looked at just then
+                made, refused = made + (status != 409), refused + (status == 409)
+        finally:
+            done.set()
+            looker.join()
+        print(f"{looks} looks during {made} snapshots, {refused} refused", flush=True)
+        self.assertEqual(seen, [])
+        self.assertGreater(looks, 100)
+        self.unmount(self.ask("GET", "/v1/mounts")[0])
+        self.assertEqual(os.listdir(path), ["below"])
 
     def test_a_branch_that_is_mounted_at_two_places(self):
         """Whoever writes through the second one would write into a snapshot."""

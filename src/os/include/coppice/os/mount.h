@@ -42,6 +42,11 @@ Result<> set_mount_propagation(int dir, const std::string& path, std::uint64_t p
 /// Attaches a detached mount on `target`, a path or (empty path) the very directory or file `dir` is open on.
 Result<> attach_mount(int mount, int dir, const std::string& target);
 
+/// Attaches a detached mount below the one that is mounted at `path`, which stays on top: taken off afterwards, no
+/// moment passes in which what is below both can be seen. Errors: Unsupported (before Linux 6.5, or not between these
+/// mounts)
+Result<> attach_mount_beneath(int mount, const std::string& path);
+
 /// Makes `new_root` the root of this mount namespace and drops the old one. The working directory becomes "/".
 Result<> change_root(int new_root);
 
@@ -55,7 +60,9 @@ Result<> detach_kernel_mounts();
 Result<> detach_mount(int mount);
 /// Takes off what is mounted at `path`. Errors: Conflict (in use), Invalid (nothing is mounted there)
 Result<> unmount(const std::string& path);
-/// The same at once, as detach_mount.
+/// Whether `unmount` would succeed now. Errors: Conflict (in use: files, working directories, mounts below it)
+Result<> check_unused(const std::string& path);
+/// The same as `unmount` at once, as detach_mount.
 Result<> detach_mount_at(const std::string& path);
 
 /// Where a file system is mounted, in whatever mount namespace some process has: "/srv/m", "/data (process 4711)".

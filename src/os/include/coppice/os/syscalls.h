@@ -35,7 +35,7 @@ inline int openat2(int dir, const char* path, const OpenHow& how)
 // --- the mount API: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), move_mount(2), mount_setattr(2)
 inline constexpr unsigned kFsopenCloexec = 1, kFsmountCloexec = 1, kOpenTreeClone = 1, kAtRecursive = 0x8000;
 enum class FsconfigCommand : unsigned { SetFlag = 0, SetString = 1, SetFd = 5, Create = 6, Reconfigure = 7 };
-inline constexpr unsigned kMoveMountFromEmptyPath = 0x04, kMoveMountToEmptyPath = 0x40;
+inline constexpr unsigned kMoveMountFromEmptyPath = 0x04, kMoveMountToEmptyPath = 0x40, kMoveMountBeneath = 0x200;
 struct MountAttr {
     std::uint64_t set = 0, clear = 0, propagation = 0, userns_fd = 0;
 };

@@ -40,8 +40,8 @@ public:
     Result<> remove(
         const std::vector<std::string>& working, std::span<const store::SnapshotId> ids,
         const std::function<Result<>(store::Txn&)>& change = [](store::Txn&) { return Result<>{}; });
-    /// Freezes a working layer; the background seals the snapshot. One that is mounted at a path is unmounted for a
-    /// moment. Errors: as WorkingLayers::freeze; Conflict (something in it is open)
+    /// Freezes a working layer; the background seals the snapshot. One that is mounted at a path is mounted anew.
+    /// Errors: as WorkingLayers::freeze; Conflict (something in it is open)
     Result<store::Snapshot> snapshot(const std::string& working, const vdisk::FreezeNote& note);
     /// Brings a snapshot to `reach`. Errors: those of Sealer, saying what it has become
     Result<store::Snapshot>

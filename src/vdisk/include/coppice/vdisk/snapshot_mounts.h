@@ -70,10 +70,12 @@ public:
     /// A working layer is not synced for it, as the kernel does when an overlay goes: that happens in the background,
     /// and what counts is Sealer::make_durable. Errors: NotFound (nothing of ours there), Conflict (in use)
     Result<> detach(const std::string& path);
-    /// Unmounts a mounted working layer, and mounts it as it was over what is below it after `body`, whether that
-    /// succeeded or not. Other mounts and unmounts wait. Errors: those of `body`; Conflict (in use: `body` was not
-    /// called); as `attach_working`, and it is not mounted any more
-    Result<> while_detached(const MountRecord& record, const std::function<Result<>()>& body);
+    /// Nobody writes through the mount of a working layer while `body` works on the layer; afterwards, whether it
+    /// succeeded or not, the mount shows the layer over what is below it then. What is below the mount point is not
+    /// seen in between (before Linux 6.5: for a moment). Other mounts and unmounts wait.
+    /// Errors: those of `body`; Conflict (in use: `body` was not called); as `attach_working`, and it is not mounted
+    /// any more
+    Result<> while_quiet(const MountRecord& record, const std::function<Result<>()>& body);
     /// Errors: Conflict, saying where else a working layer is mounted: bound to another place or into another mount
     /// namespace, or covered by another mount. (What is held by descriptors of a detached mount is not seen.)
     Result<> check_only_place(const MountRecord& record) const;
@@ -98,7 +100,10 @@ private:
     Result<StackedMount> open_stack(const store::SnapshotId& snapshot, const std::string& working, const MountUse& use);
     Result<std::size_t> forget_dead_locked();
     Result<MountRecord> attach_recorded(MountRecord record, const MountUse& use);
-    Result<MountRecord> attach_locked(MountRecord record, const MountUse& use);
+    /// @param put attaches a mount at a path
+    Result<MountRecord> attach_locked(MountRecord record, const MountUse& use,
+                                      const std::function<Result<>(int, const std::string&)>& put);
+    Result<> renew_locked(MountRecord record);
     Result<> unmount_locked(const MountRecord& record);
 
     store::Store* store_;

@@ -60,7 +60,9 @@ public:
     Result<> sweep();
 
 private:
-    Result<> check_unmounted(const std::string& name) const;
+    enum class ReadOnly : unsigned char { Refused, Allowed };
+    /// @param read_only whether it may be mounted so that nobody can write into it (SnapshotMounts::while_quiet)
+    Result<> check_unmounted(const std::string& name, ReadOnly read_only) const;
     Result<os::Fd> open_settled(const std::string& name);
     Result<bool> finish_removal(const std::string& name);
     Result<> take_away(std::span<const std::string> names, const std::function<Result<>()>& commit);
