@@ -1,6 +1,5 @@
 #include "coppice/export/export_snapshot.h"
 
-#include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/export/tar_export.h"
 #include "destination.h"
@@ -11,34 +10,6 @@
 namespace coppice::exports {
 
 namespace {
-
-constexpr std::int64_t kLeaseSeconds = 24L * 60 * 60; // what a killed export holds for so long
-
-/// Keeps the snapshot while it is read.
-class Lease {
-public:
-    static Result<Lease> take(store::Store& store, const store::SnapshotId& id)
-    {
-        Lease lease{store};
-        TRY(store.write([&](store::Txn& txn) {
-            return store::take_lease(txn, lease.id_, id, store::after(store::now(), kLeaseSeconds));
-        }));
-        return lease;
-    }
-    Lease(Lease&& other) noexcept : store_{std::exchange(other.store_, nullptr)}, id_{std::move(other.id_)} {}
-    Lease& operator=(Lease&&) = delete;
-    ~Lease()
-    {
-        if (store_ == nullptr) return;
-        // If that fails the lease expires.
-        (void)store_->write([&](store::Txn& txn) { return store::end_lease(txn, id_); }).has_value();
-    }
-
-private:
-    explicit Lease(store::Store& store) : store_{&store}, id_{cat("export-", random_hex(16))} {}
-    store::Store* store_;
-    std::string id_;
-};
 
 Result<vdisk::Tree> tree_of(vdisk::SnapshotTrees& trees, const store::SnapshotId& id, const Context& context)
 {
@@ -101,20 +72,9 @@ Result<Exported> export_as(store::Store& store, vdisk::SnapshotTrees& trees, con
 Result<Exported> export_snapshot(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
                                  const ExportOptions& options, const Context& context)
 {
-    const auto lease = TRY(Lease::take(store, id));
     auto exported = TRY_DOING(cat("export snapshot ", id.hex()), export_as(store, trees, id, options, context));
     exported.path = options.path;
     return exported;
-}
-
-Result<> export_files(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
-                      const std::string& path, int out, const Context& context)
-{
-    const auto lease = TRY(Lease::take(store, id));
-    const auto tree = TRY(tree_of(trees, id, context));
-    FileSink file{out, "the archive"};
-    TRY_DOING(cat("snapshot ", id.hex()), write_tar(tree, {.path = path}, file, context));
-    return file.flush();
 }
 
 } // namespace coppice::exports

@@ -59,9 +59,9 @@ Result<> walk(const Tree& tree, Named top, const std::function<Result<>(const Na
 }
 
 /// Where the content is; empty when it is not worth a map.
-std::vector<TarPart> parts_of(const vdisk::OpenContent& content, std::uint64_t bytes)
+std::vector<DataPart> parts_of(const vdisk::OpenContent& content, std::uint64_t bytes)
 {
-    std::vector<TarPart> parts;
+    std::vector<DataPart> parts;
     std::uint64_t holes = 0;
     for (std::uint64_t at = 0; at < bytes;) {
         const std::uint64_t data = std::min(content.next_data(at), bytes);
@@ -137,7 +137,7 @@ private:
     {
         if (member.size == 0) return writer_.add(member);
         const auto content = TRY(tree_->open_content(inode));
-        std::vector<TarPart> parts;
+        std::vector<DataPart> parts;
         if (options_.form == TarOptions::Form::Archive) parts = parts_of(*content, member.size);
         if (parts.empty()) {
             TRY(writer_.add(member));
@@ -145,14 +145,14 @@ private:
         } else {
             TRY(writer_.add_sparse(member, parts));
         }
-        for (const TarPart& part : parts)
+        for (const DataPart& part : parts)
             TRY(copy(*content, part));
         TRY(content->check_unchanged());
         done_ += member.size;
         context_->progress({.stage = "writing files", .bytes = done_, .total_bytes = total_});
         return writer_.pad();
     }
-    Result<> copy(const vdisk::OpenContent& content, const TarPart& part)
+    Result<> copy(const vdisk::OpenContent& content, const DataPart& part)
     {
         for (std::uint64_t at = 0; at < part.bytes;) {
             TRY(imports::check_stop(context_->stop));

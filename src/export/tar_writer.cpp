@@ -1,7 +1,7 @@
 #include "tar_writer.h"
 
-#include "acl_text.h"
 #include "coppice/base/text.h"
+#include "coppice/import/acl_text.h"
 
 #include <cstdio>
 
@@ -53,7 +53,7 @@ void put_xattrs(std::string& records, const std::vector<vdisk::Xattr>& xattrs, T
     for (const vdisk::Xattr& xattr : xattrs) {
         const bool access = xattr.name == "system.posix_acl_access";
         if (acls == TarWriter::Acls::Text && (access || xattr.name == "system.posix_acl_default"))
-            if (const auto text = print_acl(xattr.value)) {
+            if (const auto text = imports::print_acl(xattr.value)) {
                 put_record(records, access ? "SCHILY.acl.access" : "SCHILY.acl.default", *text);
                 continue;
             }
@@ -149,11 +149,11 @@ Result<> TarWriter::add(const TarMember& member)
     return put_headers(member, member.type == '0' ? member.size : 0, {});
 }
 
-Result<> TarWriter::add_sparse(const TarMember& member, const std::vector<TarPart>& parts)
+Result<> TarWriter::add_sparse(const TarMember& member, const std::vector<DataPart>& parts)
 {
     std::string map = cat(parts.size(), '\n');
     std::uint64_t stored = 0;
-    for (const TarPart& part : parts) {
+    for (const DataPart& part : parts) {
         map += cat(part.offset, '\n', part.bytes, '\n');
         stored += part.bytes;
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/import/data_part.h"
 #include "coppice/vdisk/layer_writer.h"
 #include "coppice/vdisk/tree.h"
 
@@ -19,10 +20,7 @@ struct TarMember {
     std::uint64_t size = 0; ///< of a file
 };
 
-/// A part of a file that is in the archive; the rest of the file is zeros.
-struct TarPart {
-    std::uint64_t offset = 0, bytes = 0; ///< in the file
-};
+using imports::DataPart;
 
 /// Writes headers: ustar, with a pax header in front of those that say more than ustar can. One thread.
 class TarWriter {
@@ -36,7 +34,7 @@ public:
     /// The header; a file's content is for the caller to write.
     Result<> add(const TarMember& member);
     /// A file of which only `parts` come, one after another, in GNU's sparse form 1.0.
-    Result<> add_sparse(const TarMember& member, const std::vector<TarPart>& parts);
+    Result<> add_sparse(const TarMember& member, const std::vector<DataPart>& parts);
     Result<> write(std::string_view content);
     /// Behind a file's content: up to the next block.
     Result<> pad();

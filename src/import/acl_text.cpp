@@ -1,10 +1,13 @@
-#include "acl_text.h"
+#include "coppice/import/acl_text.h"
 
 #include "coppice/base/text.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdint>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 namespace coppice::imports {
@@ -13,7 +16,15 @@ namespace {
 
 constexpr std::uint16_t kUserOwner = 0x01, kUser = 0x02, kGroupOwner = 0x04, kGroup = 0x08, kMask = 0x10, kOther = 0x20;
 constexpr std::uint32_t kVersion = 2, kNobody = 0xFFFFFFFF;
+constexpr std::size_t kHeaderBytes = 4, kEntryBytes = 8;
 constexpr std::size_t kEntriesMax = 8000; // below the 64 KiB of an attribute
+/// In the kernel's order. Named users and groups have an id, and there may be several.
+constexpr std::array<std::pair<std::uint16_t, std::string_view>, 6> kTags{{{kUserOwner, "user:"},
+                                                                           {kUser, "user:"},
+                                                                           {kGroupOwner, "group:"},
+                                                                           {kGroup, "group:"},
+                                                                           {kMask, "mask:"},
+                                                                           {kOther, "other:"}}};
 
 struct Entry {
     std::uint16_t tag, rights;
@@ -67,6 +78,13 @@ Result<Entry> parse_entry(std::string_view text)
     return entry;
 }
 
+template <typename T> T get(std::string_view bytes, std::size_t at) // little-endian, as the machines we run on
+{
+    T value;
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+    return value;
+}
+
 template <typename T> void put(std::string& out, T value)
 {
     for (std::size_t i = 0; i < sizeof value; ++i)
@@ -106,6 +124,33 @@ Result<std::string> parse_acl_text(std::string_view text)
         put(out, entry.id);
     }
     return out;
+}
+
+std::optional<std::string> print_acl(std::string_view attribute)
+{
+    if (attribute.size() < kHeaderBytes || (attribute.size() - kHeaderBytes) % kEntryBytes != 0 ||
+        get<std::uint32_t>(attribute, 0) != kVersion)
+        return {};
+    std::string text;
+    unsigned seen = 0;
+    std::pair<std::uint16_t, std::uint32_t> last{};
+    for (std::size_t at = kHeaderBytes; at < attribute.size(); at += kEntryBytes) {
+        const auto tag = get<std::uint16_t>(attribute, at), rights = get<std::uint16_t>(attribute, at + 2);
+        const auto id = get<std::uint32_t>(attribute, at + 4);
+        const bool named = tag == kUser || tag == kGroup;
+        std::string_view word;
+        for (const auto& [known, its_word] : kTags)
+            if (known == tag) word = its_word;
+        const std::pair order{tag, named ? id : 0};
+        if (word.empty() || rights > 7 || (id == kNobody) == named || order <= last) return {};
+        last = order;
+        seen |= tag;
+        text += cat(text.empty() ? "" : ",", word, named ? std::to_string(id) : "", ":", rights & 4U ? 'r' : '-',
+                    rights & 2U ? 'w' : '-', rights & 1U ? 'x' : '-');
+    }
+    constexpr unsigned kLeast = kUserOwner | kGroupOwner | kOther;
+    if ((seen & kLeast) != kLeast || ((seen & (kUser | kGroup)) != 0 && (seen & kMask) == 0)) return {};
+    return text;
 }
 
 } // namespace coppice::imports

@@ -20,12 +20,6 @@ std::unexpected<Error> cut_short(std::string_view name) { return fail(ErrorKind:
 
 } // namespace
 
-Result<> check_stop(const std::stop_token& stop)
-{
-    if (stop.stop_requested()) return fail(ErrorKind::Unavailable, "stopped on request");
-    return {};
-}
-
 Result<> ByteStream::skip(std::uint64_t bytes)
 {
     std::string buffer(std::min<std::uint64_t>(bytes, kBufferBytes), '\0');

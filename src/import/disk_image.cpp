@@ -1,35 +1,22 @@
 #include "coppice/import/disk_image.h"
 
-#include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
-#include "coppice/os/disk.h"
 #include "coppice/os/file.h"
 #include "coppice/os/loop_device.h"
 #include "coppice/os/mount.h"
-#include "coppice/vdisk/read_tree.h"
+#include "file_system_type.h"
+#include "list_tree.h"
 #include "partition_table.h"
-#include "program.h"
+#include "qcow.h"
 
-#include <algorithm>
 #include <cerrno>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace coppice::imports {
 
 namespace {
-
-constexpr std::string_view kQcowMagic{"QFI\xfb", 4};
-constexpr std::size_t kQcowHeaderBytes = 104, kQcowSizeAt = 24;
-constexpr std::uint64_t kExternalData = 1U << 2U; // an incompatible feature
-
-std::uint64_t big_endian(std::string_view bytes, std::size_t at, std::size_t size)
-{
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < size; ++i)
-        value = value << 8U | static_cast<unsigned char>(bytes[at + i]);
-    return value;
-}
 
 Result<std::string> read_part(const os::Fd& disk, std::uint64_t offset, std::size_t bytes)
 {
@@ -45,45 +32,6 @@ Result<std::string> read_part(const os::Fd& disk, std::uint64_t offset, std::siz
     }
     part.resize(filled);
     return part;
-}
-
-/// A qcow2 file may name any other file of this machine as its content: that is refused here and, against somebody who
-/// changes the header meanwhile, by the words for qemu-img. Source: qemu, docs/interop/qcow2.txt
-/// @returns the disk's bytes
-Result<std::uint64_t> check_qcow(std::string_view header, const Limits& limits)
-{
-    if (header.size() < kQcowHeaderBytes) return fail(ErrorKind::Corrupt, "a qcow2 image that is cut short");
-    const auto version = big_endian(header, 4, 4);
-    if (version != 2 && version != 3) return fail(ErrorKind::Unsupported, cat("qcow of version ", version));
-    if (big_endian(header, 8, 8) != 0)
-        return fail(Error{ErrorKind::Unsupported, "a qcow2 image with a backing file"}.hint(
-            "make one file of it: qemu-img convert -O qcow2 IMAGE WHOLE"));
-    if (big_endian(header, 32, 4) != 0) return fail(ErrorKind::Unsupported, "an encrypted qcow2 image");
-    if (version == 3 && (big_endian(header, 72, 8) & kExternalData) != 0)
-        return fail(ErrorKind::Unsupported, "a qcow2 image with an external data file");
-    const auto bytes = big_endian(header, kQcowSizeAt, 8);
-    if (bytes > limits.logical_bytes) return fail(ErrorKind::Unavailable, cat("a disk of ", format_bytes(bytes)));
-    return bytes;
-}
-
-Result<os::Fd> convert_qcow(const os::Fd& image, std::uint64_t bytes, const Context& context)
-{
-    const std::string path = cat(context.spool_path, "/disk-", random_hex(16));
-    auto raw = TRY(os::open_at(os::kCwd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    auto sized = os::truncate(raw.get(), bytes, "the disk's copy"); // with -n the file has its size before
-    auto converted =
-        !sized ? std::move(sized)
-               : run_program({.arguments = {"qemu-img", "convert", "-n", "-O", "raw",
-                                            R"(json:{"driver":"qcow2","backing":null,)"
-                                            R"("file":{"driver":"file","filename":"/dev/fd/3","locking":"off"}})",
-                                            path},
-                              .further = image.get(),
-                              .package = "qemu-utils"},
-                             context);
-    const auto removed = os::remove_file(os::kCwd, path);
-    if (!converted) return fail(std::move(converted).error());
-    TRY(removed);
-    return raw;
 }
 
 std::string list_of(const std::vector<Partition>& partitions, const ReadDisk& read)
@@ -146,9 +94,9 @@ Result<Imported> import_disk(const std::string& path, std::optional<unsigned> pa
         return fail(ErrorKind::Invalid, cat(path, " is neither a file nor a block device"));
     context.progress({.stage = "reading the disk image"});
     const auto header = TRY(read_part(disk, 0, kQcowHeaderBytes));
-    if (header.starts_with(kQcowMagic)) {
-        const auto bytes = TRY_DOING(path, check_qcow(header, context.limits));
-        disk = TRY_DOING(path, convert_qcow(disk, bytes, context));
+    if (is_qcow(header)) {
+        TRY_DOING(path, check_qcow(header, context.limits)); // before much is copied
+        disk = TRY_DOING(path, convert_qcow(disk, context));
     }
     const auto end = ::lseek(disk.get(), 0, SEEK_END);
     if (end < 0) return fail_os(errno, cat("size of ", path));
@@ -168,10 +116,8 @@ Result<Imported> import_disk(const std::string& path, std::optional<unsigned> pa
             return fail(ErrorKind::Unsupported, cat(path, ": partition ", chosen.number, " has no known file system"));
     }
     auto mount = TRY_DOING(path, mount_disk(disk, path, type, range));
-    context.progress({.stage = "listing files"});
-    TRY(check_stop(context.stop));
     Imported imported;
-    imported.tree = TRY_DOING(path, vdisk::read_tree(mount));
+    imported.tree = TRY_DOING(path, list_tree(mount, context));
     imported.held.push_back(std::move(mount));
     return imported;
 }

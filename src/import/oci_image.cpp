@@ -1,6 +1,7 @@
 #include "coppice/import/oci_image.h"
 
 #include "coppice/base/text.h"
+#include "image_choice.h"
 #include "layer_diff.h"
 #include "nested_image.h"
 #include "oci_documents.h"
@@ -16,7 +17,7 @@ using vdisk::Tree;
 
 namespace {
 
-constexpr int kIndexDepth = 4, kLinkHops = 8;
+constexpr int kLinkHops = 8;
 
 /// A file of a tree from its start.
 class ContentStream final : public ByteStream {
@@ -115,45 +116,7 @@ struct Reader {
     }
 };
 
-struct Wanted {
-    std::string reference, architecture;
-    [[nodiscard]] bool fits(const Descriptor& d) const
-    {
-        return (d.os.empty() || d.os == "linux") && (d.architecture.empty() || d.architecture == architecture);
-    }
-};
-
-std::unexpected<Error> several(std::string what, std::string there)
-{
-    return fail(Error{ErrorKind::NotFound, std::move(what)}.hint(cat("there are: ", std::move(there))));
-}
-
-/// The one that is meant among those of an index.
-Result<Descriptor> choose(const std::vector<Descriptor>& all, const Wanted& wanted, bool outermost)
-{
-    std::vector<Descriptor> found;
-    std::string platforms, references;
-    for (const Descriptor& d : all) {
-        if (d.kind != Descriptor::Kind::Index && d.kind != Descriptor::Kind::Manifest) continue;
-        if (!d.architecture.empty())
-            platforms += cat(platforms.empty() ? "" : ", ", printable(d.os), '/', printable(d.architecture));
-        if (!d.reference.empty()) references += cat(references.empty() ? "" : ", ", printable(d.reference));
-        if (outermost && !wanted.reference.empty() && d.reference != wanted.reference) continue;
-        if (wanted.fits(d)) found.push_back(d);
-    }
-    if (found.empty() && outermost && !wanted.reference.empty())
-        return several(cat("the image has no ", printable(wanted.reference), " for linux/", wanted.architecture),
-                       references + (platforms.empty() ? "" : "; " + platforms));
-    if (found.empty()) return several(cat("the image is not for linux/", wanted.architecture), platforms);
-    if (outermost && wanted.reference.empty() && found.size() > 1)
-        for (const Descriptor& d : found)
-            if (d.digest != found.front().digest && d.reference != found.front().reference)
-                return fail(
-                    Error{ErrorKind::Invalid, "there are several images"}.hint(cat("name one of: ", references)));
-    return found.front(); // of a platform the first one, as the specification has it
-}
-
-Result<Descriptor> find_manifest(const Files& files, const Wanted& wanted)
+Result<Descriptor> find_manifest(const Files& files, const ImageChoice& wanted)
 {
     const auto choose_in = [&](Result<std::string> text, bool outermost) -> Result<Descriptor> {
         return choose(TRY(parse_index(TRY(std::move(text)))), wanted, outermost);
@@ -166,7 +129,7 @@ Result<Descriptor> find_manifest(const Files& files, const Wanted& wanted)
     return found;
 }
 
-Result<ImageConfig> check_config(std::string_view text, const Wanted& wanted, std::size_t layers)
+Result<ImageConfig> check_config(std::string_view text, const ImageChoice& wanted, std::size_t layers)
 {
     auto config = TRY_DOING("the image's configuration", parse_image_config(text));
     if ((!config.os.empty() && config.os != "linux") ||
@@ -195,7 +158,7 @@ Result<Imported> apply_all(const std::vector<LayerSource>& layers, std::string c
     return imported;
 }
 
-Result<Imported> read_layout(Reader reader, const Wanted& wanted)
+Result<Imported> read_layout(Reader reader, const ImageChoice& wanted)
 {
     const Files& files = reader.files;
     const auto descriptor = TRY(find_manifest(files, wanted));
@@ -227,7 +190,7 @@ std::optional<security::Sha256Digest> digest_in(std::string_view name)
     return digest ? std::optional{*digest} : std::nullopt;
 }
 
-Result<Imported> read_archive(Reader reader, const Wanted& wanted)
+Result<Imported> read_archive(Reader reader, const ImageChoice& wanted)
 {
     const Files& files = reader.files;
     const auto images = TRY_DOING("manifest.json", parse_archive_manifest(TRY(files.read("manifest.json"))));
@@ -239,7 +202,7 @@ Result<Imported> read_archive(Reader reader, const Wanted& wanted)
         if (wanted.reference.empty() ? images.size() == 1 : std::ranges::count(image.tags, wanted.reference) > 0)
             chosen = &image;
     }
-    if (chosen == nullptr) return several("the archive has no such image, or several", tags);
+    if (chosen == nullptr) return none_of_several("the archive has no such image, or several", tags);
     auto text = TRY(files.read(chosen->config));
     const auto digest = digest_in(chosen->config);
     if (digest && security::sha256(text) != *digest)
@@ -293,8 +256,9 @@ Result<Imported> read_image(const Tree& files, const ImageChoice& choice, const 
 Result<Imported> read_nested_image(const Tree& files, const ImageChoice& choice, const Context& context,
                                    UnpackBudget& budget, bool pays)
 {
-    const Wanted wanted{.reference = choice.reference,
-                        .architecture = choice.architecture.empty() ? machine_architecture() : choice.architecture};
+    const ImageChoice wanted{.reference = choice.reference,
+                             .architecture =
+                                 choice.architecture.empty() ? machine_architecture() : choice.architecture};
     const Files by_name{files, context};
     Reader reader{.files = by_name, .context = context, .budget = budget, .pays = pays, .seen = {}};
     if (is_layout(files)) return read_layout(std::move(reader), wanted);

@@ -9,7 +9,7 @@
 #include <vector>
 
 /// What a disk is divided into: GPT (UEFI specification, chapter 5) or MBR with logical partitions, sectors of 512
-/// bytes; and which file system begins somewhere.
+/// bytes.
 namespace coppice::imports {
 
 /// Reads `bytes` at `offset`; fewer only at the end of the disk.
@@ -24,8 +24,5 @@ struct Partition {
 
 /// Empty when there is no table. Input is hostile. Errors: Corrupt (beyond the disk's end, wrong sums)
 Result<std::vector<Partition>> read_partitions(const ReadDisk& read, std::uint64_t disk_bytes);
-
-/// The name that mount(2) knows it by; empty: none that is known.
-Result<std::string> file_system_at(const ReadDisk& read, std::uint64_t offset);
 
 } // namespace coppice::imports

@@ -1,7 +1,7 @@
 #include "pax.h"
 
-#include "acl_text.h"
 #include "coppice/base/text.h"
+#include "coppice/import/acl_text.h"
 
 #include <algorithm>
 #include <charconv>

@@ -13,6 +13,26 @@ constexpr std::string_view kName = "the spool file";
 
 } // namespace
 
+Result<std::uint64_t> write_around_zeros(int file, std::string_view bytes, std::uint64_t at, std::string_view name)
+{
+    std::size_t begin = 0; // of what is not written yet
+    std::uint64_t end = 0;
+    const auto write_up_to = [&](std::size_t to) -> Result<> {
+        if (to > begin) end = at + to;
+        return os::write_at(file, bytes.substr(begin, to - begin), at + begin, name);
+    };
+    for (std::size_t i = 0; i < bytes.size();) {
+        const std::size_t next = std::min<std::uint64_t>(bytes.size(), i + kHoleBytes - (at + i) % kHoleBytes);
+        if (bytes.substr(i, next - i).find_first_not_of('\0') == std::string_view::npos) {
+            TRY(write_up_to(i));
+            begin = next;
+        }
+        i = next;
+    }
+    TRY(write_up_to(bytes.size()));
+    return end;
+}
+
 Result<std::unique_ptr<Spool>> Spool::make(int directory)
 {
     auto file = TRY_DOING("make a spool file", os::open_at(directory, ".", O_TMPFILE | O_RDWR, 0600));
@@ -20,24 +40,6 @@ Result<std::unique_ptr<Spool>> Spool::make(int directory)
     auto source = std::make_shared<const vdisk::RangeSource>(std::move(reading), std::string{kName},
                                                              vdisk::RangeSource::Holes::Some);
     return std::unique_ptr<Spool>{new Spool{std::move(file), std::move(source)}};
-}
-
-/// All but whole blocks of zeros: what an archive says in a few bytes must not fill the disk.
-Result<> Spool::put(std::string_view bytes, std::uint64_t at)
-{
-    std::size_t begin = 0; // of what is not written yet
-    for (std::size_t i = 0; i < bytes.size();) {
-        const std::size_t end = std::min<std::uint64_t>(bytes.size(), i + kHoleBytes - (at + i) % kHoleBytes);
-        if (bytes.substr(i, end - i).find_first_not_of('\0') == std::string_view::npos) {
-            TRY(os::write_at(file_.get(), bytes.substr(begin, i - begin), at + begin, kName));
-            begin = end;
-        }
-        i = end;
-    }
-    if (begin == bytes.size()) return {};
-    TRY(os::write_at(file_.get(), bytes.substr(begin), at + begin, kName));
-    written_ = at + bytes.size();
-    return {};
 }
 
 Result<Contents::Place> Spool::take(const TarEntry& entry, TarReader& reader)
@@ -50,7 +52,7 @@ Result<Contents::Place> Spool::take(const TarEntry& entry, TarReader& reader)
         for (std::uint64_t left = part.bytes; left > 0;) {
             const std::size_t got = TRY(reader.read({buffer_.data(), std::min<std::uint64_t>(left, buffer_.size())}));
             if (got == 0) return fail(ErrorKind::Corrupt, "the archive has less data than it says");
-            TRY(put({buffer_.data(), got}, at));
+            written_ = std::max(written_, TRY(write_around_zeros(file_.get(), {buffer_.data(), got}, at, kName)));
             at += got;
             left -= got;
         }

@@ -19,6 +19,10 @@ public:
     virtual Result<Place> take(const TarEntry& entry, TarReader& reader) = 0;
 };
 
+/// Writes all but blocks of zeros to a new file, so that what an archive says in a few bytes does not fill the disk.
+/// @returns where what was written ends; 0: nothing was
+Result<std::uint64_t> write_around_zeros(int file, std::string_view bytes, std::uint64_t at, std::string_view name);
+
 /// An unnamed file: nobody else sees it, and it goes with the last user. Holes stay holes, and zeros become some.
 class Spool final : public Contents {
 public:
@@ -31,7 +35,6 @@ private:
         : file_{std::move(file)}, source_{std::move(source)}, buffer_(256U << 10, '\0')
     {
     }
-    Result<> put(std::string_view bytes, std::uint64_t at);
     os::Fd file_;
     std::shared_ptr<const vdisk::ContentSource> source_;
     std::uint64_t end_ = 0, written_ = 0; ///< of the last file; of the spool itself

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/base/result.h"
+#include "coppice/import/data_part.h"
 #include "coppice/vdisk/tree.h"
 
 #include <optional>
@@ -14,11 +15,6 @@
 namespace coppice::imports {
 
 inline constexpr std::size_t kTarBlockBytes = 512;
-
-/// A part of a file that is in the archive; the rest of the file is zeros.
-struct DataPart {
-    std::uint64_t offset = 0, bytes = 0; ///< in the file
-};
 
 struct TarHeader {
     std::string path, target;

@@ -1,12 +1,10 @@
 #include "coppice/import/tree_import.h"
 
 #include "coppice/base/text.h"
-#include "coppice/import/oci_image.h"
-#include "coppice/os/file.h"
-#include "coppice/vdisk/read_tree.h"
 #include "layer_diff.h"
 #include "nested_image.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace coppice::imports {
@@ -27,16 +25,6 @@ Result<bool> can_stay(const os::Fd& archive)
 }
 
 } // namespace
-
-Result<Imported> import_directory(const std::string& path, const Context& context)
-{
-    TRY(check_stop(context.stop));
-    const auto directory = TRY(os::open_at(os::kCwd, path, O_RDONLY | O_DIRECTORY));
-    context.progress({.stage = "listing files"});
-    Imported imported;
-    imported.tree = TRY_DOING(path, vdisk::read_tree(directory));
-    return imported;
-}
 
 Result<Imported> import_tar(os::Fd archive, const std::string& name, const ImageChoice& choice, const Context& context)
 {

@@ -205,6 +205,9 @@ Result<> TreeBuilder::add_checked(const TarEntry& entry, TarReader& reader, Cont
 Result<> TreeBuilder::add(const TarEntry& entry, TarReader& reader, Contents& contents)
 {
     auto done = add_checked(entry, reader, contents);
+    if (done && tree_.text_bytes() > limits_.text_bytes)
+        done = fail(ErrorKind::Unavailable,
+                    cat("more than ", format_bytes(limits_.text_bytes), " of names and attributes"));
     if (!done) return fail(std::move(done).error().with(cat("entry ", printable(entry.path))));
     return {};
 }

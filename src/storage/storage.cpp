@@ -135,14 +135,14 @@ Storage::Lease::~Lease()
             log::warn("storage", "a lease could not be ended", {{"error", ended.error().line()}});
 }
 
-Result<Storage::Lease> Storage::lease(const std::vector<store::SnapshotId>& snapshots)
+Result<Storage::Lease> Storage::lease(const std::vector<store::SnapshotId>& snapshots, Keep keep)
 {
     Lease lease{*mounts_};
     for (const store::SnapshotId& snapshot : snapshots) {
         // Only frozen directories go away; a lease costs a write.
         const auto frozen =
             TRY(store_->read([&](const store::View& view) { return store::unsealed_ancestors(view, snapshot); }));
-        if (frozen.empty()) continue;
+        if (frozen.empty() && keep == Keep::Directories) continue;
         const std::string id = cat(kTaskPrefix, random_hex(16));
         TRY(store_->write([&](store::Txn& txn) { return store::take_lease(txn, id, snapshot, kForever); }));
         lease.ids_.push_back(id);

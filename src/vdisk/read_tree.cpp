@@ -27,7 +27,8 @@ std::unexpected<Error> changed(std::string_view path)
 /// Scans breadth first, one directory open at a time, so that depth costs neither descriptors nor stack.
 class Scan {
 public:
-    Scan(std::shared_ptr<DirectorySource> source, ScanOptions options) : source_{std::move(source)}, options_{options}
+    Scan(std::shared_ptr<DirectorySource> source, ScanOptions options)
+        : source_{std::move(source)}, options_{std::move(options)}
     {
     }
     Result<Tree> run();
@@ -37,6 +38,7 @@ private:
         std::uint32_t number; ///< in source_
         InodeId inode;
         std::uint64_t mount;
+        std::size_t depth;
     };
     struct Found {
         std::string name, path;
@@ -45,6 +47,7 @@ private:
     };
     Result<> read_directory(const Pending& directory);
     Result<> read_entry(const Pending& directory, int fd, const Found& found);
+    Result<> check(const Pending& directory, const Found& found, bool has_content);
     Result<InodeId> add_inode(int fd, const Found& found, std::uint64_t key);
     Result<> read_xattrs(InodeId inode, const std::string& link, const std::string& path);
     Result<bool> wants(const Xattr& xattr, std::uint32_t mode, const std::string& path) const;
@@ -53,6 +56,7 @@ private:
     std::shared_ptr<DirectorySource> source_;
     ScanOptions options_;
     std::vector<Pending> pending_;
+    std::uint64_t entries_ = 0, file_bytes_ = 0;
     struct Linked {
         InodeId inode;
         std::uint32_t names_left; ///< not seen yet
@@ -149,9 +153,23 @@ Result<InodeId> Scan::add_inode(int fd, const Found& found, std::uint64_t key)
     return inode;
 }
 
+Result<> Scan::check(const Pending& directory, const Found& found, bool has_content)
+{
+    // A sum that wraps would look small.
+    if (has_content && __builtin_add_overflow(file_bytes_, found.status.stx_size, &file_bytes_))
+        file_bytes_ = UINT64_MAX;
+    return with_context(options_.check({.path = found.path,
+                                        .depth = directory.depth + 1,
+                                        .entries = entries_,
+                                        .file_bytes = file_bytes_,
+                                        .text_bytes = tree_.text_bytes()}),
+                        printable(found.path));
+}
+
 Result<> Scan::read_entry(const Pending& directory, int fd, const Found& found)
 {
     const auto& status = found.status;
+    ++entries_;
     const bool is_directory = S_ISDIR(status.stx_mode);
     const std::pair identity{(static_cast<std::uint64_t>(status.stx_dev_major) << 32U) | status.stx_dev_minor,
                              static_cast<std::uint64_t>(status.stx_ino)};
@@ -160,10 +178,12 @@ Result<> Scan::read_entry(const Pending& directory, int fd, const Found& found)
     if (shared)
         if (const auto known = linked_.find(identity); known != linked_.end()) {
             const InodeId inode = known->second.inode;
+            TRY(check(directory, found, false));
             if (--known->second.names_left == 0) linked_.erase(known);
             return with_context(tree_.link(directory.inode, found.name, inode), printable(found.path));
         }
 
+    TRY(check(directory, found, S_ISREG(status.stx_mode) && !found.covered));
     const auto key = S_ISREG(status.stx_mode) ? TRY(source_->add_file(directory.number, found.name)) : 0;
     const auto inode = TRY(add_inode(fd, found, key));
     TRY_DOING(printable(found.path), tree_.link(directory.inode, found.name, inode));
@@ -173,7 +193,8 @@ Result<> Scan::read_entry(const Pending& directory, int fd, const Found& found)
     if (is_directory && !found.covered)
         pending_.push_back({.number = TRY(source_->add_directory(directory.number, found.name)),
                             .inode = inode,
-                            .mount = status.stx_mnt_id});
+                            .mount = status.stx_mnt_id,
+                            .depth = directory.depth + 1});
     return {};
 }
 
@@ -215,7 +236,7 @@ Result<Tree> Scan::run()
     const auto status = TRY(status_of(fd.get(), "", "."));
     TRY_DOING("the root directory", tree_.set_attributes(Tree::root(), attributes_of(status)));
     TRY(read_xattrs(Tree::root(), cat(os::path_of(fd.get()), "/."), "."));
-    pending_.push_back({.number = 0, .inode = Tree::root(), .mount = status.stx_mnt_id});
+    pending_.push_back({.number = 0, .inode = Tree::root(), .mount = status.stx_mnt_id, .depth = 0});
     for (std::size_t next = 0; next < pending_.size(); ++next)
         TRY(read_directory(Pending{pending_[next]}));
     tree_.sort();
@@ -227,7 +248,7 @@ Result<Tree> Scan::run()
 Result<Tree> read_tree(const os::Fd& directory, ScanOptions options)
 {
     auto root = TRY(os::open_at(directory.get(), ".", O_RDONLY | O_DIRECTORY));
-    return Scan{std::make_shared<DirectorySource>(std::move(root)), options}.run();
+    return Scan{std::make_shared<DirectorySource>(std::move(root)), std::move(options)}.run();
 }
 
 } // namespace coppice::vdisk

@@ -8,9 +8,8 @@ namespace coppice::vdisk {
 
 namespace {
 
-constexpr std::size_t kBlockBytes = 1U << 20;
-constexpr std::size_t kMostBlocks = (1ULL << 32U) / kBlockBytes; // an id is the position in all blocks
-constexpr std::size_t kFirst = 1;                                // position 0 is the empty string's id
+constexpr std::uint64_t kMostPositions = 1ULL << 32U; // an id is the position in all blocks
+constexpr std::size_t kFirst = 1;                     // position 0 is the empty string's id
 
 std::uint64_t hash(std::string_view text) { return XXH3_64bits(text.data(), text.size()); }
 
@@ -29,7 +28,7 @@ Result<StringPool::Id> StringPool::store(std::string_view text)
 {
     const std::uint32_t size = static_cast<std::uint32_t>(text.size());
     if (blocks_.empty() || used_ + sizeof size + size > kBlockBytes) {
-        if (blocks_.size() == kMostBlocks)
+        if (blocks_.size() == kMostPositions / kBlockBytes)
             return fail(Error{ErrorKind::Unavailable, "the tree has more than 4 GiB of names and attributes"}.hint(
                 "split it into several layers"));
         blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlockBytes));

@@ -179,6 +179,7 @@ Result<Reply> export_snapshot(const StorageApiPtr& api, const Request& request)
     const auto id = TRY(snapshot_named(*api, request.param("ref")));
     return begin(api, "vdisk.export", cat("/v1/snapshots/", id.hex()),
                  [api, id, options = std::move(options)](OperationContext& operation) -> Result<json> {
+                     const auto lease = TRY(api->storage->lease({id}, storage::Storage::Keep::Snapshots));
                      const auto done = TRY(exports::export_snapshot(api->store(), api->storage->trees(), id, options,
                                                                     import_context(operation)));
                      return json{{"path", done.path}, {"bytes", done.bytes}, {"digest", done.digest.hex()}};

@@ -1,4 +1,4 @@
-#include "partition_table.h"
+#include "file_system_type.h"
 
 #include "coppice/base/error.h"
 

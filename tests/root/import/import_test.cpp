@@ -183,6 +183,74 @@ TEST_F(ImportRootTest, ADiskThatNamesOtherFilesIsRefused)
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "neither", import_disk(directory / "disk.raw", {}, context)));
 }
 
+TEST_F(ImportRootTest, AHostileDiskHasLimits)
+{
+    make_tree("tree");
+    make_disk("tree", "disk.raw");
+    context.limits.entries = 5;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "5 entries", import_disk(directory / "disk.raw", {}, context)));
+    std::stop_source stop;
+    stop.request_stop();
+    context.stop = stop.get_token();
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", import_disk(directory / "disk.raw", {}, context)));
+}
+
+/// 512 MiB, of which every cluster is one and the same.
+std::string bomb_of_clusters()
+{
+    constexpr std::size_t kCluster = 65536;
+    std::string image(5 * kCluster, '\0');
+    const auto put = [&](std::size_t at, std::size_t size, std::uint64_t value) { // big-endian
+        for (std::size_t i = 0; i < size; ++i)
+            image[at + i] = static_cast<char>(value >> (8 * (size - 1 - i)));
+    };
+    image.replace(0, 4, std::string_view{"QFI\xfb", 4});
+    put(4, 4, 3);
+    put(20, 4, 16); // 64 KiB
+    put(24, 8, 512U << 20);
+    put(36, 4, 1); // first table: one entry, in cluster 1
+    put(40, 8, kCluster);
+    put(48, 8, 4 * kCluster); // reference counts, which nobody reads
+    put(56, 4, 1);
+    put(96, 4, 4);
+    put(100, 4, 104);
+    put(kCluster, 8, 2 * kCluster);
+    for (std::size_t i = 0; i < 8192; ++i)
+        put(2 * kCluster + 8 * i, 8, 3 * kCluster);
+    return image.replace(3 * kCluster, kCluster, kCluster, 'b');
+}
+
+TEST_F(ImportRootTest, ADiskThatUnpacksToTooMuchIsRefused)
+{
+    if (run_program({"qemu-img", "--version"}) != 0) GTEST_SKIP() << "needs qemu-img (qemu-utils)";
+    directory.write("disk.qcow2", bomb_of_clusters());
+    context.limits.free_bytes = 16U << 20;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "bomb", import_disk(directory / "disk.qcow2", {}, context)));
+    EXPECT_EQ(names(), 1U) << "the image";
+    context.limits.free_bytes = 1U << 30;
+    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "neither", import_disk(directory / "disk.qcow2", {}, context)));
+}
+
+TEST_F(ImportRootTest, ADiskThatChangesIsReadAsItWasChecked)
+{
+    if (run_program({"qemu-img", "--version"}) != 0) GTEST_SKIP() << "needs qemu-img (qemu-utils)";
+    directory.write("disk.qcow2", bomb_of_clusters());
+    directory.write("secret", std::string(1 << 20, 's'));
+    context.progress = [&](const Progress& progress) {
+        if (progress.stage != "unpacking the disk image" && progress.stage != "copying the disk image") return;
+        // Its owner makes another one of it when it is past the checks: with a data file, which is any file.
+        auto image = bomb_of_clusters();
+        image[79] = '\4';
+        directory.write("disk.qcow2", image);
+    };
+    const auto read = import_disk(directory / "disk.qcow2", {}, context);
+    ASSERT_FALSE(read);
+    // Either the copy was made before, or what was copied is refused; qemu-img never sees it.
+    EXPECT_TRUE(read.error().line().find("neither") != std::string::npos ||
+                read.error().line().find("external") != std::string::npos)
+        << read.error().line();
+}
+
 TEST_F(ImportRootTest, ADebianRootComesBack)
 {
     std::string archive;

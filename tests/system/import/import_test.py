@@ -4,6 +4,8 @@ disks with real file systems, podman, GNU tar. Driven by store_tool, without the
 
 import base64
 import contextlib
+import hashlib
+import http.server
 import json
 import os
 import pathlib
@@ -14,6 +16,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
 import urllib.request
 
@@ -229,6 +233,40 @@ class Registry(StoreCase):
                 blob.write(b"damage")
             self.refuse("Corrupt", "not what the manifest says", place, "plain_http=1")
             self.assertEqual(os.listdir(self.store + "/tmp"), [])
+
+    def test_a_registry_that_does_not_end(self):
+        config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0" * 64]}}).encode()
+
+        def described(kind, data):
+            return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": "sha256:" + hashlib.sha256(data).hexdigest(), "size": len(data)}
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                               "config": described("config.v1+json", config), "layers": [described("layer.v1.tar+gzip", b"x")]}).encode()
+
+        class Endless(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                known = {"manifests": manifest, described("", config)["digest"]: config}
+                body = b"{}" if self.path == "/v2/" else next((data for word, data in known.items() if word in self.path), None)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+                if body is not None:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    self.wfile.write(body or b"")
+                    for _ in range(3000 if body is None else 0):  # a minute
+                        self.wfile.write(os.urandom(1 << 20))
+                        time.sleep(0.02)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            self.refuse("Corrupt", "more than the manifest says", f"docker://127.0.0.1:{server.server_address[1]}/web:1", "plain_http=1", "architecture=amd64")
+        finally:
+            server.shutdown()
+            server.server_close()
 
 
 class Suite(StoreCase):

@@ -7,7 +7,9 @@
 
 #include "coppice/base/text.h"
 #include "coppice/export/export_snapshot.h"
+#include "coppice/export/tar_export.h"
 #include "coppice/import/import_image.h"
+#include "coppice/os/file.h"
 #include "coppice/store/usage.h"
 
 #include <array>
@@ -111,14 +113,21 @@ Result<nlohmann::json> run_export(store::Store& store, const std::vector<std::st
                           {"peak_bytes", peak_bytes()}};
 }
 
+class Output final : public vdisk::ByteSink {
+public:
+    Result<> write(std::string_view bytes) override { return os::write_all(STDOUT_FILENO, bytes, "the output"); }
+};
+
 Result<> run(const std::string& command, const std::string& root, const std::vector<std::string>& words)
 {
     const auto store = TRY(store::Store::open(root));
     if (command == "files") {
         vdisk::Sealer sealer{*store};
         vdisk::SnapshotTrees trees{*store, sealer};
-        return exports::export_files(*store, trees, TRY(store::SnapshotId::parse(words[0])),
-                                     words.size() > 1 ? words[1] : std::string{}, STDOUT_FILENO, {});
+        auto tree = TRY(vdisk::merge_trees(TRY(trees.stack_of(TRY(store::SnapshotId::parse(words[0]))))));
+        tree.sort();
+        Output out;
+        return exports::write_tar(tree, {.path = words.size() > 1 ? words[1] : std::string_view{}}, out, {});
     }
     const auto said = TRY(command == "import" ? run_import(*store, words) : run_export(*store, words));
     std::printf("%s\n", said.dump().c_str());

@@ -272,7 +272,7 @@ TEST_F(ImageTest, LayersAndIndexesHaveLimits)
     for (int depth = 0; depth < 5; ++depth) {
         maker.add_index(nlohmann::json::array({inner}));
         const auto read = layout(maker);
-        if (depth < 4) EXPECT_TRUE(succeeds(read)) << depth;
+        EXPECT_EQ(read.has_value(), depth < 5) << depth;
         const auto text = nlohmann::json{{"schemaVersion", 2}, {"manifests", {inner}}}.dump();
         inner = {{"mediaType", "application/vnd.oci.image.index.v1+json"},
                  {"digest", maker.put(text)},

@@ -163,6 +163,36 @@ TEST_F(ImportTest, SourcesAreRecognised)
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "machine:", parse_source("ssh://"))) << "nobody meant this machine";
 }
 
+TEST_F(ImportTest, DirectoriesHaveLimitsToo)
+{
+    for (int i = 0; i < 8; ++i)
+        directory.write(cat("tree/d/e/f", i), std::string(100, 'f'));
+    const auto list = [&] { return import_directory(directory / "tree", context); };
+    const auto limited = [&](auto& limit, std::size_t most, std::string_view words) {
+        const auto before = std::exchange(limit, most);
+        EXPECT_TRUE(fails_as(ErrorKind::Unavailable, words, list()));
+        limit = most + 1;
+        EXPECT_TRUE(succeeds(list()));
+        limit = before;
+    };
+    limited(context.limits.entries, 9, "9 entries");
+    limited(context.limits.depth, 2, "2 directories");
+    limited(context.limits.logical_bytes, 799, "of files");
+    limited(context.limits.path_bytes, 5, "5 bytes of a name");
+    context.limits.text_bytes = 5;
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "of names", list()));
+    context.limits.text_bytes = 1 << 20;
+    std::stop_source stop;
+    context.stop = stop.get_token();
+    std::uint64_t seen = 0;
+    context.progress = [&](const Progress& progress) {
+        seen = progress.bytes;
+        if (seen >= 300) stop.request_stop();
+    };
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "stopped", list()));
+    EXPECT_EQ(seen, 300U);
+}
+
 TEST_F(ImportTest, WhatIsNoFileIsRefusedAtOnce)
 {
     ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);

@@ -1,5 +1,5 @@
-#include "acl_text.h"
 #include "byte_stream.h"
+#include "coppice/import/acl_text.h"
 #include "coppice/import/remote.h"
 #include "coppice/test/child.h"
 #include "partition_table.h"

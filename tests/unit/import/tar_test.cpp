@@ -259,6 +259,13 @@ TEST_F(TarTest, LimitsHold)
         tar(TarMaker{}.pax({{"path", std::string(60, 'a') + "/" + std::string(60, 'b')}}).file("a", "").finish())));
     context.limits.path_bytes = 4096;
 
+    context.limits.text_bytes = 1000;
+    TarMaker attributes;
+    for (int i = 0; i < 4; ++i)
+        attributes.pax({{"SCHILY.xattr.user.a", cat(i, std::string(300, 'v'))}}).file(cat("f", i), "");
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "of names and attributes", tar(attributes.finish())));
+    context.limits.text_bytes = 1 << 20;
+
     context.limits.logical_bytes = 1000;
     EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "entry b",
                          tar(TarMaker{}.file("a", std::string(600, 'x')).file("b", std::string(600, 'x')).finish())));

@@ -31,19 +31,12 @@ struct Exported {
 /// Writes a snapshot to a place outside of the store. The same snapshot gives the same bytes.
 ///
 /// It is written beside its place under another name, ".NAME.partial-...", synced, and renamed: under the given name
-/// there is nothing or all of it, whatever happens. Only a kill leaves the other name behind. A lease keeps the
-/// snapshot meanwhile. Content comes from the packs, every byte checked. Memory: the trees of the layers, and some MiB.
-/// Blocks. Any thread.
-/// Errors: NotFound (snapshot, directory), Conflict (the path is there), Invalid (reference), Unavailable (disk full,
-/// stopped), Unsupported (Oci: names that begin with .wh.), Corrupt (the store is damaged)
+/// there is nothing or all of it, whatever happens. Only a kill leaves the other name behind. What is written is only
+/// its owner's to read. The caller holds a lease on the snapshot (storage::Storage::lease). Content comes from the
+/// packs, every byte checked. Memory: the trees of the layers, and some MiB. Blocks. Any thread. Errors: NotFound
+/// (snapshot, directory), Conflict (the path is there), Invalid (reference), Unavailable (disk full, stopped),
+/// Unsupported (Oci: names that begin with .wh.), Corrupt (the store is damaged)
 Result<Exported> export_snapshot(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
                                  const ExportOptions& options, const Context& context);
-
-/// Writes what is at `path` of a snapshot as a tar archive to a file, pipe or socket; names are relative to the parent
-/// of `path`, and "" is the whole tree. As export_snapshot otherwise, but for what a broken pipe leaves on the other
-/// side: the archive's end mark comes last.
-/// @param out borrowed. Errors: NotFound (the path), those of write(2)
-Result<> export_files(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
-                      const std::string& path, int out, const Context& context);
 
 } // namespace coppice::exports

@@ -11,6 +11,8 @@
 namespace coppice::imports {
 
 /// What untrusted input may ask for. Everything is counted as it will be, not as it comes: 4 TiB of holes are 4 TiB.
+/// Memory for the tree of an import is so at most 130 bytes for each entry, `text_bytes`, and what hash tables add to
+/// both: about 1.3 GiB when everything is used up.
 struct Limits {
     std::uint64_t entries = 4'000'000;        ///< of all archives of one import, replaced ones included
     std::uint64_t logical_bytes = 1ULL << 40; ///< of all files together
@@ -18,6 +20,7 @@ struct Limits {
     std::uint64_t ratio = 200;                ///< further decompressed bytes per compressed one
     std::size_t depth = 512;                  ///< components of a path
     std::size_t path_bytes = 4096;
+    std::size_t text_bytes = 512U << 20;   ///< of names, link targets and attributes, each counted once
     std::size_t header_bytes = 1U << 20;   ///< of one pax header: names, attributes, maps of holes
     std::size_t document_bytes = 4U << 20; ///< of an index, a manifest, a configuration
     std::size_t layers = 512;
@@ -29,7 +32,7 @@ struct Progress {
     std::uint64_t total_bytes = 0; ///< 0: not known. What has holes ends before it
 };
 
-/// What every source needs.
+/// What every source needs. `progress` is called by the thread that imports; `stop` may come from any.
 struct Context {
     Limits limits;
     std::stop_token stop;

@@ -15,7 +15,7 @@ namespace coppice::imports {
 /// reads what may be a hostile file system: those who may import disks are administrators.)
 /// @param partition which one; empty: the one that can be the root
 /// Errors: Invalid (several or no partitions: says which there are), Corrupt, Unsupported (file system, backing files),
-/// NotFound (qemu-img)
+/// NotFound (qemu-img), Unavailable (Limits, stopped). Blocks. Any thread
 Result<Imported> import_disk(const std::string& path, std::optional<unsigned> partition, const Context& context);
 
 } // namespace coppice::imports

@@ -2,6 +2,8 @@
 
 #include "coppice/import/oci_image.h"
 
+/// What other programs get for us. All block, up to hours, and may be called by any thread; a stop request ends the
+/// programs within seconds.
 namespace coppice::imports {
 
 struct RegistryOptions {
@@ -11,8 +13,10 @@ struct RegistryOptions {
 };
 
 /// An image from a registry, such as "docker.io/library/debian:12", by the program skopeo: into an OCI layout below
-/// Context::spool_path, which is gone afterwards. Its signature policy (policy.json) counts.
-/// Errors: NotFound (image, program), Denied (credentials), Unavailable (network, TLS), Invalid (reference)
+/// Context::spool_path, which is gone afterwards. Its signature policy (policy.json) counts. Its manifest says what it
+/// takes before it is fetched; more than that is not taken.
+/// Errors: NotFound (image, program), Denied (credentials), Unavailable (network, TLS, Limits), Invalid (reference),
+/// Corrupt (the registry sends something else)
 Result<Imported> import_registry(const std::string& reference, const RegistryOptions& options, const Context& context);
 
 /// A freshly made root of Debian or Ubuntu, by the program mmdebstrap.

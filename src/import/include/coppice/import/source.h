@@ -26,11 +26,11 @@ struct SourceOptions {
 /// What a user wrote:
 ///   dir:PATH  tar:PATH  oci:PATH[:REFERENCE]  docker-archive:PATH[:REFERENCE]  disk:PATH
 ///   docker://REFERENCE  debian:SUITE  ubuntu:SUITE  machine:  ssh://[USER@]HOST[:PORT]
-/// and anything else is a path, whose kind its content tells. Errors: NotFound, Invalid
+/// and anything else is a path, whose kind its content tells. Blocks on the file system. Errors: NotFound, Invalid
 Result<Source> parse_source(const std::string& text);
 
 /// Reads it. Errors: of the functions that it calls: import_directory, import_tar, read_image, import_disk,
-/// import_registry, import_suite, import_machine. Blocks, up to hours
+/// import_registry, import_suite, import_machine; Invalid (an archive that is no file). Blocks, up to hours. Any thread
 Result<Imported> read_source(const Source& source, const SourceOptions& options, const Context& context);
 
 } // namespace coppice::imports

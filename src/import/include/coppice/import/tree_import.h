@@ -19,7 +19,7 @@ struct ImageChoice {
 };
 
 /// A directory of this machine, without what is mounted below it. Content is read when the layer is written.
-/// Errors: those of vdisk::read_tree, NotFound
+/// Errors: those of vdisk::read_tree, NotFound, Unavailable (Limits, stopped). Blocks. Any thread
 Result<Imported> import_directory(const std::string& path, const Context& context);
 
 /// A tar archive: plain or packed by gzip, zstd or xz; V7, ustar, pax and GNU, with holes, hard links, device nodes,
@@ -31,7 +31,7 @@ Result<Imported> import_directory(const std::string& path, const Context& contex
 /// @param name for messages
 /// @param choice of the image in it, if it is one
 /// Errors: Corrupt (no or a damaged archive), Invalid (hostile names, links, whiteouts), Unavailable (Limits), each
-/// naming the entry; those of read_image. Blocks
+/// naming the entry; those of read_image. Blocks. Any thread
 Result<Imported> import_tar(os::Fd archive, const std::string& name, const ImageChoice& choice, const Context& context);
 
 } // namespace coppice::imports

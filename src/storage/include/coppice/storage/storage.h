@@ -67,8 +67,12 @@ public:
         vdisk::SnapshotMounts* mounts_;
         std::vector<std::string> ids_;
     };
+    enum class Keep : unsigned char {
+        Directories, ///< against sealing, which takes frozen directories away: for what takes a moment
+        Snapshots,   ///< against removal as well: for what takes long
+    };
     /// Errors: NotFound
-    Result<Lease> lease(const std::vector<store::SnapshotId>& snapshots);
+    Result<Lease> lease(const std::vector<store::SnapshotId>& snapshots, Keep keep = Keep::Directories);
 
 private:
     Storage(std::unique_ptr<store::Store> store, std::unique_ptr<vdisk::SnapshotMounts> mounts)

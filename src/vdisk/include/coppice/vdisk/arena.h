@@ -39,9 +39,13 @@ public:
     /// `id` must be of this pool. The view stays valid as long as the pool.
     [[nodiscard]] std::string_view get(Id id) const;
 
+    /// Of all strings together, about.
+    [[nodiscard]] std::size_t bytes() const { return blocks_.empty() ? 0 : (blocks_.size() - 1) * kBlockBytes + used_; }
+
     static constexpr std::size_t kMostBytes = 512U << 10;
 
 private:
+    static constexpr std::size_t kBlockBytes = 1U << 20;
     Result<Id> store(std::string_view text);
     void grow();
 

@@ -77,6 +77,8 @@ public:
     [[nodiscard]] std::string path_of(InodeId inode) const;
 
     [[nodiscard]] std::size_t inode_count() const { return inodes_.size(); } ///< ids are below; also unreachable ones
+    /// Memory for names, targets and attributes, each counted once.
+    [[nodiscard]] std::size_t text_bytes() const { return strings_.bytes(); }
     [[nodiscard]] Attributes attributes(InodeId inode) const;
     [[nodiscard]] std::uint32_t mode(InodeId inode) const { return record(inode).mode; }
     [[nodiscard]] bool is_directory(InodeId inode) const;
