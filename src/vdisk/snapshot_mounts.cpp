@@ -144,6 +144,9 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
 {
     if (record.id.empty()) record.id = cat(kRecordPrefix, random_hex(16));
     record.path = TRY(resolve_directory(record.path));
+    // A layer whose blob has to be made takes long: with it held here it is there when everybody waits. What is wrong
+    // is told below.
+    const auto held = stack_of(record.snapshot);
     const std::lock_guard lock{mutex_};
     TRY(forget_dead_locked()); // a new mount may get the device number of one that is gone
     for (const MountRecord& other : TRY(records())) {
