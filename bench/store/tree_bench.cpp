@@ -214,7 +214,7 @@ void lookup(const std::string& directory, int count)
     compare(node, {case_of(1), case_of(count)});
     Flattener flattener{*node.store, *node.trees};
     std::size_t made = 0;
-    const double took = seconds([&] { made = need(flattener.flatten_all()); });
+    const double took = seconds([&] { made = need(flattener.flatten_all()).made; });
     std::printf("%zu shortcuts in %.2f s\n\n", made, took);
     std::vector<Case> cases{case_of(1), case_of(count)};
     for (const int at : {count - 1, 95, 63, 31}) { // those before a power of two have the deepest stacks

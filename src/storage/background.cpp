@@ -2,6 +2,7 @@
 
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/store/blob.h"
 #include "coppice/store/collect.h"
 
 #include <sys/resource.h>
@@ -60,6 +61,14 @@ Result<> Background::seal()
     return fail(Error{error}.with(cat("seal snapshot ", id.hex())));
 }
 
+Result<> Background::flatten()
+{
+    const auto flattened = TRY(parts_.flattener.flatten_all([this] { return !is_ending(); }));
+    if (flattened.failed.empty()) return {};
+    const auto& [id, error] = flattened.failed.front();
+    return fail(Error{error}.with(cat("flatten what snapshot ", id.hex(), " comes from")));
+}
+
 bool Background::work(bool collects)
 {
     bool good = true;
@@ -81,10 +90,8 @@ bool Background::work(bool collects)
         TRY(parts_.layers.sweep());
         return parts_.sealer.sweep();
     });
-    attempt("shortening deep stacks", [&]() -> Result<> {
-        TRY(parts_.flattener.flatten_all([this] { return !is_ending(); }));
-        return {};
-    });
+    attempt("shortening deep stacks", [&] { return flatten(); });
+    attempt("syncing of blobs", [&] { return store::settle_blobs(parts_.store, [this] { return !is_ending(); }); });
     if (collects)
         attempt("collection", [&]() -> Result<> {
             TRY(store::collect(parts_.store));

@@ -45,6 +45,9 @@ Result<> Storage::recover()
         if (lease.id.starts_with(kTaskPrefix)) TRY(mounts_->release(lease.id));
     TRY(mounts_->forget_dead());
     const auto recovered = TRY(layers_.recover());
+    for (const auto& [name, error] : recovered.broken)
+        log::error("storage", "a branch cannot be recovered and is refused until it can",
+                   {{"branch", name}, {"error", error.line()}});
     for (const std::string& name : recovered.settled)
         log::info("storage", "what was begun with a branch is settled", {{"branch", name}});
     report_unknown(recovered.unknown);
@@ -73,6 +76,7 @@ Result<vdisk::MountRecord> Storage::mount(const std::string& working, const std:
                                           const vdisk::MountUse& use)
 {
     const std::lock_guard lock{working_};
+    TRY(layers_.check_usable(working));
     return mounts_->attach_working(working, path, use);
 }
 
@@ -166,6 +170,7 @@ Result<> Storage::checkout(const std::string& working, const store::SnapshotId& 
     const std::lock_guard lock{working_};
     for (const vdisk::MountRecord& record : TRY(mounts_->records()))
         if (record.working == working) return write(TRY(mounts_->open_place(record)));
+    TRY(layers_.check_usable(working));
     Lease use{*mounts_};
     use.ids_.push_back(cat(kTaskPrefix, random_hex(16)));
     const auto stacked = TRY(mounts_->open_working(working, use.ids_.back())); // gone before its lease is

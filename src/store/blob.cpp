@@ -100,6 +100,7 @@ Result<os::Fd> open_blob(Store& store, const Layer& layer, unsigned threads)
         const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
         TRY(unpack_all(store, table, file, std::clamp(threads == 0 ? cores : threads, 1U, kThreadsMax)));
         TRY(os::sync_data(file.get(), made));
+        const std::lock_guard lock{store.layer_guard().mutex}; // file and row come together
         TRY(os::rename_at(store.directory(), made, store.directory(), blob_name(layer.digest)));
         const auto cache = TRY(os::open_at(store.directory(), "cache", O_RDONLY | O_DIRECTORY));
         TRY(os::sync_directory(cache.get(), "cache/"));
@@ -114,15 +115,46 @@ Result<os::Fd> open_blob(Store& store, const Layer& layer, unsigned threads)
 
 Result<bool> has_blob(const Store& store, const Layer& layer) { return TRY(find_complete(store, layer)).has_value(); }
 
+namespace {
+
 Result<> settle_blob(Store& store, const LayerDigest& layer)
 {
-    if (TRY(record_of(store, layer)) != Record::Written) return {};
     const std::string name = blob_name(layer);
-    const auto file = TRY(os::open_at(store.directory(), name, O_RDONLY | O_NOFOLLOW));
-    TRY(os::sync_data(file.get(), name));
-    const auto cache = TRY(os::open_at(store.directory(), "cache", O_RDONLY | O_DIRECTORY));
-    TRY(os::sync_directory(cache.get(), "cache/"));
+    const auto sync = [&]() -> Result<> {
+        const auto file = TRY(os::open_at(store.directory(), name, O_RDONLY | O_NOFOLLOW));
+        TRY(os::sync_data(file.get(), name));
+        const auto cache = TRY(os::open_at(store.directory(), "cache", O_RDONLY | O_DIRECTORY));
+        return os::sync_directory(cache.get(), "cache/");
+    };
+    if (auto synced = sync(); !synced) {
+        // What it holds is not known any more, and a second sync would say that all is well.
+        TRY(evict_blob(store, layer));
+        return synced;
+    }
     return record_synced(store, layer);
+}
+
+} // namespace
+
+Result<> settle_blobs(Store& store, const std::function<bool()>& go_on)
+{
+    const auto boot = TRY(os::boot_id());
+    const auto written = TRY(store.read([&](const View& view) -> Result<std::vector<LayerDigest>> {
+        std::vector<LayerDigest> found;
+        auto query = TRY(view.db().query(
+            "SELECT digest FROM layer WHERE id IN (SELECT layer FROM blob WHERE synced = 0 AND boot = ?)", boot));
+        while (TRY(query.next()))
+            found.push_back(TRY(query.name<LayerDigest>(0)));
+        return found;
+    }));
+    Result<> done;
+    for (const LayerDigest& layer : written) {
+        if (!go_on()) break;
+        auto settled = settle_blob(store, layer);
+        if (settled || !TRY(store.read([&](const View& view) { return find_layer(view, layer); }))) continue; // removed
+        if (done) done = std::move(settled);
+    }
+    return done;
 }
 
 Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair)
@@ -151,6 +183,7 @@ Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair)
 
 Result<> evict_blob(Store& store, const LayerDigest& layer)
 {
+    const std::lock_guard lock{store.layer_guard().mutex};
     TRY(store.write([&](Txn& txn) -> Result<> {
         TRY(txn.db().execute("DELETE FROM blob WHERE layer = (SELECT id FROM layer WHERE digest = ?)", layer));
         return {};

@@ -20,9 +20,8 @@ Result<ChunkRow> read_chunk_row(const Query& query)
 
 Result<std::optional<ChunkRow>> find_chunk(Connection& db, const PlainDigest& plain)
 {
-    auto query = TRY(db.query("SELECT id, plain, stored, plain_bytes, stored_bytes, codec, pack, offset FROM chunk "
-                              "WHERE plain = ?",
-                              plain));
+    static const std::string sql = cat("SELECT ", kChunkColumns, " FROM chunk WHERE plain = ?");
+    auto query = TRY(db.query(sql, plain));
     if (!TRY(query.next())) return std::optional<ChunkRow>{};
     return std::optional<ChunkRow>{TRY(read_chunk_row(query))};
 }
@@ -72,6 +71,25 @@ Result<std::uint64_t> reserve_pack(Connection& db)
 Result<> commit_pack(Connection& db, std::uint64_t pack, std::uint64_t bytes, bool closed)
 {
     TRY(db.execute("UPDATE pack SET bytes = ?, closed = ? WHERE id = ?", bytes, closed ? 1 : 0, pack));
+    return {};
+}
+
+Result<std::vector<HoleRow>> holes_of_pack(Connection& db, std::int64_t pack)
+{
+    std::vector<HoleRow> holes;
+    auto query = TRY(
+        db.query("SELECT offset, bytes, EXISTS(SELECT 1 FROM chunk c WHERE c.pack = h.pack AND c.offset > h.offset - ? "
+                 "AND c.offset - ? < h.offset + h.bytes AND c.offset + c.stored_bytes > h.offset) "
+                 "FROM hole h WHERE h.pack = ? ORDER BY offset",
+                 kChunkMaxBytes, kChunkHeaderBytes, pack));
+    while (TRY(query.next()))
+        holes.push_back({.offset = query.size(0), .bytes = query.size(1), .overlaps = query.integer(2) != 0});
+    return holes;
+}
+
+Result<> remove_hole(Connection& db, std::int64_t pack, const HoleRow& hole)
+{
+    TRY(db.execute("DELETE FROM hole WHERE pack = ? AND offset = ? AND bytes = ?", pack, hole.offset, hole.bytes));
     return {};
 }
 

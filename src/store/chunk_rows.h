@@ -5,6 +5,7 @@
 #include "packs.h"
 
 #include <optional>
+#include <vector>
 
 /// The tables session, pack, chunk, pin and hole: what ingest, readers and collection say to the database of chunks.
 namespace coppice::store {
@@ -17,7 +18,7 @@ struct ChunkRow {
 
 /// Errors: NotFound-free: empty when there is none. Chunks in the trash are found, too: they are there still.
 Result<std::optional<ChunkRow>> find_chunk(Connection& db, const PlainDigest& plain);
-/// From a row of "SELECT id, plain, stored, plain_bytes, stored_bytes, codec, pack, offset".
+/// From a row of kChunkColumns.
 Result<ChunkRow> read_chunk_row(const Query& query);
 inline constexpr const char* kChunkColumns = "id, plain, stored, plain_bytes, stored_bytes, codec, pack, offset";
 
@@ -30,6 +31,10 @@ Result<ChunkRow> enter_chunk(Connection& db, std::int64_t session, const Chunk& 
 Result<std::uint64_t> reserve_pack(Connection& db);
 /// Says that a pack has `bytes` committed ones from now on.
 Result<> commit_pack(Connection& db, std::uint64_t pack, std::uint64_t bytes, bool closed);
+
+/// Holes of a pack, by offset.
+Result<std::vector<HoleRow>> holes_of_pack(Connection& db, std::int64_t pack);
+Result<> remove_hole(Connection& db, std::int64_t pack, const HoleRow& hole);
 
 /// Begins or resumes a session. Its id.
 Result<std::int64_t> begin_session(Connection& db, const std::string& key);

@@ -32,6 +32,12 @@ Result<Chunk> parse_entry(const char* entry)
 
 } // namespace
 
+void ChunkTable::reserve(std::size_t chunks)
+{
+    chunks_.reserve(chunks);
+    ends_.reserve(chunks);
+}
+
 Result<> ChunkTable::add(const Chunk& chunk)
 {
     TRY(check_chunk(chunk));
@@ -98,8 +104,7 @@ Result<ChunkTable> ChunkTable::parse(std::string_view bytes)
         get_number<std::uint32_t>(bytes.data() + 68) != 0)
         return damaged("its header is damaged");
     ChunkTable table;
-    table.chunks_.reserve(count);
-    table.ends_.reserve(count);
+    table.reserve(count);
     for (std::uint64_t i = 0; i < count; ++i) {
         const auto chunk = TRY(parse_entry(bytes.data() + kHeaderBytes + kEntryBytes * i));
         TRY(table.add(chunk));

@@ -1,12 +1,15 @@
 #include "coppice/store/collect.h"
 
+#include "chunk_rows.h"
 #include "connection.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
 #include "guards.h"
 #include "packs.h"
 #include "stage.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace coppice::store {
@@ -36,6 +39,7 @@ public:
         TRY(end_old());
         TRY(trash_layers());
         TRY(remove_layers());
+        TRY(remove_forgotten_files());
         TRY(trash_chunks());
         TRY(remove_chunks());
         TRY(remove_packs());
@@ -51,6 +55,7 @@ private:
     Result<> end_old();
     Result<> trash_layers();
     Result<> remove_layers();
+    Result<> remove_forgotten_files();
     Result<> trash_chunks();
     Result<> remove_chunks();
     Result<> remove_packs();
@@ -166,6 +171,14 @@ Result<> Collector::remove_layers()
     return {};
 }
 
+Result<> Collector::remove_forgotten_files()
+{
+    const std::lock_guard lock{store_.layer_guard().mutex};
+    for (const std::string& path : TRY(forgotten_files(store_, before(options_.grace_seconds))))
+        TRY(remove_forgotten(store_, path));
+    return {};
+}
+
 Result<> Collector::trash_chunks()
 {
     const auto unused = TRY(rows("SELECT id FROM chunk WHERE trashed IS NULL AND " COPPICE_CHUNK_UNUSED));
@@ -215,20 +228,20 @@ Result<> Collector::remove_packs()
     });
 }
 
-/// Pack by pack. A closed pack gets holes from collections only, so that none comes in between.
+/// Pack by pack. What a row says is not enough to punch a hole: a living chunk in the same place is the truth.
 Result<> Collector::punch_holes()
 {
     for (const std::int64_t id : TRY(rows("SELECT id FROM pack WHERE closed = 1 AND id IN (SELECT pack FROM hole)"))) {
-        const auto holes = TRY(store_.read([&](const View& view) -> Result<std::vector<Packs::Hole>> {
-            std::vector<Packs::Hole> found;
-            auto query = TRY(view.db().query("SELECT offset, bytes FROM hole WHERE pack = ?", id));
-            while (TRY(query.next()))
-                found.push_back({.offset = query.size(0), .bytes = query.size(1)});
-            return found;
-        }));
+        auto holes = TRY(store_.read([&](const View& view) { return holes_of_pack(view.db(), id); }));
+        const auto wrong = std::erase_if(holes, [](const HoleRow& hole) { return hole.overlaps; });
+        if (wrong > 0)
+            log::warn("store", "holes that lie over chunks are not punched",
+                      {{"pack", cat(id)}, {"holes", cat(wrong)}, {"do", "run coppice system fsck"}});
         TRY(store_.packs().punch(static_cast<std::uint64_t>(id), holes));
+        step("holes punched");
         TRY(store_.write([&](Txn& txn) -> Result<> {
-            TRY(txn.db().execute("DELETE FROM hole WHERE pack = ?", id));
+            for (const HoleRow& hole : holes)
+                TRY(remove_hole(txn.db(), id, hole));
             return {};
         }));
         done_.punched += holes.size();
@@ -241,6 +254,10 @@ Result<> Collector::punch_holes()
 
 } // namespace
 
-Result<Collected> collect(Store& store, const CollectOptions& options) { return Collector{store, options}.run(); }
+Result<Collected> collect(Store& store, const CollectOptions& options)
+{
+    const std::lock_guard lock{store.layer_guard().collecting};
+    return Collector{store, options}.run();
+}
 
 } // namespace coppice::store

@@ -60,8 +60,6 @@ Time now()
     return Time{std::int64_t{ts.tv_sec} * 1'000'000'000 + ts.tv_nsec};
 }
 
-bool is_constraint(const Error& error) { return error.kind() == ErrorKind::Conflict; }
-
 Error Connection::error(std::string_view doing) const
 {
     const int code = sqlite3_extended_errcode(db_);

@@ -136,7 +136,4 @@ private:
     std::multimap<std::string, Cached, std::less<>> cache_;
 };
 
-/// The part of a failure's text that tells a constraint from everything else.
-bool is_constraint(const Error& error);
-
 } // namespace coppice::store

@@ -171,8 +171,9 @@ Result<FsckReport> fsck(Store& store, FsckLevel level)
     FsckRun run{.store = store, .level = level, .report = {}};
     const bool bytes = level == FsckLevel::Full || level == FsckLevel::Repair;
     if (run.repairs()) {
-        TRY(repair_references(run));
-        TRY(index_from_packs(run));
+        // One that cannot be done is no reason to say nothing of all the rest.
+        if (const auto done = repair_references(run); !done) run.find(cat("references: ", done.error().line()));
+        if (const auto done = index_from_packs(run); !done) run.find(cat("search in packs: ", done.error().line()));
     }
     TRY(check_database(run));
     TRY(check_packs(run));

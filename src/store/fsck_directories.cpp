@@ -1,7 +1,9 @@
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/store/collect.h"
 #include "coppice/store/snapshot.h"
 #include "fsck_parts.h"
+#include "guards.h"
 
 #include <algorithm>
 #include <climits>
@@ -88,6 +90,17 @@ void check_working(FsckRun& run, const Rows& rows, const std::set<std::string>& 
             run.find(cat("working/", name, " belongs to no working layer"));
 }
 
+/// What the daily collection should have taken.
+Result<> check_forgotten(FsckRun& run)
+{
+    const std::lock_guard lock{run.store.layer_guard().mutex};
+    for (const std::string& path : TRY(forgotten_files(run.store, after(now(), -CollectOptions{}.grace_seconds)))) {
+        if (run.repairs()) TRY(remove_forgotten(run.store, path));
+        run.find(cat(path, " belongs to no layer"), {}, run.repairs());
+    }
+    return {};
+}
+
 } // namespace
 
 Result<> check_directories(FsckRun& run)
@@ -105,7 +118,7 @@ Result<> check_directories(FsckRun& run)
     for (const std::string& name : mounts)
         if (name.ends_with(kRecordSuffix) && !rows.leases.contains(name.substr(0, name.size() - kRecordSuffix.size())))
             run.find(cat("mounts/", name, ": nothing keeps what it has mounted from being removed"));
-    return {};
+    return check_forgotten(run);
 }
 
 } // namespace coppice::store

@@ -4,6 +4,7 @@
 #include "coppice/security/sha256.h"
 #include "coppice/store/blob.h"
 #include "fsck_parts.h"
+#include "guards.h"
 #include "packs.h"
 
 #include <algorithm>
@@ -78,14 +79,45 @@ Result<std::vector<LayerRow>> all_layers(const View& view)
     return layers;
 }
 
+namespace {
+
+/// A hole over a living chunk is a wrong row: the chunk's is proved by its bytes.
+Result<> check_holes(FsckRun& run)
+{
+    struct Wrong {
+        std::int64_t pack;
+        HoleRow hole;
+    };
+    const auto wrong = TRY(run.store.read([](const View& view) -> Result<std::vector<Wrong>> {
+        std::vector<Wrong> found;
+        auto packs = TRY(view.db().query("SELECT DISTINCT pack FROM hole"));
+        while (TRY(packs.next()))
+            for (const HoleRow& hole : TRY(holes_of_pack(view.db(), packs.integer(0))))
+                if (hole.overlaps) found.push_back({.pack = packs.integer(0), .hole = hole});
+        return found;
+    }));
+    for (const Wrong& one : wrong) {
+        if (run.repairs()) TRY(run.store.write([&](Txn& txn) { return remove_hole(txn.db(), one.pack, one.hole); }));
+        run.find(cat("pack ", one.pack, ": a hole at byte ", one.hole.offset, " lies over a chunk"), {}, run.repairs());
+    }
+    return {};
+}
+
+} // namespace
+
 Result<> check_packs(FsckRun& run)
 {
     const auto packs = TRY(run.store.read([](const View& view) { return read_packs(view); }));
+    step("packs read");
     const auto files = TRY(run.store.packs().list());
+    // Others work meanwhile: what does not fit is looked at again.
+    const auto later = TRY(run.store.read([](const View& view) { return read_packs(view); }));
     for (const auto& [number, pack] : packs) {
         run.report.chunks += pack.chunks;
         if (pack.end > pack.bytes) run.find(cat("pack ", number, ": a chunk lies behind its committed end"));
-        if (pack.chunks == 0) continue; // goes with the next collection
+        const auto still = later.find(number);
+        if (pack.chunks == 0 || still == later.end() || still->second.chunks == 0)
+            continue; // goes with the next collection, or went
         const auto file = files.find(number);
         if (file == files.end())
             run.find(cat("pack ", number, " is missing, with ", pack.chunks, " chunks"));
@@ -93,8 +125,9 @@ Result<> check_packs(FsckRun& run)
             run.find(cat("pack ", number, " is cut short: ", file->second, " of ", pack.bytes, " bytes"));
     }
     for (const auto& [number, bytes] : files)
-        if (!packs.contains(number)) run.find(cat("pack ", number, " (", bytes, " bytes) is not in the database"));
-    return {};
+        if (!packs.contains(number) && !later.contains(number))
+            run.find(cat("pack ", number, " (", bytes, " bytes) is not in the database"));
+    return check_holes(run);
 }
 
 Result<> check_chunk_bytes(FsckRun& run)
@@ -254,6 +287,19 @@ Result<Needed> find_unreadable(FsckRun& run)
     return needed;
 }
 
+/// The row of this chunk may say nonsense, and another one may claim its very place. That other one is wrong, then: it
+/// goes if nobody needs it, or waits behind the end of all packs until its own place is found.
+Result<> clear_place(Connection& db, const PlainDigest& plain, const Place& place)
+{
+    if (!TRY(find_chunk(db, plain))) return {}; // the row that claims the place becomes this chunk's
+    TRY(db.execute("DELETE FROM chunk WHERE pack = ? AND offset = ? AND plain != ? AND id NOT IN (SELECT chunk FROM "
+                   "layer_chunk) AND id NOT IN (SELECT chunk FROM pin)",
+                   place.pack, place.offset, plain));
+    TRY(db.execute("UPDATE chunk SET offset = ? + id WHERE pack = ? AND offset = ? AND plain != ?", kPackMaxBytes,
+                   place.pack, place.offset, plain));
+    return {};
+}
+
 Result<> enter_found(FsckRun& run, const Chunk& chunk, const Place& place, std::uint64_t pack_bytes)
 {
     return run.store.write([&](Txn& txn) -> Result<> {
@@ -262,7 +308,7 @@ Result<> enter_found(FsckRun& run, const Chunk& chunk, const Place& place, std::
                        "bytes = max(bytes, excluded.bytes)",
                        place.pack, pack_bytes));
         TRY(db.execute("DELETE FROM hole WHERE pack = ? AND offset = ?", place.pack, place.offset));
-        // Another row may claim this very place, or the row of this chunk may say nonsense.
+        TRY(clear_place(db, chunk.plain, place));
         TRY(db.execute(
             "INSERT INTO chunk(plain, stored, plain_bytes, stored_bytes, codec, pack, offset) "
             "VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(plain) DO UPDATE SET stored = excluded.stored, "

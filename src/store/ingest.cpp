@@ -444,22 +444,28 @@ Result<StagedLayer> Ingest::finish()
     parts.threads.clear();
     if (parts.failure) return fail(*parts.failure);
 
+    // The threads have gone. What is known of millions of chunks moves from one form into the next: never all in both.
+    decltype(parts.seen){}.swap(parts.seen);
+    for (Entry& entry : parts.entries)
+        if (entry.same_as != SIZE_MAX) entry = parts.entries[entry.same_as];
     ChunkTable table;
     std::vector<std::int64_t> rows;
-    for (const Entry& entry : parts.entries) {
-        const Entry& stored = entry.same_as == SIZE_MAX ? entry : parts.entries[entry.same_as];
-        COPPICE_CHECK(stored.row != 0);
-        TRY(table.add(stored.chunk));
-        rows.push_back(stored.row);
+    table.reserve(parts.entries.size());
+    rows.reserve(parts.entries.size());
+    for (; !parts.entries.empty(); parts.entries.pop_front()) {
+        const Entry& entry = parts.entries.front();
+        COPPICE_CHECK(entry.row != 0);
+        TRY(table.add(entry.chunk));
+        rows.push_back(entry.row);
     }
     std::sort(rows.begin(), rows.end());
     rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
     TRY(os::sync_data(parts.metadata_file.get(), "the layer's metadata"));
     parts.metadata.digest = parts.metadata_hash.finish<MetadataDigest>();
     auto staged = TRY(stage_layer(parts.store, parts.metadata, table, parts.blob_name));
-    parts.blob_name.clear();
+    if (staged.has_blob) parts.blob_name.clear();
     parts.metadata.name.clear();
-    return StagedLayer{parts.store, staged, parts.session, std::move(rows), parts.blob.is_open()};
+    return StagedLayer{parts.store, staged.layer, parts.session, std::move(rows), staged.has_blob};
 }
 
 Ingest::Progress Ingest::progress() const

@@ -7,16 +7,19 @@
 #include "coppice/os/features.h"
 #include "coppice/os/file.h"
 #include "coppice/security/sha256.h"
+#include "coppice/store/blob.h"
 #include "guards.h"
 #include "stage.h"
 
 #include <algorithm>
+#include <array>
 #include <unistd.h>
 
 namespace coppice::store {
 
 namespace {
 
+constexpr std::string_view kBlobSuffix = ".blob";
 constexpr std::size_t kTableMaxBytes = 104 + 80 * ChunkTable::kChunksMax;
 
 std::string directory_of(const LayerDigest& digest) { return "layers/" + digest.hex(); }
@@ -56,9 +59,9 @@ Error missing(const LayerDigest& digest) { return Error{ErrorKind::NotFound, cat
 
 } // namespace
 
-std::string blob_name(const LayerDigest& digest) { return cat("cache/", digest.hex(), ".blob"); }
+std::string blob_name(const LayerDigest& digest) { return cat("cache/", digest.hex(), kBlobSuffix); }
 
-Result<Layer> stage_layer(Store& store, const MetadataFile& metadata, const ChunkTable& table, const std::string& blob)
+Result<Staged> stage_layer(Store& store, const MetadataFile& metadata, const ChunkTable& table, const std::string& blob)
 {
     const auto encoded = table.encode();
     Layer layer;
@@ -87,21 +90,63 @@ Result<Layer> stage_layer(Store& store, const MetadataFile& metadata, const Chun
         TRY(os::remove_tree(root, made));
     } else {
         // Left by a killed process, or damaged: ours are the right ones.
-        if (os::exists(root, path)) TRY(os::rename_at(root, path, root, made + "-old"));
+        if (TRY(os::is_there(root, path))) TRY(os::rename_at(root, path, root, made + "-old"));
         TRY(os::rename_at(root, made, root, path));
         TRY(os::remove_tree(root, made + "-old"));
     }
     const auto layers = TRY(os::open_at(root, "layers", O_RDONLY | O_DIRECTORY));
     TRY(os::sync_directory(layers.get(), "layers/"));
-    if (!blob.empty()) TRY(os::rename_at(root, blob, root, blob_name(layer.digest)));
+    // One that is complete stays: its row would say of the new one, which nobody has synced, what is true of the old.
+    const bool takes_blob = !blob.empty() && !TRY(has_blob(store, layer));
+    if (takes_blob) TRY(os::rename_at(root, blob, root, blob_name(layer.digest)));
     guard.staged.insert(layer.digest);
-    return layer;
+    return Staged{.layer = layer, .has_blob = takes_blob};
 }
 
 Result<> remove_layer_files(const Store& store, const LayerDigest& digest)
 {
     TRY(os::remove_file(store.directory(), blob_name(digest)));
     return os::remove_tree(store.directory(), directory_of(digest));
+}
+
+namespace {
+
+/// The layer that a name below layers/ or cache/ belongs to.
+std::optional<LayerDigest> layer_of_name(std::string_view name, std::string_view suffix)
+{
+    if (!name.ends_with(suffix)) return {};
+    const auto digest = LayerDigest::parse(name.substr(0, name.size() - suffix.size()));
+    return digest ? std::optional{*digest} : std::nullopt;
+}
+
+} // namespace
+
+Result<std::vector<std::string>> forgotten_files(const Store& store, Time limit)
+{
+    struct Place {
+        std::string_view directory, suffix, row;
+    };
+    constexpr std::array<Place, 2> kPlaces{
+        {{"layers", "", "SELECT count(*) FROM layer WHERE digest = ?"},
+         {"cache", kBlobSuffix, "SELECT count(*) FROM blob WHERE layer = (SELECT id FROM layer WHERE digest = ?)"}}};
+    const auto& staged = store.layer_guard().staged;
+    std::vector<std::string> found;
+    for (const Place& place : kPlaces)
+        for (const std::string& name : TRY(os::list_directory(store.directory(), std::string{place.directory}))) {
+            const auto digest = layer_of_name(name, place.suffix);
+            if (!digest || staged.contains(*digest)) continue;
+            std::string path = cat(place.directory, '/', name);
+            const auto status = TRY(os::find_status(store.directory(), path, false));
+            if (!status || Time{status->st_ctim.tv_sec * 1'000'000'000 + status->st_ctim.tv_nsec} > limit) continue;
+            const auto rows = TRY(store.read([&](const View& view) { return view.db().number(place.row, *digest); }));
+            if (rows == 0) found.push_back(std::move(path));
+        }
+    return found;
+}
+
+Result<> remove_forgotten(const Store& store, const std::string& path)
+{
+    return os::remove_tree(store.directory(), path);
 }
 
 StagedLayer::StagedLayer(Store& store, const Layer& layer, std::int64_t session, std::vector<std::int64_t> chunks,
@@ -136,9 +181,8 @@ Result<> add_layer(Txn& txn, const StagedLayer& staged)
     const Layer& layer = staged.layer_;
     Connection& db = txn.db();
     if (const auto known = TRY(find_layer(txn, layer.digest)); !known) {
-        TRY(db.execute("INSERT INTO layer(digest, metadata, metadata_bytes, tbl, tbl_bytes, root, blob_bytes, chunks) "
-                       "VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                       layer.digest, layer.metadata, layer.metadata_bytes, layer.table, layer.table_bytes, layer.root,
+        TRY(db.execute(cat("INSERT INTO layer(", kLayerColumns, ") VALUES(?, ?, ?, ?, ?, ?, ?, ?)"), layer.digest,
+                       layer.metadata, layer.metadata_bytes, layer.table, layer.table_bytes, layer.root,
                        layer.blob_bytes, layer.chunks));
         const std::int64_t id = db.last_id();
         for (const std::int64_t chunk : staged.chunks_)
@@ -173,10 +217,7 @@ Result<Layer> read_layer_row(const Query& query)
 
 Result<std::optional<Layer>> find_layer(const View& view, const LayerDigest& digest)
 {
-    auto query =
-        TRY(view.db().query("SELECT digest, metadata, metadata_bytes, tbl, tbl_bytes, root, blob_bytes, chunks "
-                            "FROM layer WHERE digest = ?",
-                            digest));
+    auto query = TRY(view.db().query(cat("SELECT ", kLayerColumns, " FROM layer WHERE digest = ?"), digest));
     if (!TRY(query.next())) return std::optional<Layer>{};
     return std::optional<Layer>{TRY(read_layer_row(query))};
 }

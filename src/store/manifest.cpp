@@ -4,6 +4,7 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
+#include "coppice/store/snapshot.h"
 
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -16,7 +17,6 @@ using nlohmann::json;
 
 constexpr std::uint64_t kVersion = 1;
 constexpr std::uint64_t kCountMax = INT64_MAX;
-constexpr std::size_t kAuthorMaxBytes = 512, kMessageMaxBytes = 64U << 10, kConfigMaxBytes = 256U << 10;
 constexpr std::size_t kAlgorithmMaxBytes = 64, kProfilesMax = 64;
 
 /// Only the form that to_rfc3339 makes.

@@ -69,12 +69,12 @@ Result<std::string> Packs::read(const Place& place, std::size_t size) const
     return bytes;
 }
 
-Result<> Packs::punch(std::uint64_t number, const std::vector<Hole>& holes) const
+Result<> Packs::punch(std::uint64_t number, const std::vector<HoleRow>& holes) const
 {
     const auto name = file_name(number);
     const auto file = os::open_at(directory_.get(), name, O_WRONLY | O_NOFOLLOW);
     if (!file) return file.error().kind() == ErrorKind::NotFound ? Result<>{} : fail(file.error());
-    for (const Hole& hole : holes) {
+    for (const HoleRow& hole : holes) {
         // Whole blocks only: of those at the ends nothing comes free, but they would be read and written for zeros.
         const std::uint64_t begin = (hole.offset + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
         const std::uint64_t end = (hole.offset + hole.bytes) / kBlockBytes * kBlockBytes;

@@ -17,6 +17,12 @@ struct Place {
     std::uint64_t offset = 0;
 };
 
+/// A place in a pack that is free and perhaps not punched yet.
+struct HoleRow {
+    std::uint64_t offset = 0, bytes = 0;
+    bool overlaps = false; ///< a chunk lies there all the same
+};
+
 /// A pack that is being written, by one thread.
 class PackWriter {
 public:
@@ -54,10 +60,7 @@ public:
     Result<std::string> read(const Place& place, std::size_t size) const;
 
     /// Gives the space of dead chunks back, as far as the file system can. A pack that is gone is fine.
-    struct Hole {
-        std::uint64_t offset = 0, bytes = 0;
-    };
-    Result<> punch(std::uint64_t number, const std::vector<Hole>& holes) const;
+    Result<> punch(std::uint64_t number, const std::vector<HoleRow>& holes) const;
     Result<> cut(std::uint64_t number, std::uint64_t bytes) const;
     /// The caller syncs before the row goes: a file without a row is nobody's.
     Result<> remove(std::uint64_t number) const;

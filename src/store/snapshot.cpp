@@ -10,7 +10,6 @@ namespace coppice::store {
 
 namespace {
 
-constexpr std::size_t kAuthorMaxBytes = 512;
 constexpr std::size_t kDependentsShown = 20;
 
 Result<> check_exists(const View& view, const SnapshotId& id)

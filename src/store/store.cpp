@@ -154,6 +154,8 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& root)
     const auto keys = TRY(os::open_at(directory.get(), "keys", O_RDONLY | O_DIRECTORY));
     auto key = TRY(security::SigningKey::load(keys.get(), "node"));
     auto database = TRY(Database::open(path));
+    // The name of the database's log must last before anything in it counts; SQLite ignores the error of its own sync.
+    TRY(os::sync_directory(directory.get(), root));
     const auto node = key.public_key();
     std::unique_ptr<Parts> parts{new Parts{root,
                                            std::move(directory),

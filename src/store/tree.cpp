@@ -2,7 +2,6 @@
 #include "snapshot_rows.h"
 
 #include <algorithm>
-#include <set>
 
 namespace coppice::store {
 
@@ -125,28 +124,10 @@ Result<std::vector<Snapshot>> descendants(const View& view, const SnapshotId& id
         id);
 }
 
-Result<std::vector<Snapshot>> heads(const View& view, const VdiskId& vdisk)
-{
-    return select_snapshots(view.db(),
-                            "WHERE v.uuid = ? AND NOT EXISTS(SELECT 1 FROM snapshot c WHERE c.parent = s.id AND "
-                            "c.vdisk = s.vdisk) ORDER BY s.seq DESC",
-                            vdisk);
-}
-
 Result<std::vector<Snapshot>> log(const View& view, const VdiskId& vdisk, std::size_t most)
 {
     const std::int64_t limit = most == 0 ? -1 : static_cast<std::int64_t>(std::min<std::size_t>(most, INT64_MAX));
     return select_snapshots(view.db(), "WHERE v.uuid = ? ORDER BY s.seq DESC LIMIT ?", vdisk, limit);
-}
-
-Result<std::optional<SnapshotId>> common_ancestor(const View& view, const SnapshotId& a, const SnapshotId& b)
-{
-    std::set<SnapshotId> of_a;
-    for (const Snapshot& snapshot : TRY(ancestors(view, a)))
-        of_a.insert(snapshot.id);
-    for (const Snapshot& snapshot : TRY(ancestors(view, b)))
-        if (of_a.contains(snapshot.id)) return std::optional<SnapshotId>{snapshot.id};
-    return std::optional<SnapshotId>{};
 }
 
 Result<std::vector<Snapshot>> unsealed(const View& view)

@@ -7,8 +7,11 @@ namespace coppice::store {
 
 namespace {
 
-Result<std::vector<Vdisk>> read_vdisks(Query query)
+/// All rows of `vdisk` with `where` behind them.
+template <typename... Values>
+Result<std::vector<Vdisk>> select_vdisks(Connection& db, std::string_view where, const Values&... values)
 {
+    Query query = TRY(db.query(cat("SELECT uuid, name, seq, epoch, created FROM vdisk ", where), values...));
     std::vector<Vdisk> found;
     while (TRY(query.next())) {
         const auto id = TRY(query.name<VdiskId>(0));
@@ -21,8 +24,12 @@ Result<std::vector<Vdisk>> read_vdisks(Query query)
     return found;
 }
 
-Result<std::vector<Version>> read_versions(Query query)
+/// All rows of `version` with `where` behind them.
+template <typename... Values>
+Result<std::vector<Version>> select_versions(Connection& db, std::string_view where, const Values&... values)
 {
+    Query query = TRY(
+        db.query(cat("SELECT number, snapshot, state, scheduled, pinned, created FROM version ", where), values...));
     std::vector<Version> found;
     while (TRY(query.next())) {
         Version version;
@@ -77,8 +84,7 @@ Result<> remove_vdisk(Txn& txn, const VdiskId& id)
 
 Result<std::optional<Vdisk>> find_vdisk(const View& view, const std::string& name)
 {
-    auto found = TRY(read_vdisks(TRY(
-        view.db().query("SELECT uuid, name, seq, epoch, created FROM vdisk WHERE name = ?", std::string_view{name}))));
+    auto found = TRY(select_vdisks(view.db(), "WHERE name = ?", std::string_view{name}));
     if (found.empty()) return std::optional<Vdisk>{};
     return std::optional<Vdisk>{std::move(found.front())};
 }
@@ -92,16 +98,12 @@ Result<Vdisk> get_vdisk(const View& view, const std::string& name)
 
 Result<Vdisk> get_vdisk(const View& view, const VdiskId& id)
 {
-    auto found =
-        TRY(read_vdisks(TRY(view.db().query("SELECT uuid, name, seq, epoch, created FROM vdisk WHERE uuid = ?", id))));
+    auto found = TRY(select_vdisks(view.db(), "WHERE uuid = ?", id));
     if (found.empty()) return fail(ErrorKind::NotFound, cat("there is no vdisk ", id.hex()));
     return std::move(found.front());
 }
 
-Result<std::vector<Vdisk>> all_vdisks(const View& view)
-{
-    return read_vdisks(TRY(view.db().query("SELECT uuid, name, seq, epoch, created FROM vdisk ORDER BY name")));
-}
+Result<std::vector<Vdisk>> all_vdisks(const View& view) { return select_vdisks(view.db(), "ORDER BY name"); }
 
 // --- versions
 
@@ -117,16 +119,13 @@ std::string_view to_text(VersionState state)
 
 Result<std::vector<Version>> versions(const View& view, const VdiskId& vdisk)
 {
-    return read_versions(TRY(view.db().query(
-        "SELECT number, snapshot, state, scheduled, pinned, created FROM version WHERE vdisk = ? ORDER BY number",
-        TRY(vdisk_row_id(view.db(), vdisk)))));
+    return select_versions(view.db(), "WHERE vdisk = ? ORDER BY number", TRY(vdisk_row_id(view.db(), vdisk)));
 }
 
 Result<Version> get_version(const View& view, const VdiskId& vdisk, std::uint64_t number)
 {
-    auto found = TRY(read_versions(TRY(view.db().query(
-        "SELECT number, snapshot, state, scheduled, pinned, created FROM version WHERE vdisk = ? AND number = ?",
-        TRY(vdisk_row_id(view.db(), vdisk)), number))));
+    auto found =
+        TRY(select_versions(view.db(), "WHERE vdisk = ? AND number = ?", TRY(vdisk_row_id(view.db(), vdisk)), number));
     if (found.empty()) return fail(ErrorKind::NotFound, cat("there is no version ", number));
     return found.front();
 }
@@ -190,10 +189,10 @@ Result<> remove_version(Txn& txn, const VdiskId& vdisk, std::uint64_t number)
 
 Result<std::optional<Version>> default_version(const View& view, const VdiskId& vdisk, Time at)
 {
-    auto found = TRY(read_versions(TRY(view.db().query(
-        "SELECT number, snapshot, state, scheduled, pinned, created FROM version WHERE vdisk = ? AND "
-        "(pinned = 1 OR (state = ? AND coalesce(scheduled, 0) <= ?)) ORDER BY pinned DESC, number DESC LIMIT 1",
-        TRY(vdisk_row_id(view.db(), vdisk)), VersionState::Production, at))));
+    auto found = TRY(select_versions(view.db(),
+                                     "WHERE vdisk = ? AND (pinned = 1 OR (state = ? AND coalesce(scheduled, 0) <= ?)) "
+                                     "ORDER BY pinned DESC, number DESC LIMIT 1",
+                                     TRY(vdisk_row_id(view.db(), vdisk)), VersionState::Production, at));
     if (found.empty()) return std::optional<Version>{};
     return std::optional<Version>{found.front()};
 }

@@ -70,16 +70,18 @@ Result<std::size_t> Flattener::flatten(const store::SnapshotId& id, const GoOn& 
     return made;
 }
 
-Result<std::size_t> Flattener::flatten_all(const GoOn& go_on)
+Result<Flattener::Flattened> Flattener::flatten_all(const GoOn& go_on)
 {
-    std::size_t made = 0;
+    Flattened all;
     for (const store::SnapshotId& id : TRY(store_->read([](const store::View& view) { return store::in_use(view); }))) {
         if (!go_on()) break;
         auto flattened = flatten(id, go_on);
-        if (!flattened && flattened.error().kind() == ErrorKind::NotFound) continue; // removed meanwhile
-        made += TRY(std::move(flattened));
+        if (flattened)
+            all.made += *flattened;
+        else if (flattened.error().kind() != ErrorKind::NotFound) // removed meanwhile
+            all.failed.emplace_back(id, std::move(flattened).error());
     }
-    return made;
+    return all;
 }
 
 } // namespace coppice::vdisk

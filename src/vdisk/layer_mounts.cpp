@@ -86,14 +86,21 @@ Result<std::shared_ptr<const LayerMount>> LayerMounts::mount(const store::Layer&
 
 Result<std::shared_ptr<const LayerMount>> LayerMounts::get(const store::Layer& layer)
 {
-    const std::lock_guard lock{mutex_};
+    std::unique_lock lock{mutex_};
+    made_.wait(lock, [&] { return !making_.contains(layer.digest); });
     if (const auto found = mounted_.find(layer.digest); found != mounted_.end()) {
         if (auto mount = found->second.lock()) return mount;
         mounted_.erase(found);
     }
-    auto made = TRY_DOING(cat("layer ", layer.digest.hex()), mount(layer));
-    mounted_.emplace(layer.digest, made);
-    return made;
+    making_.insert(layer.digest);
+    lock.unlock();
+    auto made = mount(layer); // its blob may have to be made, which takes long
+    lock.lock();
+    making_.erase(layer.digest);
+    if (made) mounted_.emplace(layer.digest, *made);
+    lock.unlock();
+    made_.notify_all();
+    return with_context(std::move(made), cat("layer ", layer.digest.hex()));
 }
 
 } // namespace coppice::vdisk

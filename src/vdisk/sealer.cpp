@@ -1,6 +1,7 @@
 #include "coppice/vdisk/sealer.h"
 
 #include "coppice/base/id.h"
+#include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
@@ -329,19 +330,29 @@ Result<> Sealer::remove(std::span<const store::SnapshotId> ids, const std::funct
 Result<std::vector<std::string>> Sealer::recover()
 {
     const auto all = TRY(os::open_at(store_->directory(), "frozen", O_RDONLY | O_DIRECTORY));
+    const auto finish = [&](const std::string& name) -> Result<bool> {
+        const auto id = store::SnapshotId::parse(name);
+        if (id && !TRY(is_gone(*store_, *id))) return true;
+        // Without a note somebody may still want it: a database from a backup knows less than the disk holds.
+        if (!TRY(os::is_there(all.get(), cat(kRemoving, name)))) return false;
+        TRY(discard(all.get(), name));
+        return true;
+    };
     std::vector<std::string> unknown;
+    std::set<std::string> kept; // notes of what could not be finished
     for (const std::string& name : TRY(os::list_directory(all.get(), "."))) {
         if (name.starts_with(kDiscarded) || name.starts_with(kRemoving)) continue;
-        const auto id = store::SnapshotId::parse(name);
-        if (id && !TRY(is_gone(*store_, *id))) continue;
-        // Without a note somebody may still want it: a database from a backup knows less than the disk holds.
-        if (TRY(os::is_there(all.get(), cat(kRemoving, name))))
-            TRY(discard(all.get(), name));
-        else
+        const auto finished = finish(name);
+        if (!finished) { // the next start tries again
+            log::warn("vdisk", "the removal of a snapshot cannot be finished",
+                      {{"directory", cat("frozen/", name)}, {"error", finished.error().line()}});
+            kept.insert(cat(kRemoving, name));
+        } else if (!*finished) {
             unknown.push_back(cat("frozen/", name));
+        }
     }
     for (const std::string& name : TRY(os::list_directory(all.get(), ".")))
-        if (name.starts_with(kRemoving)) TRY(os::remove_file(all.get(), name));
+        if (name.starts_with(kRemoving) && !kept.contains(name)) TRY(os::remove_file(all.get(), name));
     return unknown;
 }
 

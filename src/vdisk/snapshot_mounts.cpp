@@ -148,6 +148,9 @@ Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const Mo
     if (!is_utf8(record.path)) // what is told of it could not name it
         return fail(Error{ErrorKind::Invalid, cat("the mount point ", printable(record.path), " is not UTF-8")}.hint(
             "mount at another path"));
+    // A layer whose blob has to be made takes long: with it held here it is there when everybody waits. What is wrong
+    // is told below.
+    const auto held = stack_of(record.snapshot);
     const std::lock_guard lock{mutex_};
     TRY(forget_dead_locked()); // a new mount may get the device number of one that is gone
     for (const MountRecord& other : TRY(records())) {

@@ -143,11 +143,28 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
     return fail(std::move(made).error().with(cat("make branch ", name)));
 }
 
+Result<> WorkingLayers::check_usable(const std::string& name)
+{
+    const std::lock_guard lock{mutex_};
+    return mend(name);
+}
+
+/// One that could not be recovered is refused, with the reason, until it can be.
+Result<> WorkingLayers::mend(const std::string& name)
+{
+    if (!broken_.contains(name)) return {};
+    if (auto settled = settle(name); !settled)
+        return fail(std::move(settled).error().with(cat("branch ", name, " could not be recovered")));
+    broken_.erase(name);
+    return {};
+}
+
 /// Of a layer in which an earlier try may have failed at its last steps, so that something of it is still noted.
 Result<os::Fd> WorkingLayers::open_settled(const std::string& name)
 {
+    TRY(mend(name));
     auto directory = TRY(open_layer(*store_, name));
-    if (TRY(find_step(directory.get())) || !os::exists(directory.get(), kUpper)) TRY(settle(name));
+    if (TRY(find_step(directory.get())) || !TRY(os::is_there(directory.get(), kUpper))) TRY(settle(name));
     return directory;
 }
 
@@ -170,7 +187,7 @@ Result<> WorkingLayers::remove(std::span<const std::string> names, const std::fu
 /// Of a layer without a row. False: there is a directory, and nobody said that it was being removed.
 Result<bool> WorkingLayers::finish_removal(const std::string& name)
 {
-    if (!os::exists(store_->directory(), working_name(name))) return true;
+    if (!TRY(os::is_there(store_->directory(), working_name(name)))) return true;
     const auto begun = TRY(find_step(TRY(open_layer(*store_, name)).get()));
     if (!begun || begun->kind != Step::Kind::Remove) return false;
     const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
@@ -182,8 +199,10 @@ Result<bool> WorkingLayers::finish_removal(const std::string& name)
 Result<> WorkingLayers::take_away(std::span<const std::string> names, const std::function<Result<>()>& commit)
 {
     const auto note = [&](const std::string& name) -> Result<> {
-        if (!os::exists(store_->directory(), working_name(name))) return {};
-        const auto directory = TRY(open_settled(name));
+        if (!TRY(os::is_there(store_->directory(), working_name(name)))) return {};
+        // One that cannot be mended can be removed: what was begun with it is of no interest then.
+        if (!mend(name)) TRY(forget_step(TRY(open_layer(*store_, name)).get()));
+        const auto directory = TRY(broken_.contains(name) ? open_layer(*store_, name) : open_settled(name));
         TRY(note_step(directory.get(), {.kind = Step::Kind::Remove, .snapshot = {}}));
         // The row must not go before the note is on the disk: a power cut would leave a directory that nobody knows.
         return os::sync_directory(directory.get(), working_name(name));
@@ -199,8 +218,8 @@ Result<> WorkingLayers::take_away(std::span<const std::string> names, const std:
         const auto row = TRY(store_->read([&](const store::View& view) { return store::find_working(view, name); }));
         if (row)
             TRY(settle(name));
-        else
-            TRY(finish_removal(name));
+        else if (TRY(finish_removal(name)))
+            broken_.erase(name);
     }
     return done;
 }
@@ -285,7 +304,7 @@ Result<> WorkingLayers::rollback(const std::string& name, const store::SnapshotI
 /// the database before it says so. What the upper directory says it is for tells it.
 Result<> WorkingLayers::catch_up(int directory, store::Working& row)
 {
-    const auto below = os::exists(directory, kUpper) ? TRY(find_below(directory, kUpper)) : std::nullopt;
+    const auto below = TRY(os::is_there(directory, kUpper)) ? TRY(find_below(directory, kUpper)) : std::nullopt;
     if (below == row.snapshot) return {};
     const auto line = TRY(store_->read([&](const store::View& view) { return store::ancestors(view, row.snapshot); }));
     // Not removed: with a database from a backup it could be what somebody wants.
@@ -311,12 +330,13 @@ Result<> WorkingLayers::catch_up(int directory, store::Working& row)
 Result<bool> WorkingLayers::settle(const std::string& name)
 {
     auto row = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
-    if (!os::exists(store_->directory(), working_name(name)))
+    if (!TRY(os::is_there(store_->directory(), working_name(name))))
         TRY(os::make_directory(store_->directory(), working_name(name), 0700));
     const auto opened = TRY(open_layer(*store_, name));
     const int directory = opened.get();
     const auto begun = TRY(find_step(directory));
-    if (begun && begun->kind == Step::Kind::Freeze && os::exists(store_->directory(), frozen_name(begun->snapshot))) {
+    if (begun && begun->kind == Step::Kind::Freeze &&
+        TRY(os::is_there(store_->directory(), frozen_name(begun->snapshot)))) {
         const auto made =
             TRY(store_->read([&](const store::View& view) { return store::find_snapshot(view, begun->snapshot); }));
         if (!made) { // never committed: the layer gets back what it had
@@ -324,12 +344,12 @@ Result<bool> WorkingLayers::settle(const std::string& name)
             TRY(os::rename_at(store_->directory(), frozen_name(begun->snapshot), directory, kUpper, false));
         }
     }
-    if (begun && begun->kind == Step::Kind::Rollback && os::exists(directory, kOld)) {
+    if (begun && begun->kind == Step::Kind::Rollback && TRY(os::is_there(directory, kOld))) {
         if (row.snapshot == begun->snapshot) {
-            if (!os::exists(directory, kUpper)) TRY(os::rename_at(directory, kNext, directory, kUpper, false));
+            if (!TRY(os::is_there(directory, kUpper))) TRY(os::rename_at(directory, kNext, directory, kUpper, false));
             TRY(discard_directory(directory, kOld));
             // Overlayfs left a mark in it if the layer was one to be thrown away, and would not take it again.
-            if (os::exists(directory, kWork)) TRY(discard_directory(directory, kWork));
+            if (TRY(os::is_there(directory, kWork))) TRY(discard_directory(directory, kWork));
         } else {
             TRY(remove_empty(directory, kUpper));
             TRY(os::rename_at(directory, kOld, directory, kUpper, false));
@@ -337,9 +357,9 @@ Result<bool> WorkingLayers::settle(const std::string& name)
     }
     TRY(remove_empty(directory, kNext));
     TRY(catch_up(directory, row));
-    const bool fresh = !os::exists(directory, kUpper);
+    const bool fresh = !TRY(os::is_there(directory, kUpper));
     if (fresh) {
-        if (!os::exists(directory, "layer")) TRY(os::make_directory(directory, "layer", 0700));
+        if (!TRY(os::is_there(directory, "layer"))) TRY(os::make_directory(directory, "layer", 0700));
         TRY(make_upper(directory, kNext, TRY(look_of_snapshot(*store_, row.snapshot)), row.snapshot));
         TRY(os::rename_at(directory, kNext, directory, kUpper, false));
     }
@@ -353,14 +373,25 @@ Result<WorkingLayers::Recovered> WorkingLayers::recover()
     const std::lock_guard lock{mutex_};
     Recovered recovered;
     const auto rows = TRY(store_->read([](const store::View& view) { return store::all_working(view); }));
-    for (const store::Working& row : rows)
-        if (TRY_DOING(cat("recover branch ", row.name), settle(row.name))) recovered.settled.push_back(row.name);
+    // One that is broken is no reason to keep everybody from the others, or from fsck.
+    for (const store::Working& row : rows) {
+        auto settled = settle(row.name);
+        if (!settled) {
+            broken_.insert(row.name);
+            recovered.broken.emplace_back(row.name, std::move(settled).error());
+        } else if (*settled) {
+            recovered.settled.push_back(row.name);
+        }
+    }
     const auto all = TRY(os::open_at(store_->directory(), "working", O_RDONLY | O_DIRECTORY));
     for (const std::string& name : TRY(os::list_subdirectories(all.get(), "."))) {
         if (name.starts_with(WorkingLayer::kDiscarded)) continue;
         if (std::any_of(rows.begin(), rows.end(), [&](const store::Working& row) { return row.name == name; }))
             continue;
-        if (TRY(finish_removal(name)))
+        auto finished = finish_removal(name);
+        if (!finished)
+            recovered.broken.emplace_back(name, std::move(finished).error());
+        else if (*finished)
             recovered.settled.push_back(name);
         else
             recovered.unknown.push_back(working_name(name));

@@ -95,6 +95,7 @@ Result<json> run_import(const StorageApi& api, const ImportRequest& wanted, Oper
 {
     const auto made = TRY(imports::import_image(api.store(), wanted.source, wanted.source_options, wanted.options,
                                                 import_context(operation)));
+    api.storage->wake();
     api.tell("vdisk.imported", path_of(wanted.options.vdisk),
              {{"version", made.number}, {"snapshot", made.snapshot.hex()}});
     return json{{"vdisk", wanted.options.vdisk},

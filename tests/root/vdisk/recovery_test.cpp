@@ -185,6 +185,29 @@ TEST_F(SnapshotTest, AKillDuringARemovalIsFinishedOrForgotten)
     }
 }
 
+TEST_F(SnapshotTest, ABrokenBranchKeepsNobodyFromTheOthers)
+{
+    for (const char* const name : {"a", "b", "c"}) {
+        value_of(node_->working.create(name, base_));
+        in_layer(name, [](const std::string& root) { write_text(root + "/etc/motd", "written"); });
+    }
+    const std::string note = directory_ / "store/working/a/step";
+    fs::create_symlink("nonsense", note);
+    fs::create_symlink("nonsense", directory_ / "store/working/c/step");
+    start();
+    ASSERT_EQ(node_->recovered.broken.size(), 2U);
+    EXPECT_EQ(node_->recovered.broken.front().first, "a");
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "could not be recovered", node_->working.freeze("a", {"t", "", ""})));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "could not be recovered", node_->working.rollback("a", base_)));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "could not be recovered", node_->working.check_usable("a")));
+    EXPECT_EQ(text_in(freeze("b"), "etc/motd"), "written");
+    EXPECT_TRUE(succeeds(node_->working.remove("c")));
+    EXPECT_FALSE(directory_.exists("store/working/c"));
+    fs::remove(note); // somebody has looked into it
+    EXPECT_TRUE(succeeds(node_->working.check_usable("a")));
+    EXPECT_EQ(text_in(freeze("a"), "etc/motd"), "written");
+}
+
 TEST_F(SnapshotTest, DirectoriesThatNoRowKnowsAreKept)
 {
     directory_.write("store/frozen/0123456789abcdef0123456789abcdef/file", "x");

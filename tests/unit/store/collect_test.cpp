@@ -5,6 +5,7 @@
 #include "support.h"
 
 #include <atomic>
+#include <filesystem>
 #include <functional>
 #include <sys/stat.h>
 #include <thread>
@@ -124,13 +125,81 @@ TEST(CollectTest, AGivenUpIngestLetsGo)
     {
         const auto staged = test::stage(*f.store, range(0, 5), "k");
     }
+    ASSERT_TRUE(succeeds(collect(*f.store))); // it may be entered yet, by a later try
+    EXPECT_FALSE(std::filesystem::is_empty(f.root + "/layers"));
     EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).removed_chunks, 0U);
     const auto done = value_of(collect(*f.store, {.grace_seconds = 0, .session_seconds = 0}));
     EXPECT_EQ(done.given_up_sessions, 1U);
     EXPECT_EQ(done.removed_chunks, 5U);
+    for (const char* const directory : {"layers", "cache"}) // nothing that no row names
+        EXPECT_TRUE(std::filesystem::is_empty(f.root + "/" + directory)) << directory;
     const auto ingest = value_of(Ingest::begin(*f.store, {.key = "running"}));
     EXPECT_EQ(value_of(collect(*f.store, {.session_seconds = 0})).given_up_sessions, 0U);
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "running", abandon_ingest(*f.store, "running")));
+}
+
+/// A kill between the deletion of a layer's row and of its files leaves them.
+TEST(CollectTest, FilesThatNoRowNamesGo)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto a = import(*f.store, vdisk, range(0, 5));
+    const auto b = import(*f.store, vdisk, range(3, 8), {}, "other");
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(remove_snapshot(txn, a.id));
+        TRY(txn.db().execute("DELETE FROM layer WHERE digest = ?", *a.layer));
+        TRY(txn.db().execute("DELETE FROM blob"));
+        return {};
+    }));
+    f.directory.write("store/layers/notes", "somebody's");
+    const auto staged = test::stage(*f.store, range(9, 12), "k", "staged");
+    ASSERT_TRUE(succeeds(collect(*f.store, {.grace_seconds = 0})));
+    EXPECT_FALSE(f.directory.exists("store/layers/" + a.layer->hex()));
+    EXPECT_FALSE(f.directory.exists("store/cache/" + a.layer->hex() + ".blob"));
+    EXPECT_FALSE(f.directory.exists("store/cache/" + b.layer->hex() + ".blob")); // its row has gone
+    EXPECT_TRUE(f.directory.exists("store/layers/" + b.layer->hex() + "/chunks"));
+    EXPECT_TRUE(f.directory.exists("store/layers/notes"));
+    EXPECT_EQ(value_of(read_back(*f.store, test::add_sealed(*f.store, vdisk, staged))), joined(range(9, 12)));
+    EXPECT_EQ(value_of(read_back(*f.store, b)), joined(range(3, 8)));
+}
+
+TEST(CollectTest, AHoleOverALivingChunkIsNotPunched)
+{
+    StoreFixture f;
+    const auto a = import(*f.store, make_vdisk(*f.store), range(0, 5));
+    value_of(f.store->write([](Txn& txn) -> Result<> { // reaches into the second chunk from before
+        TRY(txn.db().execute("INSERT INTO hole(pack, offset, bytes) SELECT pack, offset - 8192, 16384 FROM chunk "
+                             "WHERE id = 2"));
+        return {};
+    }));
+    EXPECT_EQ(value_of(collect(*f.store)).punched, 0U);
+    EXPECT_EQ(value_of(read_back(*f.store, a)), joined(range(0, 5)));
+    EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Quick)).exit_status(), 4);
+    EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Repair)).exit_status(), 1);
+    EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Full)).exit_status(), 0);
+}
+
+std::function<void()> at_punch;
+
+TEST(CollectTest, AHoleThatWasNotPunchedIsNotForgotten)
+{
+    StoreFixture f;
+    const auto vdisk = make_vdisk(*f.store);
+    const auto a = import(*f.store, vdisk, range(0, 20));
+    const auto b = import(*f.store, vdisk, range(10, 20), {}, "other");
+    remove(*f.store, a);
+    at_punch = [&] {
+        value_of(f.store->write([](Txn& txn) -> Result<> {
+            TRY(txn.db().execute("INSERT INTO hole(pack, offset, bytes) VALUES(1, 200000000, 4096)"));
+            return {};
+        }));
+    };
+    on_step = [](std::string_view step) {
+        if (step == "holes punched") at_punch();
+    };
+    EXPECT_EQ(value_of(collect(*f.store, {.grace_seconds = 0})).punched, 10U);
+    on_step = nullptr;
+    EXPECT_EQ(count(*f.store, "SELECT count(*) FROM hole"), 1);
 }
 
 /// The race of the trash: ingests hit chunks that the collector is removing at this moment. Each snapshot that was

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 /// System calls that fail on purpose. The functions of the C library that write, sync and rename are defined in this
 /// program (faults.cpp), so that they are found before the library's own, by SQLite, too. While armed nothing is really
@@ -15,12 +16,20 @@ enum class Kind : unsigned char {
     ShortWrite, ///< half of the data is written; the next write says ENOSPC. Calls that write nothing say ENOSPC at
                 ///< once
     Kill,       ///< the process ends there
+    Read,       ///< EIO, where something is opened, looked at or read; all others: where something is changed
 };
 
-/// From now on the `nth` call (from 1) fails in this way; all others succeed.
-void arm(Kind kind, std::uint64_t nth);
-/// @returns how many calls there were
+/// From now on the `nth` call (from 1) of those that the kind is about fails in this way; all others succeed.
+/// @param only the name of a function: others do not count
+void arm(Kind kind, std::uint64_t nth, const char* only = nullptr);
+/// @returns how many such calls there were
 std::uint64_t disarm();
+/// How many calls read since arm().
+std::uint64_t reading_calls();
+/// The one that failed since arm(), with the path of its file: "fsync /path". Empty: none
+std::string failed_call();
+/// Whether a call is one of those whose error nobody may ignore.
+bool is_sync(std::string_view call);
 /// How many calls failed since arm().
 std::uint64_t injected();
 inline constexpr int kKilledStatus = 99;

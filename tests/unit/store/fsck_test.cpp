@@ -1,4 +1,6 @@
 #include "../../../src/store/connection.h"
+#include "../../../src/store/guards.h"
+#include "../../../src/store/stage.h"
 #include "coppice/store/blob.h"
 #include "coppice/store/fsck.h"
 #include "support.h"
@@ -74,6 +76,11 @@ TEST(FsckTest, ASoundStoreIsClean)
     }
 }
 
+constexpr const char* kSwapPlaces =
+    "UPDATE chunk SET pack = 100 + id WHERE id IN (1, 3); CREATE TEMP TABLE o AS SELECT id, offset FROM chunk; "
+    "UPDATE chunk SET offset = (SELECT offset FROM o WHERE o.id = 4 - chunk.id) WHERE id IN (1, 3); "
+    "UPDATE chunk SET pack = 1 WHERE id IN (1, 3)";
+
 struct Damage {
     const char* name;
     FsckLevel level; ///< that finds it
@@ -92,14 +99,7 @@ TEST(FsckTest, DamageIsFound)
          "is missing"},
         {"foreign pack", FsckLevel::Quick, [](Damaged& f) { f.directory.write("store/packs/77.pack", "x"); },
          "not in the database"},
-        {"chunks swapped in the database", FsckLevel::Full,
-         [](Damaged& f) {
-             f.sql("UPDATE chunk SET pack = 100 + id WHERE id IN (1, 3); CREATE TEMP TABLE o AS SELECT id, offset FROM "
-                   "chunk; "
-                   "UPDATE chunk SET offset = (SELECT offset FROM o WHERE o.id = 4 - chunk.id) WHERE id IN (1, 3); "
-                   "UPDATE chunk SET pack = 1 WHERE id IN (1, 3)");
-         },
-         "damaged"},
+        {"chunks swapped in the database", FsckLevel::Full, [](Damaged& f) { f.sql(kSwapPlaces); }, "damaged"},
         {"chunk hash in the database", FsckLevel::Full,
          [](Damaged& f) { f.sql("UPDATE chunk SET plain = randomblob(32) WHERE id = 1"); }, "chunks"},
         {"chunk behind the end", FsckLevel::Quick,
@@ -289,6 +289,65 @@ TEST(FsckTest, WrongPlacesAreFoundAgain)
     Damaged f;
     f.sql("UPDATE chunk SET offset = offset + 1 WHERE id % 2 = 0");
     expect_mended(f);
+}
+
+TEST(FsckTest, SwappedPlacesAreFoundAgain)
+{
+    Damaged f;
+    f.sql(kSwapPlaces);
+    expect_mended(f);
+}
+
+TEST(FsckTest, APlaceThatAnotherOneClaimsIsFoundAgain)
+{
+    Damaged f; // the fourth is where nothing is, the third where the fourth was
+    f.sql("UPDATE chunk SET offset = 4096, pack = 1 WHERE id = 4; UPDATE chunk SET offset = (SELECT offset + "
+          "stored_bytes "
+          "+ 96 FROM chunk WHERE id = 3) WHERE id = 3");
+    expect_mended(f);
+}
+
+/// What cannot be mended keeps nobody from telling what else is wrong.
+TEST(FsckTest, AFailedSearchIsToldWithAllTheRest)
+{
+    Damaged f;
+    f.sql("CREATE TRIGGER never BEFORE UPDATE ON chunk BEGIN SELECT RAISE(ABORT, 'no'); END; "
+          "UPDATE vdisk SET seq = 0");
+    f.sql("DROP TRIGGER never; UPDATE chunk SET offset = offset + 1 WHERE id = 2; "
+          "CREATE TRIGGER never BEFORE UPDATE ON chunk BEGIN SELECT RAISE(ABORT, 'no'); END");
+    const auto report = f.check(FsckLevel::Repair);
+    EXPECT_NE(text_of(report).find("search in packs"), std::string::npos) << text_of(report);
+    EXPECT_NE(text_of(report).find("behind its snapshots [repaired]"), std::string::npos) << text_of(report);
+}
+
+std::function<void()> at_packs;
+
+TEST(FsckTest, AnImportBesideItIsNoDamage)
+{
+    Damaged f;
+    at_packs = [&] { import(*f.store, f.vdisk, {chunk_of(-50), chunk_of(-51)}, {}, "beside"); };
+    on_step = [](std::string_view step) {
+        if (step == "packs read") at_packs();
+    };
+    const auto report = f.check(FsckLevel::Quick);
+    on_step = nullptr;
+    EXPECT_EQ(report.exit_status(), 0) << text_of(report);
+}
+
+TEST(FsckTest, WhatNoRowNamesIsToldWhenItIsOld)
+{
+    Damaged f;
+    const std::string lost = "store/layers/" + std::string(64, 'a');
+    f.directory.write(lost + "/metadata", "x");
+    EXPECT_EQ(f.check(FsckLevel::Quick).exit_status(), 0); // somebody may be writing it
+    const auto& path = f.root + lost.substr(5);
+    const auto run = [&](Time limit) {
+        const std::lock_guard lock{f.store->layer_guard().mutex};
+        return value_of(forgotten_files(*f.store, limit));
+    };
+    EXPECT_TRUE(run(after(now(), -3600)).empty());
+    EXPECT_EQ(run(after(now(), 3600)), std::vector<std::string>{"layers/" + std::string(64, 'a')});
+    EXPECT_TRUE(std::filesystem::exists(path));
 }
 
 TEST(FsckTest, ReferencesComeFromTheTable)

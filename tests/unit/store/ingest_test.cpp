@@ -2,6 +2,9 @@
 #include "coppice/store/blob.h"
 #include "support.h"
 
+#include <filesystem>
+#include <sys/stat.h>
+
 #include <fcntl.h>
 #include <thread>
 #include <unistd.h>
@@ -57,27 +60,6 @@ TEST(IngestTest, WhatWasPutComesBack)
     EXPECT_EQ(content_of(value_of(open_blob(*f.store, layer))), joined(chunks));
     f.reopen();
     EXPECT_EQ(value_of(read_back(*f.store, snapshot)), joined(chunks));
-}
-
-TEST(IngestTest, RangesOfABlob)
-{
-    StoreFixture f;
-    const auto chunks = some_chunks(0, 12);
-    const auto all = joined(chunks);
-    const auto snapshot = import(*f.store, make_vdisk(*f.store), chunks);
-    const auto table = value_of(load_table(*f.store, test::layer_of(*f.store, snapshot)));
-    const ChunkReader reader{*f.store};
-    std::mt19937 random{1};
-    for (int i = 0; i < 50; ++i) {
-        const std::size_t from = random() % all.size();
-        const std::size_t size = random() % (all.size() - from + 1);
-        std::string got(size, '\0');
-        ASSERT_TRUE(succeeds(reader.read_range(table, from, got.data(), size)));
-        ASSERT_EQ(got, all.substr(from, size));
-    }
-    char byte = 0;
-    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "beyond", reader.read_range(table, all.size(), &byte, 1)));
-    EXPECT_TRUE(fails_as(ErrorKind::Invalid, "beyond", reader.read_range(table, UINT64_MAX, &byte, 2)));
 }
 
 TEST(IngestTest, KnownChunksAreNotStoredAgain)
@@ -174,7 +156,7 @@ TEST(BlobTest, MadeAgainFromThePacks)
     const std::string path = "store/cache/" + layer.digest.hex() + ".blob";
     ASSERT_TRUE(f.directory.exists(path));
     EXPECT_EQ(count(*f.store, "SELECT synced FROM blob"), 0);
-    ASSERT_TRUE(succeeds(settle_blob(*f.store, layer.digest)));
+    ASSERT_TRUE(succeeds(settle_blobs(*f.store)));
     EXPECT_EQ(count(*f.store, "SELECT synced FROM blob"), 1);
     ASSERT_TRUE(succeeds(evict_blob(*f.store, layer.digest)));
     EXPECT_FALSE(f.directory.exists(path));
@@ -194,6 +176,27 @@ TEST(BlobTest, OneOfAnotherBootIsMadeAgain)
     }));
     f.directory.write("store/cache/" + layer.digest.hex() + ".blob", std::string(layer.blob_bytes, '\0'));
     EXPECT_EQ(content_of(value_of(open_blob(*f.store, layer))), joined(chunks));
+}
+
+TEST(BlobTest, AStagedOneDoesNotReplaceOneThatIsSynced)
+{
+    StoreFixture f;
+    const auto chunks = some_chunks(0, 10);
+    const auto layer = test::layer_of(*f.store, import(*f.store, make_vdisk(*f.store), chunks));
+    ASSERT_TRUE(succeeds(settle_blobs(*f.store)));
+    struct stat before{}, after{};
+    const std::string path = f.root + "/cache/" + layer.digest.hex() + ".blob";
+    ASSERT_EQ(::stat(path.c_str(), &before), 0);
+    {
+        const auto staged = test::stage(*f.store, chunks, "again"); // the same layer; power is cut here
+        EXPECT_EQ(staged.layer().digest, layer.digest);
+        ASSERT_EQ(::stat(path.c_str(), &after), 0);
+        EXPECT_EQ(before.st_ino, after.st_ino);
+    }
+    const auto other = import(*f.store, make_vdisk(*f.store, "other"), chunks);
+    EXPECT_EQ(other.layer, layer.digest);
+    EXPECT_EQ(count(*f.store, "SELECT synced FROM blob"), 1); // and so its row stays true
+    EXPECT_TRUE(std::filesystem::is_empty(f.root + "/tmp"));
 }
 
 TEST(BlobTest, ScrubFindsAndMends)

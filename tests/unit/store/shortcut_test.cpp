@@ -149,6 +149,24 @@ TEST(StackTest, RowsThatAManifestContradictsAreRefused)
     }
 }
 
+TEST(StackTest, BelowTheFirstOnlyWhatItsChildNamesCounts)
+{
+    Line f; // a manifest for the right snapshot, with the right layer, and a digest that fits: but not the one
+    auto manifest = value_of(f.store->read([&](const View& view) { return expected_manifest(view, f.all[2]); }));
+    manifest.message = "another one";
+    const auto payload = value_of(encode_manifest(manifest));
+    const auto envelope = value_of(security::seal_document(kManifestType, payload, security::SigningKey::make()));
+    const auto digest = security::sha256<ManifestDigest>(security::pre_authentication(kManifestType, payload));
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(txn.db().execute("UPDATE snapshot SET manifest = ?, envelope = ? WHERE id = ?", digest, Blob{envelope},
+                             f.all[2].id));
+        return {};
+    }));
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "another one than its child says", f.store->read([&](const View& view) {
+        return stack_parts(view, f.store->manifests(), f.all[5].id, Shortcuts::Ignore);
+    })));
+}
+
 TEST(StackTest, ProvedOnceTheRowsAreComparedAgain)
 {
     Line f;

@@ -77,8 +77,10 @@ inline store::Layer layer_of(const store::Store& store, const store::Snapshot& s
 inline Result<std::string> read_back(const store::Store& store, const store::Snapshot& snapshot)
 {
     const auto table = TRY(store::load_table(store, layer_of(store, snapshot)));
+    const store::ChunkReader reader{store};
     std::string blob(table.blob_bytes(), '\0');
-    TRY(store::ChunkReader{store}.read_range(table, 0, blob.data(), blob.size()));
+    for (std::size_t i = 0; i < table.size(); ++i)
+        TRY(reader.read_plain(table[i], blob.data() + table.offset(i)));
     return blob;
 }
 

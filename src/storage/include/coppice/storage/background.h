@@ -14,7 +14,8 @@
 namespace coppice::storage {
 
 /// The store's own work, in a thread of low priority: seals what was frozen, shortens deep stacks, removes what has
-/// become a layer or was given up, collects what nobody needs. Stopped and started again it goes on where it was.
+/// become a layer or was given up, syncs blobs, collects what nobody needs. Stopped and started again it goes on where
+/// it was.
 class Background {
 public:
     struct Options {
@@ -40,6 +41,7 @@ public:
 private:
     void run();
     Result<> seal();
+    Result<> flatten();
     bool work(bool collects);
     [[nodiscard]] bool is_ending() const;
 

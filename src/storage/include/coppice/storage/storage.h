@@ -54,6 +54,9 @@ public:
     /// Writes files and directories of a snapshot into a working layer, mounted or not; see vdisk::write_tree.
     Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths);
 
+    /// There may be something to do in the background: what others put into the store needs it, too. Does not block.
+    void wake() { background_->wake(); }
+
     /// While it lives nothing of the snapshots' lines goes away.
     class Lease {
     public:

@@ -3,6 +3,8 @@
 #include "coppice/os/fd.h"
 #include "coppice/store/layer.h"
 
+#include <functional>
+
 namespace coppice::store {
 
 /// The plain blob of a layer is a cache: a file that is used as the layer's EROFS device, made again from the packs at
@@ -18,8 +20,10 @@ Result<os::Fd> open_blob(Store& store, const Layer& layer, unsigned threads = 0)
 /// Whether there is a complete blob, by its record and its size.
 Result<bool> has_blob(const Store& store, const Layer& layer);
 
-/// Syncs a blob that was written since the machine started and records it. Slow; does nothing when there is none.
-Result<> settle_blob(Store& store, const LayerDigest& layer);
+/// Syncs the blobs that were written since the machine started and records it, so that they need not be made again
+/// after the next start. Slow. One whose sync fails is removed; the others are gone on with. Errors: the first of these
+/// @param go_on asked before each one
+Result<> settle_blobs(Store& store, const std::function<bool()>& go_on = [] { return true; });
 
 /// Compares a blob with its layer's table, chunk by chunk. Chunks that differ are written anew from the packs when
 /// `repair`. What a kernel has mounted is not checked at each read: this is what finds bit rot below it.

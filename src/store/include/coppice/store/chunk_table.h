@@ -17,6 +17,8 @@ public:
     /// Errors: Corrupt; Unsupported (a newer version or another algorithm)
     static Result<ChunkTable> parse(std::string_view bytes);
 
+    /// Memory for so many; they may be more. @param chunks at most kChunksMax
+    void reserve(std::size_t chunks);
     /// @param chunk must pass check_chunk. Errors: Unavailable (kChunksMax reached)
     Result<> add(const Chunk& chunk);
 

@@ -34,10 +34,11 @@ struct NewSnapshot {
     std::optional<SnapshotId> parent;
     SnapshotState state = SnapshotState::Frozen; ///< Frozen or Durable; it becomes Sealed by seal_snapshot
     std::uint64_t bytes = 0;
-    std::string author;  ///< 1 to 512 bytes
+    std::string author;  ///< 1 to kAuthorMaxBytes bytes
     std::string message; ///< at most kMessageMaxBytes
     std::string config;  ///< OCI image configuration: an object in JSON of at most kConfigMaxBytes, or empty
 };
+inline constexpr std::size_t kAuthorMaxBytes = 512;
 inline constexpr std::size_t kMessageMaxBytes = 64U << 10;
 inline constexpr std::size_t kConfigMaxBytes = 256U << 10;
 
@@ -74,12 +75,8 @@ Result<Snapshot> nearest_content(const View& view, const SnapshotId& id);
 Result<bool> is_ancestor(const View& view, const SnapshotId& base, const SnapshotId& id);
 /// All below it, parents before children, without itself.
 Result<std::vector<Snapshot>> descendants(const View& view, const SnapshotId& id);
-/// Those of a vdisk that have no children in it, latest first.
-Result<std::vector<Snapshot>> heads(const View& view, const VdiskId& vdisk);
 /// Those of a vdisk, latest first. @param most 0: all
 Result<std::vector<Snapshot>> log(const View& view, const VdiskId& vdisk, std::size_t most = 0);
-/// The nearest snapshot that both come from; empty: they have nothing in common.
-Result<std::optional<SnapshotId>> common_ancestor(const View& view, const SnapshotId& a, const SnapshotId& b);
 /// Those that are not sealed yet, ancestors first: the work of the background.
 Result<std::vector<Snapshot>> unsealed(const View& view);
 /// The layers to stack for this snapshot, topmost first. Frozen ones between them are named by their snapshots.

@@ -27,8 +27,12 @@ public:
     /// they are. Killed at any point, the next call makes what is missing.
     /// @param go_on asked before each one. @returns how many were made. Errors: NotFound, Corrupt, Unavailable
     Result<std::size_t> flatten(const store::SnapshotId& id, const GoOn& go_on = [] { return true; });
+    struct Flattened {
+        std::size_t made = 0;
+        std::vector<std::pair<store::SnapshotId, Error>> failed; ///< the others were gone on with
+    };
     /// The same for every snapshot that something stands on or that nothing comes from.
-    Result<std::size_t> flatten_all(const GoOn& go_on = [] { return true; });
+    Result<Flattened> flatten_all(const GoOn& go_on = [] { return true; });
 
 private:
     Result<bool> is_too_deep(std::span<const store::StackPart> parts);

@@ -3,9 +3,12 @@
 #include "coppice/os/mount_space.h"
 #include "coppice/store/layer.h"
 
+#include <atomic>
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 namespace coppice::vdisk {
@@ -56,9 +59,11 @@ private:
     store::Store* store_;
     std::shared_ptr<const os::MountSpace> space_;
     LayerPath best_;
-    std::mutex mutex_; ///< held while a layer is mounted: two at once must not become two mounts
+    std::mutex mutex_; ///< of the two below
+    std::condition_variable made_;
+    std::set<store::LayerDigest> making_; ///< two at once must not become two mounts
     std::map<store::LayerDigest, std::weak_ptr<const LayerMount>> mounted_;
-    std::uint64_t next_ = 0;
+    std::atomic<std::uint64_t> next_ = 0;
 };
 
 } // namespace coppice::vdisk

@@ -6,6 +6,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -50,11 +51,15 @@ public:
     Result<> rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
 
     struct Recovered {
-        std::vector<std::string> settled; ///< layers of which a step was finished or undone
-        std::vector<std::string> unknown; ///< directories that no row knows; kept
+        std::vector<std::string> settled;                  ///< layers of which a step was finished or undone
+        std::vector<std::string> unknown;                  ///< directories that no row knows; kept
+        std::vector<std::pair<std::string, Error>> broken; ///< that cannot be used; they can be removed
     };
     /// After a start, before anything else is asked of the object.
     Result<Recovered> recover();
+
+    /// That the layer was recovered, or can be by now. What mounts it asks first. Errors: what is wrong with it
+    Result<> check_usable(const std::string& name);
 
     /// Removes what rollbacks and removals left, which may take long: in the background, after them and after a start.
     Result<> sweep();
@@ -68,11 +73,13 @@ private:
     Result<> take_away(std::span<const std::string> names, const std::function<Result<>()>& commit);
     Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
+    Result<> mend(const std::string& name);
 
     store::Store* store_;
     SnapshotMounts* mounts_;
-    std::mutex mutex_;    ///< one step at a time
-    std::mutex sweeping_; ///< never taken with the other
+    std::mutex mutex_;             ///< one step at a time; guards the next
+    std::set<std::string> broken_; ///< what `recover` could do nothing with
+    std::mutex sweeping_;          ///< never taken with the other
 };
 
 } // namespace coppice::vdisk
