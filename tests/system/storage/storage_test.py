@@ -270,7 +270,9 @@ class Answers(StorageCase):
         version = "/v1/vdisks/os/versions/1"
         etag = goes_on(ask("GET", version), "PATCH", version, {"pinned": True}, 200, [{"pinned": False}])
         self.assertEqual(ask("GET", version).headers["ETag"], etag)
-        goes_on(ask("GET", "/v1/vdisks/os"), "PATCH", "/v1/vdisks/os", {"name": "os"}, 200, [{"name": "os"}])
+        self.assertEqual(ask("PATCH", "/v1/vdisks/os", {"name": "system"}, '"other"').status, 412)
+        renamed = ask("PATCH", "/v1/vdisks/os", {"name": "system"}, ask("GET", "/v1/vdisks/os").headers["ETag"])
+        self.assertEqual(ask("PATCH", "/v1/vdisks/system", {"name": "os"}, renamed.headers["ETag"]).status, 200)
         made = ask("POST", "/v1/branches/w/snapshots", {"wait": "frozen"})
         snapshot = made.headers["Location"]
         goes_on(ask("GET", "/v1/branches/w"), "POST", "/v1/branches/w/rollback", {"to": "os"}, 200, [{"to": "os"}])
@@ -342,29 +344,26 @@ class Answers(StorageCase):
     def test_what_comes_while_a_removal_waits_is_not_removed(self):
         """Behind a seal it may wait for long; a tag that was acknowledged meanwhile is somebody's."""
         self.start()
-        self.imported()
-        for size in (64, 128, 256):
-            self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        self.imported("other")
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "other"})
+        for size in (64, 128, 256, 512):
+            made = self.imported()
             path, record = self.mount(branch="w")
-            with open(path + "/large", "wb") as file:
+            with open(path + f"/large{size}", "wb") as file:
                 for _ in range(size):
                     file.write(os.urandom(1 << 20))
             self.unmount(record)
-            made = self.snapshot("w", wait="frozen")
-            self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"})
-            self.ask("DELETE", "/v1/branches/w")
-            self.assertTrue(wait_until(lambda: self.ask("GET", f"/v1/snapshots/{made['id']}")["state"] != "frozen", 60))
+            self.snapshot("w", wait="frozen")  # which is sealed now
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
                 removing = pool.submit(self.daemon.ask, "DELETE", "/v1/vdisks/os", timeout=120)
-                concurrent.futures.wait([removing], timeout=0.15)
-                tagged = self.daemon.ask("PUT", "/v1/vdisks/os/tags/mine", {"snapshot": made["id"]}).status
+                concurrent.futures.wait([removing], timeout=0.2)
+                tagged = self.daemon.ask("PUT", "/v1/vdisks/os/tags/mine", {"snapshot": made["snapshot"]}).status
                 removed = removing.result().status
             if tagged == 204:
                 self.assertEqual(removed, 409, "what was acknowledged is gone")
-                self.assertEqual(self.ask("GET", "/v1/snapshots/os@mine")["id"], made["id"])
+                self.assertEqual(self.ask("GET", "/v1/snapshots/os@mine")["id"], made["snapshot"])
                 return
             self.assertEqual((tagged, removed), (404, 204))  # it did not wait: once more, with more to seal
-            self.imported()
         self.skipTest("sealing was too fast for a removal to wait")
 
     def test_etags(self):
