@@ -71,7 +71,7 @@ Error Client::unreachable(Error error) const
 Result<Client::Answer> Client::call_once(const Call& call) const
 {
     const auto deadline = Clock::now() + call.timeout;
-    auto connection = HttpConnection::open(socket_, deadline);
+    auto connection = HttpConnection::open(socket_, deadline, is_interrupted_);
     if (!connection) return fail(unreachable(std::move(connection).error()));
     std::vector<HttpConnection::Header> headers{{"Accept", "application/json"}};
     if (!call.idempotency_key.empty()) headers.push_back({"Idempotency-Key", call.idempotency_key});
@@ -98,7 +98,7 @@ Result<Client::Answer> Client::call(const Call& call) const
 Result<> Client::download_once(const Call& call, const std::function<Result<>(std::string_view)>& take) const
 {
     const auto deadline = Clock::now() + call.timeout;
-    auto connection = HttpConnection::open(socket_, deadline);
+    auto connection = HttpConnection::open(socket_, deadline, is_interrupted_);
     if (!connection) return fail(unreachable(std::move(connection).error()));
     TRY(connection->send(call.method, call.target, {{"Accept", "*/*"}}, "", deadline));
     const auto answer = TRY(connection->receive_stream(call.timeout, [&take](std::string_view piece) -> Result<bool> {
@@ -161,7 +161,7 @@ Result<Operation> Client::wait(const std::string& id, const std::function<void(c
 Result<> Client::follow_once(std::uint64_t& after, const std::function<bool(const Event&)>& take, bool& going_on) const
 {
     const auto deadline = Clock::now() + seconds{30};
-    auto connection = HttpConnection::open(socket_, deadline);
+    auto connection = HttpConnection::open(socket_, deadline, is_interrupted_);
     if (!connection) return fail(unreachable(std::move(connection).error()));
     std::vector<HttpConnection::Header> headers{{"Accept", "text/event-stream"}};
     if (after > 0) headers.push_back({"Last-Event-ID", cat(after)});

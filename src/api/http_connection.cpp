@@ -53,18 +53,6 @@ using Parser = http::response_parser<GrowingBody>;
 
 constexpr std::size_t kReadBytes = 64U << 10;
 
-Result<> wait_for(const os::Fd& socket, short events, Deadline deadline)
-{
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    pollfd waiting{.fd = socket.get(), .events = events, .revents = 0};
-    const int milliseconds = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
-    const int ready = os::retry_eintr([&] { return ::poll(&waiting, 1, milliseconds); });
-    if (ready < 0) return fail_os(errno, "wait for coppiced");
-    if (ready == 0) return fail(ErrorKind::Unavailable, "coppiced did not answer in time");
-    return {};
-}
-
 Error closed() { return {ErrorKind::Gone, "coppiced closed the connection"}; }
 
 /// Gives the parser what it takes of `bytes`; what it cannot use yet (half of a header, of a chunk's frame) stays.
@@ -95,11 +83,28 @@ HttpConnection::Answer answer_of(Parser& parser)
 
 } // namespace
 
-Result<HttpConnection> HttpConnection::open(const std::string& socket, Deadline deadline)
+Result<> HttpConnection::wait_for(short events, Deadline deadline) const
+{
+    using std::chrono::milliseconds;
+    constexpr milliseconds kSlice{200};
+    for (;;) {
+        if (is_interrupted_ && is_interrupted_()) return fail(ErrorKind::Unavailable, "interrupted");
+        const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+        if (left < milliseconds{0}) return fail(ErrorKind::Unavailable, "coppiced did not answer in time");
+        pollfd waiting{.fd = socket_.get(), .events = events, .revents = 0};
+        const auto slice = is_interrupted_ ? std::min(left, kSlice) : std::min(left, milliseconds{1 << 30});
+        const int ready = ::poll(&waiting, 1, static_cast<int>(slice.count()) + 1);
+        if (ready < 0 && errno != EINTR) return fail_os(errno, "wait for coppiced");
+        if (ready > 0) return {};
+    }
+}
+
+Result<HttpConnection> HttpConnection::open(const std::string& socket, Deadline deadline,
+                                            std::function<bool()> is_interrupted)
 {
     for (;;) {
         auto connected = os::connect_stream(socket, false);
-        if (connected) return HttpConnection{*std::move(connected)};
+        if (connected) return HttpConnection{*std::move(connected), std::move(is_interrupted)};
         // A full queue of a unix socket cannot be waited for by poll.
         const bool full = connected.error().os_errno() == EAGAIN;
         if (!full || std::chrono::steady_clock::now() > deadline) return fail(std::move(connected).error());
@@ -121,7 +126,7 @@ Result<> HttpConnection::send(std::string_view method, std::string_view target, 
         if (sent > 0) {
             rest.remove_prefix(static_cast<std::size_t>(sent));
         } else if (errno == EAGAIN) {
-            TRY(wait_for(socket_, POLLOUT, deadline));
+            TRY(wait_for(POLLOUT, deadline));
         } else if (errno == EPIPE || errno == ECONNRESET) {
             return {}; // it answered without reading all, for example that this is too long: the answer says more
         } else if (errno != EINTR) {
@@ -139,7 +144,7 @@ Result<std::string_view> HttpConnection::read_some(Deadline deadline)
         if (got >= 0) return std::string_view{buffer_.data(), static_cast<std::size_t>(got)};
         if (errno == ECONNRESET) return fail(closed());
         if (errno == EAGAIN)
-            TRY(wait_for(socket_, POLLIN, deadline));
+            TRY(wait_for(POLLIN, deadline));
         else if (errno != EINTR)
             return fail_os(errno, "read from coppiced");
     }

@@ -28,8 +28,10 @@ public:
     /// Longest body that is taken, in bytes.
     static constexpr std::size_t kMaxBody = 64U << 20;
 
-    /// Errors: besides, those of os::connect_stream
-    static Result<HttpConnection> open(const std::string& socket, Deadline deadline);
+    /// @param is_interrupted asked a few times a second while something is waited for: then that ends with Unavailable.
+    ///        May be empty. Errors: besides, those of os::connect_stream
+    static Result<HttpConnection> open(const std::string& socket, Deadline deadline,
+                                       std::function<bool()> is_interrupted = {});
 
     Result<> send(std::string_view method, std::string_view target, const std::vector<Header>& headers,
                   std::string_view body, Deadline deadline);
@@ -44,10 +46,15 @@ public:
     HttpConnection(HttpConnection&&) noexcept = default;
 
 private:
-    explicit HttpConnection(os::Fd socket) : socket_{std::move(socket)} {}
+    HttpConnection(os::Fd socket, std::function<bool()> is_interrupted)
+        : socket_{std::move(socket)}, is_interrupted_{std::move(is_interrupted)}
+    {
+    }
+    Result<> wait_for(short events, Deadline deadline) const;
     /// Empty at the end.
     Result<std::string_view> read_some(Deadline deadline);
     os::Fd socket_;
+    std::function<bool()> is_interrupted_;
     std::string buffer_;
 };
 

@@ -68,7 +68,7 @@ Result<Operation> parse_operation(const nlohmann::json& document)
     const auto state = TRY(node.get("state"));
     const auto word = TRY(state.text());
     const auto parsed = parse_state(word);
-    if (!parsed) return fail(state.complain(cat("is no state '", word, "'")));
+    if (!parsed) return fail(state.complain(cat("there is no state '", word, "'")));
     operation.state = *parsed;
     operation.version = TRY(TRY(node.get("version")).unsigned_integer());
     const auto progress = TRY(node.get("progress"));

@@ -2,6 +2,7 @@
 #include "coppice/base/text.h"
 #include "daemon_link.h"
 #include "declare.h"
+#include "diff_text.h"
 #include "listing.h"
 #include "names.h"
 #include "work.h"
@@ -45,21 +46,36 @@ std::string branch_complaint(const BranchOptions& options)
 }
 
 struct RollbackOptions {
-    std::string branch, to;
+    std::string branch, to, format = "text";
 };
+
+/// "; thrown away: what was written in it, 2 added, ..." Whoever writes meanwhile makes it unknown, and that is no
+/// reason not to roll back.
+std::string told_losses(const api::Client& client, const std::string& branch)
+{
+    const auto answer = ask(client, cat("/v1/diff?limit=0&from=", api::encode_segment(branch)));
+    if (!answer) return "";
+    const auto lost = parse_changes(*answer);
+    if (!lost || lost->added + lost->removed + lost->changed == 0) return "";
+    return cat("; what was written in it is gone: ", diff_summary(*lost));
+}
 
 Result<int> roll_back(const RollbackOptions& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
+    const std::string losses = told_losses(client, options.branch);
     const auto answer =
         TRY(change(client, "POST", branch_target(options.branch) + "/rollback", nlohmann::json{{"to", options.to}}));
     const auto snapshot = TRY(TRY(JsonNode{answer.body}.get("snapshot")).text());
-    std::puts(cat(options.branch, " stands on ", printable(short_id(snapshot))).c_str());
+    if (options.format == "json")
+        print_json(answer.body);
+    else
+        std::puts(cat(options.branch, " stands on ", printable(short_id(snapshot)), losses).c_str());
     return 0;
 }
 
 struct CheckoutOptions {
-    std::string branch, from;
+    std::string branch, from, format = "text";
     std::vector<std::string> paths;
 };
 
@@ -68,6 +84,10 @@ Result<int> check_out(const CheckoutOptions& options, const GlobalOptions& globa
     const auto client = TRY(reach_daemon(global));
     const auto answer = TRY(change(client, "POST", branch_target(options.branch) + "/checkout",
                                    nlohmann::json{{"from", options.from}, {"paths", options.paths}}));
+    if (options.format == "json") {
+        print_json(answer.body);
+        return 0;
+    }
     for (const std::string& path : TRY(JsonNode{answer.body}.texts_or_none("paths")))
         std::puts(printable(path).c_str());
     return 0;
@@ -103,6 +123,7 @@ void add_rollback(CLI::App& app, Command& chosen)
         app, "rollback", "Put a branch back onto a snapshot, without what was written since", chosen, roll_back);
     take_branch(command, options.branch);
     command.add_option("to", options.to, "Snapshot to stand on")->type_name("REF")->required()->check(check_not_empty);
+    take_format(command, options.format);
     command.footer("Example: coppice rollback web-1 debian@good");
 }
 
@@ -119,6 +140,7 @@ void add_checkout(CLI::App& app, Command& chosen)
         ->type_name("FILE")
         ->required()
         ->check(check_not_empty);
+    take_format(command, options.format);
     command.footer("Example: coppice checkout web-1 debian:3 /etc/nginx /etc/hosts");
 }
 

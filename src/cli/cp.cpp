@@ -2,8 +2,10 @@
 #include "coppice/os/file.h"
 #include "daemon_link.h"
 #include "declare.h"
+#include "interrupt.h"
 #include "names.h"
 #include "unpack.h"
+#include "work.h"
 
 #include <csignal>
 #include <unistd.h>
@@ -17,14 +19,11 @@ struct Options {
     bool archive = false;
 };
 
-volatile std::sig_atomic_t interrupted = 0;
-void note_interrupt(int /*signal*/) { interrupted = 1; }
-
 Result<> print_archive(const api::Client& client, const std::string& target)
 {
     if (::isatty(STDOUT_FILENO) == 1)
         return fail(Error{ErrorKind::Invalid, "an archive is nothing for a terminal"}.hint("redirect the output"));
-    return client.download({.target = target}, [](std::string_view piece) {
+    return client.download({.target = target, .timeout = kDiskPatience}, [](std::string_view piece) {
         return os::write_all(STDOUT_FILENO, piece, "standard output");
     });
 }
@@ -32,12 +31,8 @@ Result<> print_archive(const api::Client& client, const std::string& target)
 Result<> unpack(const api::Client& client, const std::string& target, const CopySource& source, const Options& options)
 {
     auto unpacker = TRY(Unpacker::open(source, {.path = options.destination, .archive = options.archive}));
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) // what is half there goes
-        std::signal(signal, note_interrupt);
-    TRY(client.download({.target = target}, [&unpacker](std::string_view piece) -> Result<> {
-        if (interrupted != 0) return fail(ErrorKind::Gone, "interrupted");
-        return unpacker.take(piece);
-    }));
+    TRY(client.download({.target = target, .timeout = kDiskPatience},
+                        [&unpacker](std::string_view piece) { return unpacker.take(piece); }));
     return unpacker.finish();
 }
 
@@ -47,7 +42,10 @@ Result<int> copy(const Options& options, const GlobalOptions& global)
     const CopySource source = copy_source(place.path);
     const auto target = cat(snapshot_target(place.reference), "/files?path=", api::encode_segment(source.path),
                             "&tar=true", options.archive || options.destination == "-" ? "&devices=true" : "");
-    const auto client = TRY(reach_daemon(global));
+    auto client = TRY(reach_daemon(global));
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) // what is half there goes
+        heed(signal);
+    client.heed([] { return interruptions() > 0; });
     if (options.destination == "-")
         TRY(print_archive(client, target));
     else

@@ -45,4 +45,10 @@ inline CLI::Option* take_word(CLI::Option* option, const std::string& words)
                        ""});
 }
 
+/// --format of what is one thing and no list.
+inline void take_format(CLI::App& app, std::string& format)
+{
+    take_word(app.add_option("--format", format, "Form of the result (default: text)"), "text|json");
+}
+
 } // namespace coppice::cli

@@ -9,6 +9,7 @@
 #include "patch.h"
 #include "work.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace coppice::cli {
@@ -17,16 +18,30 @@ namespace {
 
 struct Options {
     std::string from, to, format = "table";
-    std::uint64_t most = 0; ///< 0: as many as the daemon tells
+    std::uint64_t most = UINT64_MAX;
     bool stat = false, patch = false, name_only = false;
 };
 
-std::string target_of(const Options& options)
+/// All of it, or the first so many changes, page by page: a page is as much as the daemon tells at once.
+Result<nlohmann::json> read_diff(const api::Client& client, const Options& options)
 {
+    constexpr std::uint64_t kPage = 100'000;
     std::string target = cat("/v1/diff?from=", api::encode_segment(options.from));
     if (!options.to.empty()) target += cat("&to=", api::encode_segment(options.to));
-    if (options.most > 0) target += cat("&limit=", options.most);
-    return target;
+    auto diff = TRY(ask(client, cat(target, "&limit=", std::min(kPage, options.most))));
+    for (;;) {
+        const JsonNode node{diff};
+        const auto changes = TRY(node.get("changes")).value().size();
+        if (!TRY(node.boolean_or("truncated", false)) || changes == 0 || changes >= options.most) return diff;
+        const JsonNode last{TRY(node.get("changes")).value().back()};
+        const auto after = TRY(TRY(last.get("path")).text());
+        auto page = TRY(ask(client, cat(target, "&limit=", std::min(kPage, options.most - changes),
+                                        "&after=", api::encode_segment(after))));
+        const auto more = TRY(JsonNode{page}.get("changes")).value();
+        diff["truncated"] = TRY(JsonNode{page}.boolean_or("truncated", false));
+        diff["changes"].insert(diff["changes"].end(), more.begin(), more.end());
+        if (more.empty()) return diff;
+    }
 }
 
 /// Of a branch alone the new side is what it has now, the old one the snapshot it stands on.
@@ -63,7 +78,7 @@ Result<> print_text(const api::Client& client, const FileChanges& diff, const Op
 Result<int> compare(const Options& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
-    const auto answer = TRY(ask(client, target_of(options)));
+    const auto answer = TRY(read_diff(client, options));
     const auto diff = TRY(parse_changes(answer));
     if (options.format == "json") {
         print_json(answer);

@@ -221,6 +221,7 @@ std::string diff_summary(const FileChanges& diff)
 
 std::string quoted_path(std::string_view path)
 {
+    if (path.empty()) return "."; // the root
     std::string quoted;
     bool needs_quotes = false;
     for (const char c : path) {

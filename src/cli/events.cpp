@@ -1,11 +1,9 @@
-#include "command.h"
 #include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "daemon_link.h"
+#include "declare.h"
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <memory>
 
 namespace coppice::cli {
 
@@ -26,8 +24,6 @@ std::string text_of(const api::Event& event)
 
 Result<int> follow(const Options& options, const GlobalOptions& global)
 {
-    if (options.format != "text" && options.format != "json")
-        return fail(ErrorKind::Invalid, cat("--format ", options.format, ": use text or json"));
     const auto client = TRY(reach_daemon(global));
     TRY(client.follow_events(options.after, [&](const api::Event& event) {
         const std::string line = options.format == "json" ? json_text(api::to_json(event)) : text_of(event);
@@ -41,13 +37,12 @@ Result<int> follow(const Options& options, const GlobalOptions& global)
 
 void add_events(CLI::App& app, Command& chosen)
 {
-    auto options = std::make_shared<Options>();
-    CLI::App* const command = app.add_subcommand("events", "Show what happens in the daemon, until interrupted");
-    command->add_option("--after", options->after, "Begin behind the event with this id, not now")->type_name("ID");
-    command->add_option("--format", options->format, "text, or json: one object a line (default: text)")
-        ->type_name("text|json");
-    command->callback(
-        [options, &chosen] { chosen = [options](const GlobalOptions& global) { return follow(*options, global); }; });
+    auto [command, options] =
+        declare<Options>(app, "events", "Show what happens in the daemon, until interrupted", chosen, follow);
+    command.add_option("--after", options.after, "Begin behind the event with this id, not now")->type_name("ID");
+    take_word(command.add_option("--format", options.format, "text, or json: one object a line (default: text)"),
+              "text|json");
+    command.footer("Example: coppice events --format json");
 }
 
 } // namespace coppice::cli

@@ -84,7 +84,8 @@ void add_exec(CLI::App& app, Command& chosen)
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside")
         ->type_name("USER")
         ->check(&not_empty);
-    command->footer("Exit status as `coppice run`.");
+    command->footer("Example: coppice exec -it web /bin/sh\n"
+                    "Exit status as `coppice run`.");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) {
             options->command = global.inner_command;

@@ -92,6 +92,7 @@ void add_stop(CLI::App& app, Command& chosen)
         ->type_name("SECONDS")
         ->check(CLI::Range(0L, 86400L));
     command->add_option("-s,--signal", options->signal, "Signal to ask with (default: TERM)")->type_name("SIGNAL");
+    command->footer("Example: coppice stop -t 30 web");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {
             const int signal = TRY(os::parse_signal(options->signal));
@@ -113,6 +114,7 @@ void add_rm(CLI::App& app, Command& chosen)
     CLI::App* const command = app.add_subcommand("rm", "Remove stopped instances with everything they wrote");
     command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
     command->add_flag("-f,--force", options->force, "Stop running ones first, by SIGKILL");
+    command->footer("Example: coppice rm -f web");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {
             const auto store = TRY(instance::InstanceStore::look(global.root));

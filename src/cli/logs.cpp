@@ -77,6 +77,7 @@ void add_logs(CLI::App& app, Command& chosen)
     CLI::App* const command = app.add_subcommand("logs", "Show the output of a detached instance");
     command->add_option("name", options->name, "Name of the instance")->type_name("NAME")->required();
     command->add_flag("-f,--follow", options->follow, "Go on until the instance stops");
+    command->footer("Example: coppice logs -f web");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) { return show(options->name, options->follow, global); };
     });

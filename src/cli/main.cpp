@@ -2,6 +2,8 @@
 
 #include "command.h"
 #include "completion.h"
+#include "coppice/base/json.h"
+#include "coppice/base/json_text.h"
 #include "coppice/os/executable.h"
 
 #include <CLI/CLI.hpp>
@@ -15,6 +17,15 @@
 namespace {
 
 using coppice::ErrorKind;
+
+/// Whatever reaches the daemon is JSON. The words of `run` and `exec` are looked at where they are stored.
+const char* word_that_is_no_text(std::string_view command, int count, char** words)
+{
+    if (command == "run" || command == "exec") return nullptr;
+    char** const found =
+        std::find_if_not(words, words + count, [](const char* word) { return coppice::is_utf8(word); });
+    return found == words + count ? nullptr : *found;
+}
 
 /// Docker's exit statuses: of `run` and `exec` what stands below 125 is the command's own.
 int exit_status_of(const coppice::Error& error, std::string_view command)
@@ -66,6 +77,11 @@ int main(int argc, char** argv)
         return known && (std::string_view{word} == "run" || std::string_view{word} == "exec") ? 125 : 2;
     }
     const std::string command = app.get_subcommands().front()->get_name();
+    if (const char* const word = word_that_is_no_text(command, own_count, argv); word != nullptr) {
+        std::fprintf(stderr, "coppice: %s is not UTF-8 (see: coppice %s --help)\n", json_quote(word).c_str(),
+                     command.c_str());
+        return 2;
+    }
     if (command == "exec") { // a copy of this process enters the instance
         auto safe = cli::need_root("entering an instance");
         if (safe) safe = os::protect_own_executable(argv, environ);

@@ -1,6 +1,7 @@
 #include "names.h"
 
 #include "coppice/api/client.h"
+#include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
 
@@ -19,6 +20,13 @@ namespace {
 template <typename T> std::string complaint_of(const Result<T>& result)
 {
     return result ? std::string{} : result.error().message();
+}
+
+/// What a link led to, or the working directory's name.
+Result<std::string> checked_text(std::string path)
+{
+    if (is_utf8(path)) return path;
+    return fail(Error{ErrorKind::Invalid, cat("the path ", printable(path), " is not UTF-8")}.hint("use another one"));
 }
 
 } // namespace
@@ -61,13 +69,13 @@ Result<std::string> working_directory()
 {
     std::array<char, PATH_MAX> here{};
     if (::getcwd(here.data(), here.size()) == nullptr) return fail_os(errno, "find the working directory");
-    return std::string{here.data()};
+    return checked_text(here.data());
 }
 
 Result<std::string> absolute_here(const std::string& path)
 {
     const std::unique_ptr<char, decltype(&std::free)> real{::realpath(path.c_str(), nullptr), &std::free};
-    if (real != nullptr) return std::string{real.get()};
+    if (real != nullptr) return checked_text(real.get());
     return absolute_path(path, path.starts_with('/') ? "" : TRY(working_directory()));
 }
 

@@ -89,7 +89,9 @@ void ProgressView::show(const api::Operation& operation)
         say(cat("\r\033[K", progress_line(progress, rate, size && size->columns > 0 ? size->columns : 80)));
         is_drawn_ = true;
     } else if (new_stage || time - shown_ >= kLinePause) {
-        say(cat(progress_line(progress, rate, 0), '\n'));
+        const std::string line = progress_line(progress, rate, 0);
+        if (line.empty()) return; // nothing is known yet
+        say(line + '\n');
         shown_ = time;
     }
 }

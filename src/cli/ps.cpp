@@ -71,6 +71,7 @@ void add_ps(CLI::App& app, Command& chosen)
     command->add_flag("-q,--quiet", options->quiet, "Names only");
     command->add_option("--format", options->format, "Form of the output (default: table)")
         ->type_name("table|json|csv");
+    command->footer("Example: coppice ps -a --format json");
     command->callback(
         [options, &chosen] { chosen = [options](const GlobalOptions& global) { return list(*options, global); }; });
 }

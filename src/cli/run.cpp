@@ -165,6 +165,7 @@ void add_run(CLI::App& app, Command& chosen)
         ->type_name("USER")
         ->check(&not_empty);
     command->footer(
+        "Example: coppice run -d --name web -m 256m debian.erofs -- nginx -g 'daemon off;'\n"
         "Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
         "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
         "126 when the command cannot be executed, 127 when it does not exist.");

@@ -17,6 +17,7 @@ using Kind = Column::Kind;
 struct CreateOptions {
     WorkOptions work;
     std::string branch, message, wait, tag;
+    bool force = false;
 };
 
 /// Of a snapshot that an operation or a call made: its id for scripts, all of it as JSON.
@@ -35,6 +36,7 @@ Result<int> create(const CreateOptions& options, const GlobalOptions& global)
     if (!options.message.empty()) body["message"] = options.message;
     if (!options.wait.empty()) body["wait"] = options.wait;
     if (!options.tag.empty()) body["tag"] = options.tag;
+    if (options.force) body["force"] = true;
     const auto client = TRY(reach_daemon(global));
     const auto made =
         TRY(carry_out(client, branch_target(options.branch) + "/snapshots", std::move(body), options.work));
@@ -43,6 +45,7 @@ Result<int> create(const CreateOptions& options, const GlobalOptions& global)
 
 std::string create_complaint(const CreateOptions& options)
 {
+    if (options.force && options.tag.empty()) return "--force is for --tag";
     return options.work.detach && options.wait != "sealed"
                ? "--detach is for --wait sealed: anything else takes no time"
                : "";
@@ -94,19 +97,26 @@ Result<int> show(const ShowOptions& options, const GlobalOptions& global)
 
 struct RmOptions {
     std::vector<std::string> references;
+    std::string format = "text";
     bool cascade = false;
 };
 
-/// Prints the ids of all that went.
+/// Prints the ids of all that went, also when another one could not.
 Result<int> remove(const RmOptions& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
+    nlohmann::json removed = nlohmann::json::array();
+    Result<api::Client::Answer> answer;
     for (const std::string& reference : options.references) {
-        const auto answer =
-            TRY(change(client, "DELETE", cat(snapshot_target(reference), options.cascade ? "?cascade=true" : "")));
-        for (const std::string& id : TRY(JsonNode{answer.body}.texts_or_none("removed")))
-            std::puts(printable(id).c_str());
+        answer = change(client, "DELETE", cat(snapshot_target(reference), options.cascade ? "?cascade=true" : ""));
+        if (!answer) break;
+        for (const std::string& id : TRY(JsonNode{answer->body}.texts_or_none("removed"))) {
+            removed.push_back(id);
+            if (options.format == "text") std::puts(printable(id).c_str());
+        }
     }
+    if (options.format == "json") print_json({{"removed", std::move(removed)}});
+    if (!answer) return fail(std::move(answer).error());
     return 0;
 }
 
@@ -160,6 +170,7 @@ void add_create(CLI::App& group, Command& chosen)
                            "default), or when it is signed and in the store (sealed)"),
         "frozen|durable|sealed");
     command.add_option("--tag", options.tag, "Give it this tag of its vdisk")->type_name("TAG")->check(check_not_empty);
+    command.add_flag("--force", options.force, "Move the tag when there is one of this name already");
     add_work_options(command, options.work, "No progress");
     command.footer("Example: coppice snapshot create web-1 -m \"before the upgrade\"");
 }
@@ -175,10 +186,12 @@ void add_snapshot(CLI::App& app, Command& chosen)
     auto [ls, ls_options] = declare<LsOptions>(*group, "ls", "List snapshots, newest first", chosen, list);
     ls.add_option("vdisk", ls_options.vdisk, "Only those of this vdisk")->type_name("VDISK")->check(check_not_empty);
     add_list_options(ls, ls_options.list, "Ids only");
+    ls.footer("Example: coppice snapshot ls debian");
 
     auto [one, one_options] = declare<ShowOptions>(*group, "show", "Show all about one", chosen, show);
     take_reference(one, one_options.reference);
     add_list_options(one, one_options.list, nullptr);
+    one.footer("Example: coppice snapshot show web-1");
 
     auto [rm, rm_options] = declare<RmOptions>(*group, "rm", "Remove snapshots", chosen, remove);
     rm.add_option("snapshots", rm_options.references, "Which: ids or their beginnings, tags")
@@ -186,12 +199,15 @@ void add_snapshot(CLI::App& app, Command& chosen)
         ->required()
         ->check(check_not_empty);
     rm.add_flag("--cascade", rm_options.cascade, "With all that stand on them");
+    take_format(rm, rm_options.format);
+    rm.footer("Example: coppice snapshot rm 3fa2b1 --cascade");
 
     auto [sealing, seal_options] =
         declare<SealOptions>(*group, "seal", "Sign a snapshot and put it into the store now", chosen, seal);
     add_work_options(take_reference(sealing, seal_options.reference), seal_options.work, "No progress");
     sealing.add_flag("--accept", seal_options.accept,
                      "Also what a power cut may have left incomplete: keep it as it is");
+    sealing.footer("Example: coppice snapshot seal web-1");
 
     auto [saying, message_options] = declare<MessageOptions>(
         *group, "message", "Change the message of a snapshot that is not sealed", chosen, set_message);
@@ -199,6 +215,7 @@ void add_snapshot(CLI::App& app, Command& chosen)
         .add_option("text", message_options.text, "The new message")
         ->type_name("TEXT")
         ->required();
+    saying.footer("Example: coppice snapshot message web-1 \"before the upgrade to 1.27\"");
     group->footer("Example: coppice snapshot rm $(coppice snapshot ls -q old)");
 }
 

@@ -169,6 +169,7 @@ void add_store_system(CLI::App& group, Command& chosen)
     auto [usage, df_options] =
         declare<DfOptions>(group, "df", "Show what vdisks take on the disk, and what they share", chosen, df);
     add_list_options(usage, df_options.list, "Names only");
+    usage.footer("Example: coppice system df");
 
     auto [gc, gc_options] =
         declare<GcOptions>(group, "gc", "Remove from the store what nothing needs any more", chosen, collect);
@@ -176,6 +177,7 @@ void add_store_system(CLI::App& group, Command& chosen)
         ->type_name("TIME")
         ->check(check_duration);
     add_work_options(gc, gc_options.work, "Show neither progress nor result");
+    gc.footer("Example: coppice system gc --grace 0s");
 
     auto [fsck, fsck_options] = declare<FsckOptions>(group, "fsck", "Look for damage in the store, and repair it",
                                                      chosen, check_as_fsck, check_complaint);
@@ -184,7 +186,8 @@ void add_store_system(CLI::App& group, Command& chosen)
     fsck.add_flag("--crypto", fsck_options.crypto, "As --quick, and every signature");
     fsck.add_flag("--repair", fsck_options.repair, "As --full and --crypto, and make again what can be");
     add_work_options(fsck, fsck_options.work, "Show neither progress nor findings");
-    fsck.footer("Exit status as of fsck(8): 0 clean, 1 repaired, 4 damage left, 8 could not look.");
+    fsck.footer("Example: coppice system fsck --full\n"
+                "Exit status as of fsck(8): 0 clean, 1 repaired, 4 damage left, 8 could not look.");
 }
 
 } // namespace coppice::cli

@@ -1,15 +1,13 @@
-#include "command.h"
 #include "coppice/base/json.h"
 #include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
 #include "coppice/os/process.h"
 #include "daemon_link.h"
+#include "declare.h"
 #include "store_system.h"
 #include "table.h"
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <memory>
 
 namespace coppice::cli {
 
@@ -45,8 +43,10 @@ Result<int> info(const Options& options, const GlobalOptions& global)
     return 0;
 }
 
+struct NoOptions {};
+
 /// Returns when the daemon has ended, so that a next command starts another one.
-Result<int> shut_down(const GlobalOptions& global)
+Result<int> shut_down(const NoOptions& /*none*/, const GlobalOptions& global)
 {
     const auto client = running_daemon(global);
     const auto server = TRY(client.call({.target = "/v1"}));
@@ -69,14 +69,13 @@ void add_system(CLI::App& app, Command& chosen)
 {
     CLI::App* const group = app.add_subcommand("system", "The daemon and its store: info, shutdown, df, gc, fsck");
     group->require_subcommand(1);
-    auto options = std::make_shared<Options>();
-    CLI::App* const about = group->add_subcommand("info", "Show what runs where, and what the host can do");
-    about->add_option("--format", options->format, "Form of the output (default: table)")->type_name("table|json|csv");
-    about->callback(
-        [options, &chosen] { chosen = [options](const GlobalOptions& global) { return info(*options, global); }; });
-    CLI::App* const end =
-        group->add_subcommand("shutdown", "End the daemon; the next command that needs it starts it again");
-    end->callback([&chosen] { chosen = [](const GlobalOptions& global) { return shut_down(global); }; });
+    auto [about, options] =
+        declare<Options>(*group, "info", "Show what runs where, and what the host can do", chosen, info);
+    take_word(about.add_option("--format", options.format, "Form of the output (default: table)"), "table|json|csv");
+    about.footer("Example: coppice system info");
+    auto [end, nothing] = declare<NoOptions>(
+        *group, "shutdown", "End the daemon; the next command that needs it starts it again", chosen, shut_down);
+    end.footer("Example: coppice system shutdown");
     add_store_system(*group, chosen);
 }
 

@@ -67,18 +67,19 @@ Result<int> show(const ShowOptions& options, const GlobalOptions& global)
 }
 
 struct RenameOptions {
-    std::string from, to;
+    std::string from, to, format = "text";
 };
 
 Result<int> rename(const RenameOptions& options, const GlobalOptions& global)
 {
     const auto client = TRY(reach_daemon(global));
-    TRY(change(client, "PATCH", vdisk_target(options.from), nlohmann::json{{"name", options.to}}));
+    const auto answer = TRY(change(client, "PATCH", vdisk_target(options.from), nlohmann::json{{"name", options.to}}));
+    if (options.format == "json") print_json(answer.body);
     return 0;
 }
 
 struct RmOptions {
-    std::string name;
+    std::string name, format = "text";
     bool cascade = false;
 };
 
@@ -92,6 +93,7 @@ Result<int> remove(const RmOptions& options, const GlobalOptions& global)
         target = cat(vdisk_target(options.name), options.cascade ? "?cascade=true" : "");
     const auto client = TRY(reach_daemon(global));
     TRY(change(client, "DELETE", target));
+    if (options.format == "json") print_json({{"removed", {options.name}}});
     return 0;
 }
 
@@ -113,11 +115,13 @@ void add_vdisk_lists(CLI::App& group, Command& chosen)
 {
     auto [ls, ls_options] = declare<LsOptions>(group, "ls", "List vdisks", chosen, list);
     add_list_options(ls, ls_options.list, "Names only");
+    ls.footer("Example: coppice vdisk ls --format json");
 
     auto [one, one_options] =
         declare<ShowOptions>(group, "show", "Show a vdisk with its versions and tags", chosen, show);
     take_vdisk(one, "vdisk", one_options.name, "Name of the vdisk");
     add_list_options(one, one_options.list, nullptr);
+    one.footer("Example: coppice vdisk show debian");
 
     auto [renaming, rename_options] =
         declare<RenameOptions>(group, "rename", "Give a vdisk another name", chosen, rename);
@@ -126,6 +130,8 @@ void add_vdisk_lists(CLI::App& group, Command& chosen)
         ->type_name("NEW")
         ->required()
         ->check(check_not_empty);
+    take_format(renaming, rename_options.format);
+    renaming.footer("Example: coppice vdisk rename debian debian-12");
 
     auto [rm, rm_options] =
         declare<RmOptions>(group, "rm", "Remove a vdisk, or one version of it", chosen, remove, rm_complaint);
@@ -135,6 +141,7 @@ void add_vdisk_lists(CLI::App& group, Command& chosen)
         ->check(check_not_empty);
     rm.add_flag("--cascade", rm_options.cascade,
                 "With its tags, branches and all snapshots, and what was written in the branches");
+    take_format(rm, rm_options.format);
     rm.footer("Examples: coppice vdisk rm debian:2\n"
               "          coppice vdisk rm --cascade old");
 }

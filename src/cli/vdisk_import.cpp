@@ -8,6 +8,8 @@
 #include "work.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <unistd.h>
 
 namespace coppice::cli {
 
@@ -21,6 +23,19 @@ struct ImportOptions {
     bool plain_http = false;
 };
 
+/// Where the logins of whoever calls are kept: the daemon has others. Empty: there are none.
+std::string own_authfile()
+{
+    const auto below = [](const char* variable, const char* path) {
+        const char* const value = ::getenv(variable);
+        return value == nullptr || *value == '\0' ? std::string{} : cat(value, path);
+    };
+    for (const std::string& file : {below("REGISTRY_AUTH_FILE", ""), below("XDG_RUNTIME_DIR", "/containers/auth.json"),
+                                    below("HOME", "/.docker/config.json")})
+        if (!file.empty() && ::access(file.c_str(), R_OK) == 0) return file;
+    return "";
+}
+
 Result<nlohmann::json> request_of(const ImportOptions& options)
 {
     nlohmann::json body{{"name", options.name}, {"source", options.source}};
@@ -31,7 +46,9 @@ Result<nlohmann::json> request_of(const ImportOptions& options)
     add("state", options.state);
     add("architecture", options.architecture);
     add("mirror", options.mirror);
-    if (!options.authfile.empty()) body["authfile"] = TRY(absolute_here(options.authfile));
+    const std::string authfile =
+        options.authfile.empty() && options.source.starts_with("docker://") ? own_authfile() : options.authfile;
+    if (!authfile.empty()) body["authfile"] = TRY(absolute_here(authfile));
     if (options.plain_http) body["plain_http"] = true;
     if (options.partition) body["partition"] = *options.partition;
     if (options.threads) body["threads"] = *options.threads;
@@ -114,7 +131,9 @@ void add_vdisk_import(CLI::App& group, Command& chosen)
         ->check(check_not_empty);
     command.add_option("--arch", options.architecture, "Of an image with several, as amd64 (default: this machine's)")
         ->type_name("ARCHITECTURE");
-    command.add_option("--authfile", options.authfile, "Credentials for a registry, as of skopeo login")
+    command
+        .add_option("--authfile", options.authfile,
+                    "Credentials for a registry, as of skopeo login (default: your own)")
         ->type_name("PATH");
     command.add_flag("--plain-http", options.plain_http, "Speak to the registry without TLS");
     command.add_option("--partition", options.partition, "Of a disk, from 1 on (default: the one with a Linux root)")

@@ -13,7 +13,7 @@ namespace coppice::cli {
 namespace {
 
 struct MountOptions {
-    std::string reference, path;
+    std::string reference, path, format = "text";
     bool branch = false, devices = false, setuid = false, quiet = false;
 };
 
@@ -29,7 +29,9 @@ Result<int> mount(const MountOptions& options, const GlobalOptions& global)
     const auto path = TRY(TRY(mounted.get("path")).text());
     const auto snapshot = TRY(TRY(mounted.get("snapshot")).text());
     const auto how = TRY(mounted.text_or("how", ""));
-    if (!options.quiet)
+    if (options.format == "json")
+        print_json(answer.body);
+    else if (!options.quiet)
         std::puts(
             cat(printable(path), ": snapshot ", printable(short_id(snapshot)), how.empty() ? "" : ", ", printable(how))
                 .c_str());
@@ -95,6 +97,7 @@ void add_vdisk_mounts(CLI::App& group, Command& chosen)
     command.add_flag("--devices", options.devices, "Let its device nodes be opened");
     command.add_flag("--setuid", options.setuid, "Let its set-user-id programs take effect");
     command.add_flag("-q,--quiet", options.quiet, "Do not say how it was mounted");
+    take_format(command, options.format);
     command.footer("Examples: coppice vdisk mount debian:3 /mnt\n"
                    "          coppice branch web-1 debian && coppice vdisk mount --branch web-1 /srv/web");
 
@@ -103,9 +106,11 @@ void add_vdisk_mounts(CLI::App& group, Command& chosen)
         ->type_name("MOUNT")
         ->required()
         ->check(check_not_empty);
+    un.footer("Example: coppice vdisk umount /mnt");
 
     auto [ls, ls_options] = declare<MountsOptions>(group, "mounts", "List what is mounted where", chosen, list);
     add_list_options(ls, ls_options.list, "Paths only");
+    ls.footer("Example: coppice vdisk mounts");
 }
 
 } // namespace coppice::cli

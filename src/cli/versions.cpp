@@ -40,27 +40,30 @@ Result<int> list(const ListVersionsOptions& options, const GlobalOptions& global
 }
 
 struct PublishOptions {
-    std::string vdisk, reference, state;
+    std::string vdisk, reference, state, format = "text";
 };
 
-/// Prints the version's name: debian:4.
-Result<int> publish(const api::Client& client, const PublishOptions& options)
+/// The name of a version that was made: debian:4; all of it as JSON.
+Result<int> print_version(const std::string& vdisk, const nlohmann::json& version, const std::string& format)
 {
-    nlohmann::json body{{"snapshot", options.reference}};
-    if (!options.state.empty()) body["state"] = options.state;
-    const auto answer = TRY(change(client, "POST", vdisk_target(options.vdisk) + "/versions", std::move(body)));
-    const auto number = TRY(TRY(JsonNode{answer.body}.get("number")).unsigned_integer());
-    std::puts(cat(options.vdisk, ':', number).c_str());
+    if (format == "json")
+        print_json(version);
+    else
+        std::puts(cat(vdisk, ':', TRY(TRY(JsonNode{version}.get("number")).unsigned_integer())).c_str());
     return 0;
 }
 
-Result<int> publish_snapshot(const PublishOptions& options, const GlobalOptions& global)
+Result<int> publish(const PublishOptions& options, const GlobalOptions& global)
 {
-    return publish(TRY(reach_daemon(global)), options);
+    nlohmann::json body{{"snapshot", options.reference}};
+    if (!options.state.empty()) body["state"] = options.state;
+    const auto client = TRY(reach_daemon(global));
+    const auto answer = TRY(change(client, "POST", vdisk_target(options.vdisk) + "/versions", std::move(body)));
+    return print_version(options.vdisk, answer.body, options.format);
 }
 
 struct VersionOptions {
-    std::string version, time;
+    std::string version, time, format = "text";
 };
 
 Result<int> promote(const VersionOptions& options, const GlobalOptions& global)
@@ -68,7 +71,11 @@ Result<int> promote(const VersionOptions& options, const GlobalOptions& global)
     const auto version = TRY(parse_version_name(options.version));
     const auto client = TRY(reach_daemon(global));
     const auto answer = TRY(change(client, "POST", version_target(version) + "/promote"));
-    std::puts(cat(options.version, " is in ", printable(TRY(TRY(JsonNode{answer.body}.get("state")).text()))).c_str());
+    const auto state = TRY(TRY(JsonNode{answer.body}.get("state")).text());
+    if (options.format == "json")
+        print_json(answer.body);
+    else
+        std::puts(cat(options.version, " is in ", printable(state)).c_str());
     return 0;
 }
 
@@ -114,24 +121,32 @@ Result<int> unpin(const UnpinOptions& options, const GlobalOptions& global)
 }
 
 struct MergeOptions {
+    WorkOptions work;
     std::string version, base, message;
-    bool quiet = false;
 };
+
+/// "debian" is its default version.
+Result<VersionName> version_meant(const api::Client& client, const std::string& text)
+{
+    if (text.find(':') != std::string::npos) return parse_version_name(text);
+    const auto vdisk = TRY(ask(client, vdisk_target(text)));
+    const auto standard = TRY(JsonNode{vdisk}.find("default"));
+    if (!standard)
+        return fail(Error{ErrorKind::NotFound, cat("vdisk ", printable(text), " has no version in production")}.hint(
+            "name one, as in debian:3"));
+    return VersionName{.vdisk = text, .number = TRY(standard->unsigned_integer())};
+}
 
 /// A chain of layers becomes one, and that a version in maintenance.
 Result<int> merge(const MergeOptions& options, const GlobalOptions& global)
 {
-    nlohmann::json body =
-        options.base.empty() ? nlohmann::json{{"flatten", true}} : nlohmann::json{{"base", options.base}};
+    nlohmann::json body = nlohmann::json::object();
+    if (!options.base.empty()) body["base"] = options.base;
     if (!options.message.empty()) body["message"] = options.message;
     const auto client = TRY(reach_daemon(global));
-    const auto merged =
-        TRY(carry_out(client, snapshot_target(options.version) + "/merge", std::move(body), {.quiet = options.quiet}));
-    const auto id = TRY(TRY(JsonNode{*merged}.get("id")).text());
-    return with_context(publish(client, {.vdisk = options.version.substr(0, options.version.find(':')),
-                                         .reference = '@' + id,
-                                         .state = "maintenance"}),
-                        cat("snapshot ", short_id(id), " was made, but not published"));
+    const auto version = TRY(version_meant(client, options.version));
+    const auto merged = TRY(carry_out(client, version_target(version) + "/merge", std::move(body), options.work));
+    return merged ? print_version(version.vdisk, *merged, options.work.format) : 0;
 }
 
 std::string merge_complaint(const MergeOptions& options)
@@ -162,9 +177,10 @@ void add_vdisk_versions(CLI::App& group, Command& chosen)
         declare<ListVersionsOptions>(group, "versions", "List the versions of a vdisk", chosen, list);
     take_vdisk(ls, ls_options.vdisk);
     add_list_options(ls, ls_options.list, "Numbers only");
+    ls.footer("Example: coppice vdisk versions debian");
 
     auto [publishing, publish_options] =
-        declare<PublishOptions>(group, "publish", "Make a snapshot a new version", chosen, publish_snapshot);
+        declare<PublishOptions>(group, "publish", "Make a snapshot a new version", chosen, publish);
     take_vdisk(publishing, publish_options.vdisk);
     publishing.add_option("snapshot", publish_options.reference, "Which: a branch, a tag, an id, a version of a vdisk")
         ->type_name("REF")
@@ -172,28 +188,34 @@ void add_vdisk_versions(CLI::App& group, Command& chosen)
         ->check(check_not_empty);
     take_word(publishing.add_option("--state", publish_options.state, "Of the new version (default: maintenance)"),
               "maintenance|test|production");
+    take_format(publishing, publish_options.format);
     publishing.footer("Example: coppice vdisk publish debian web-1 --state test");
 
     auto [promoting, promote_options] = declare<VersionOptions>(
         group, "promote", "Move a version on: from maintenance to test, from test to production", chosen, promote);
     take_version(promoting, promote_options.version);
+    take_format(promoting, promote_options.format);
+    promoting.footer("Example: coppice vdisk promote debian:4");
 
-    auto [scheduling, schedule_options] =
-        declare<VersionOptions>(group, "schedule", "Say when a version in production becomes the default", chosen,
-                                schedule, schedule_complaint);
+    auto [scheduling, schedule_options] = declare<VersionOptions>(
+        group, "schedule", "Say from when on a version may be the default, once it is in production", chosen, schedule,
+        schedule_complaint);
     take_version(scheduling, schedule_options.version)
         .add_option("time", schedule_options.time, "\"2026-12-01 04:00\" (local), 2026-12-01T04:00:00Z, +2h, or now")
         ->type_name("TIME")
         ->required();
-    scheduling.footer("Example: coppice vdisk schedule debian:4 \"2026-12-01 04:00\"");
+    scheduling.footer("Example: coppice vdisk schedule debian:4 \"2026-12-01 04:00\" &&\n"
+                      "         coppice vdisk promote debian:4 && coppice vdisk promote debian:4");
 
     auto [pinning, pin_options] =
         declare<VersionOptions>(group, "pin", "Make a version the default, whatever is newer", chosen, pin);
     take_version(pinning, pin_options.version);
+    pinning.footer("Example: coppice vdisk pin debian:2");
 
     auto [unpinning, unpin_options] = declare<UnpinOptions>(
         group, "unpin", "Let the newest version in production be the default again", chosen, unpin);
     take_vdisk(unpinning, unpin_options.vdisk);
+    unpinning.footer("Example: coppice vdisk unpin debian");
 
     auto [merging, merge_options] =
         declare<MergeOptions>(group, "merge", "Flatten the layers below a version, and publish that in maintenance",
@@ -204,7 +226,8 @@ void add_vdisk_versions(CLI::App& group, Command& chosen)
         ->check(check_not_empty);
     merging.add_option("--base", merge_options.base, "Keep the layers up to this one below")->type_name("REF");
     merging.add_option("-m,--message", merge_options.message, "For the log")->type_name("TEXT");
-    merging.add_flag("-q,--quiet", merge_options.quiet, "No progress");
+    add_work_options(merging, merge_options.work, "No progress");
+    merging.footer("Example: coppice vdisk merge debian:4 -m \"one layer\"");
 }
 
 } // namespace coppice::cli

@@ -3,17 +3,32 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "declare.h"
+#include "interrupt.h"
 #include "progress.h"
 
+#include <csignal>
 #include <cstdio>
 
 namespace coppice::cli {
 
 namespace {
 
-/// A dead daemon is noticed at once, so this is for the disk: a snapshot is durable when all dirty data is written.
-constexpr std::chrono::minutes kDiskPatience{30};
 constexpr int kAccepted = 202;
+
+/// The first one says how to go on, the next one asks the daemon to stop it; its end is waited for in any case.
+Result<> answer_interrupt(const api::Client& client, const std::string& id, int& heard)
+{
+    const bool is_first = heard == 0 && interruptions() == 1;
+    heard = interruptions();
+    if (is_first) {
+        std::fprintf(stderr, "coppice: operation %s goes on; stop it with Ctrl-C, or: coppice operation cancel %s\n",
+                     id.c_str(), id.c_str());
+        return {};
+    }
+    const auto cancelled = change(client, "DELETE", cat("/v1/operations/", api::encode_segment(id)));
+    if (cancelled || cancelled.error().kind() == ErrorKind::Conflict) return {}; // it was over already
+    return fail(Error{cancelled.error()}.with(cat("cancel operation ", id)));
+}
 
 } // namespace
 
@@ -21,7 +36,7 @@ void add_work_options(CLI::App& app, WorkOptions& options, const char* quiet_hel
 {
     app.add_flag("-q,--quiet", options.quiet, quiet_help);
     app.add_flag("--detach", options.detach, "Print the id of the operation and do not wait for it");
-    take_word(app.add_option("--format", options.format, "Form of the result (default: text)"), "text|json");
+    take_format(app, options.format);
 }
 
 Result<nlohmann::json> ask(const api::Client& client, const std::string& target)
@@ -71,11 +86,25 @@ Result<nlohmann::json> wait_for_end(const api::Client& client, const std::string
                                     std::optional<std::chrono::milliseconds> patience)
 {
     ProgressView view{quiet};
-    auto operation = TRY(client.wait(id, [&view](const api::Operation& now) { view.show(now); }, patience));
-    view.end();
-    if (operation.error)
-        return fail(Error{*operation.error}.with(cat("operation ", id, ' ', api::word_of(operation.state))));
-    return std::move(operation.result);
+    heed(SIGINT);
+    int heard = 0;
+    api::Client waiting = client;
+    waiting.heed([&heard] { return interruptions() > heard; });
+    const auto begin = std::chrono::steady_clock::now();
+    for (;;) {
+        auto left = patience;
+        if (left)
+            *left -= std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+        auto operation = waiting.wait(id, [&view](const api::Operation& now) { view.show(now); }, left);
+        view.end();
+        if (!operation && interruptions() > heard) {
+            TRY(answer_interrupt(client, id, heard));
+            continue;
+        }
+        if (!operation) return fail(std::move(operation).error());
+        if (!operation->error) return std::move(operation->result);
+        return fail(Error{*operation->error}.with(cat("operation ", id, ' ', api::word_of(operation->state))));
+    }
 }
 
 } // namespace coppice::cli

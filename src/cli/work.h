@@ -19,6 +19,10 @@ struct WorkOptions {
 /// @param quiet_help what -q leaves
 void add_work_options(CLI::App& app, WorkOptions& options, const char* quiet_help);
 
+/// A dead daemon is noticed at once, so this is for the disk: a snapshot is durable when all dirty data is written, and
+/// the first byte of a file comes when all of it has been read.
+inline constexpr std::chrono::minutes kDiskPatience{30};
+
 /// A GET that may think for minutes, as a diff of large trees. Errors: those of Client::call
 Result<nlohmann::json> ask(const api::Client& client, const std::string& target);
 
@@ -36,7 +40,8 @@ Result<api::Client::Answer> change(const api::Client& client, const char* method
 Result<std::optional<nlohmann::json>> carry_out(const api::Client& client, const std::string& target,
                                                 std::optional<nlohmann::json> body, const WorkOptions& options);
 
-/// Waits for the end of an operation that somebody began, and fails as it failed. @return its result
+/// Waits for the end of an operation that somebody began, and fails as it failed. Ctrl-C says by what it can be
+/// stopped, and a second time stops it. @return its result
 Result<nlohmann::json> wait_for_end(const api::Client& client, const std::string& id, bool quiet,
                                     std::optional<std::chrono::milliseconds> patience = {});
 

@@ -108,8 +108,8 @@ std::vector<Feature> probe_features(const std::string& state_directory)
     add("id-mapped mounts", can_map_ids_of(state_directory), true, "instances without chown",
         cat("needs Linux 5.19, and ", state_directory, " on a file system such as ext4, xfs or btrfs"));
     add("overlayfs", has_file_system("overlay"), true, "copy-on-write layers", "load the kernel module 'overlay'");
-    add("EROFS", has_file_system("erofs"), false, "image files as ROOT",
-        "load the kernel module 'erofs'; directories still work");
+    add("EROFS", has_file_system("erofs"), false, "vdisks; image files as ROOT",
+        "load the kernel module 'erofs'; without it no vdisk can be mounted, and ROOT must be a directory");
     add("EROFS from files", has_erofs_from_files(), false, "vdisks without loop devices",
         "loop devices are used; needs Linux 6.12");
     add("overlay layers one by one", has_separate_lowers(), false, "snapshots on many others",

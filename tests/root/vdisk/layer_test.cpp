@@ -36,7 +36,7 @@ using coppice::test::succeeds;
 using coppice::test::TempDir;
 using coppice::test::unpack_debian_root;
 
-constexpr ScanOptions kUpper{.form = ScanOptions::Form::OverlayUpper};
+const ScanOptions kUpper{.form = ScanOptions::Form::OverlayUpper};
 
 class FileSink final : public store::ChunkSink, public ByteSink {
 public:

@@ -58,6 +58,13 @@ int main(int argc, char** argv)
                           .body_schema = "Work",
                           .long_running = true,
                           .handler = [&services](const daemon::Request& request) { return work(services, request); }});
+        routes.push_back({.method = daemon::Method::Get,
+                          .path = "/v1/test/block",
+                          .id = "block",
+                          .handler = [](const daemon::Request&) -> Result<daemon::Reply> {
+                              for (;;) // whatever it is told
+                                  std::this_thread::sleep_for(1s);
+                          }});
         return Result<std::vector<daemon::Route>>{std::move(routes)};
     });
     if (status) return *status;

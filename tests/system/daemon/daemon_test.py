@@ -183,18 +183,20 @@ class Lives(DaemonCase):
         self.assertEqual(other.status, 422)
 
     def test_killed_at_any_moment(self):
-        """Whatever was acknowledged is there; nothing is there twice."""
-        for pause in (0.001, 0.01, 0.03, 0.08, 0.2):
+        """Whatever was acknowledged is there, and repeated with its key it is there once."""
+        acknowledged_ever = 0
+        for pause in (0.02, 0.04, 0.08, 0.15, 0.3):
             daemon = self.begin()
-            known = {o["id"] for o in daemon.ask("GET", "/v1/operations").body}
-            acknowledged = []
+            before = {o["id"] for o in daemon.ask("GET", "/v1/operations").body}
+            asked, acknowledged = [], {}
 
             def submit():
                 try:
-                    while True:
-                        answer = daemon.ask("POST", "/v1/test/work", {"milliseconds": 0})
+                    while len(asked) < 8:  # it remembers the newest 20
+                        asked.append(f"{pause}-{len(asked)}")
+                        answer = daemon.ask("POST", "/v1/test/work", {"milliseconds": 0}, {"Idempotency-Key": asked[-1]})
                         if answer.status == 202:
-                            acknowledged.append(answer.body["id"])
+                            acknowledged[asked[-1]] = answer.body["id"]
                 except (OSError, http.client.HTTPException):
                     pass
 
@@ -203,13 +205,20 @@ class Lives(DaemonCase):
             time.sleep(pause)
             daemon.end(signal.SIGKILL)
             thread.join()
+            acknowledged_ever += len(acknowledged)
             daemon = self.begin()
-            after = [o["id"] for o in daemon.ask("GET", "/v1/operations").body]
-            self.assertEqual(len(after), len(set(after)))
-            for operation in acknowledged[-20:]:  # it remembers the newest 20
+            after = {o["id"]: o["state"] for o in daemon.ask("GET", "/v1/operations").body}
+            for operation in acknowledged.values():
                 self.assertIn(operation, after)
-            self.assertTrue(known is not None)
-            daemon.end()
+            again = {key: [daemon.ask("POST", "/v1/test/work", {"milliseconds": 0}, {"Idempotency-Key": key}).body["id"]
+                           for _ in range(2)] for key in asked}
+            for key, (first, second) in again.items():
+                self.assertEqual(first, second, f"{key} had two effects")
+            now = {o["id"] for o in daemon.ask("GET", "/v1/operations").body} - before
+            # Each request has the one of this life; what a killed one had begun is interrupted or done, and told apart.
+            self.assertEqual(now - set(after), {first for first, _ in again.values()})
+            self.assertEqual(daemon.end(), 0)
+        self.assertGreater(acknowledged_ever, 0)
 
     def test_a_stop_ends_well(self):
         daemon = self.begin()
@@ -234,6 +243,29 @@ class Lives(DaemonCase):
         self.assertLess(time.monotonic() - began, 15)
         self.assertIn("did not stop in time", daemon.messages())
         self.assertEqual(self.begin().state(operation), "interrupted")
+
+    def test_a_stop_does_not_wait_for_a_request_for_ever(self):
+        daemon = self.begin()
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(daemon.socket)
+        stream.sendall(b"GET /v1/test/block HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.5)
+        began = time.monotonic()
+        self.assertEqual(daemon.end(signal.SIGTERM), 1)
+        self.assertLess(time.monotonic() - began, 20)
+        self.assertIn("did not stop in time and is cut off", daemon.messages())
+        stream.close()
+        self.begin()
+
+    def test_an_operation_that_failed_is_begun_anew(self):
+        daemon = self.begin()
+        key = {"Idempotency-Key": "k"}
+        ask = {"milliseconds": 0, "fails": True}
+        first = daemon.ask("POST", "/v1/test/work", ask, key)
+        daemon.ask("GET", f"/v1/operations/{first.body['id']}/wait")
+        second = daemon.ask("POST", "/v1/test/work", ask, key)
+        self.assertNotEqual(second.body["id"], first.body["id"])
+        self.assertEqual(second.headers["Location"], f"/v1/operations/{second.body['id']}")
 
     def test_a_hang_up_is_ignored(self):
         daemon = self.begin()
@@ -318,7 +350,11 @@ class Events(DaemonCase):
         self.assertIn("operation.progress", types)
         again = self.listen(daemon, heard[0]["id"])
         self.assertEqual([e["id"] for e in again], [e["id"] for e in heard[1:]])
-        self.assertEqual(heard[-1]["data"]["result"], {"milliseconds": 500})
+        self.assertIsNone(heard[-1]["data"]["result"], "results are for who asks for them")
+        operation = heard[-1]["data"]["id"]
+        self.assertEqual(daemon.ask("GET", f"/v1/operations/{operation}").body["result"], {"milliseconds": 500})
+        self.assertIsNone(daemon.ask("GET", "/v1/operations").body[0]["result"])
+        self.assertEqual(daemon.ask("GET", "/v1/operations?state=none").status, 400)
 
     def test_what_is_lost_is_said(self):
         daemon = self.begin()
@@ -381,12 +417,30 @@ class Commands(DaemonCase):
         self.assertEqual((late.status, late.out), (1, ""))
         self.assertIn("not over within the time", late.err)
         listed = json.loads(self.coppice("operation", "ls", "--format", "json").out)
+        for row in listed:
+            self.check_schema(row, "Operation")
         self.assertEqual({row["id"]: row["state"] for row in listed}, {good: "succeeded", bad: "failed", long: "running"})
         self.assertEqual(self.coppice("operation", "ls", "-q", "--state", "running").out, long + "\n")
         self.assertEqual(self.coppice("operation", "cancel", "--wait", long).status, 0)
         self.assertEqual(json.loads(self.coppice("operation", "show", long).out)["state"], "cancelled")
         self.assertIn("there is no operation ../x", self.coppice("operation", "show", "../x").err)
         self.assertIn("over already", self.coppice("operation", "cancel", good).err)
+
+    def test_interrupted(self):
+        """The first Ctrl-C says how to go on, the second one stops the work."""
+        daemon = self.begin()
+        operation = daemon.work()
+        waiting = subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "operation", "wait", "-q", operation],
+                                   stderr=subprocess.PIPE, text=True, env=environment(None))
+        time.sleep(1)
+        waiting.send_signal(signal.SIGINT)
+        self.assertIn(f"coppice operation cancel {operation}", waiting.stderr.readline())
+        self.assertEqual(daemon.state(operation), "running")
+        waiting.send_signal(signal.SIGINT)
+        self.assertEqual(waiting.wait(20), 1)
+        self.assertIn("cancelled", waiting.stderr.read())
+        waiting.stderr.close()
+        self.assertEqual(daemon.state(operation), "cancelled")
 
     def test_progress_in_lines_and_on_a_terminal(self):
         daemon = self.begin()

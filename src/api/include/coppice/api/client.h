@@ -19,11 +19,13 @@ inline constexpr const char* kDefaultRoot = "/var/lib/coppice";
 /// A path segment or query value, percent-encoded.
 std::string encode_segment(std::string_view text);
 
-/// Talks to `coppiced`. Blocks, each call with a deadline. Any thread; no state but the path.
+/// Talks to `coppiced`. Blocks, each call with a deadline. Any thread, but for `heed`.
 class Client {
 public:
     explicit Client(std::string socket) : socket_{std::move(socket)} {}
     [[nodiscard]] const std::string& socket() const { return socket_; }
+    /// From now on all calls ask, a few times a second, whether they shall end: then with Unavailable.
+    void heed(std::function<bool()> is_interrupted) { is_interrupted_ = std::move(is_interrupted); }
 
     struct Call {
         std::string method = "GET";
@@ -70,6 +72,7 @@ private:
     [[nodiscard]] Result<> follow_once(std::uint64_t& after, const std::function<bool(const Event&)>& take,
                                        bool& going_on) const;
     std::string socket_;
+    std::function<bool()> is_interrupted_;
 };
 
 /// True for errors which say that nobody answers at the socket.
