@@ -158,8 +158,8 @@ TEST(StackTest, BelowTheFirstOnlyWhatItsChildNamesCounts)
     const auto envelope = value_of(security::seal_document(kManifestType, payload, security::SigningKey::make()));
     const auto digest = security::sha256<ManifestDigest>(security::pre_authentication(kManifestType, payload));
     value_of(f.store->write([&](Txn& txn) -> Result<> {
-        TRY(txn.db().execute("UPDATE snapshot SET manifest = ?, envelope = ? WHERE id = ?", digest, Blob{envelope},
-                             f.all[2].id));
+        TRY(txn.db().execute("UPDATE snapshot SET manifest = ? WHERE id = ?", digest, f.all[2].id));
+        TRY(txn.db().execute("UPDATE document SET envelope = ? WHERE snapshot = ?", Blob{envelope}, f.all[2].id));
         return {};
     }));
     EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "another one than its child says", f.store->read([&](const View& view) {
