@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace coppice::os {
@@ -80,18 +79,13 @@ Result<> truncate(int fd, std::uint64_t bytes, std::string_view name)
 
 namespace {
 
-/// For file systems that do not know RENAME_NOREPLACE, such as NFS. What is no directory cannot replace anything here
-/// either; a directory could replace an empty one that came in this very moment, as rename(2) has it.
+/// For file systems that do not know RENAME_NOREPLACE, such as NFS. A link replaces nothing; what cannot be linked (a
+/// directory) could replace what came in this very moment: an empty directory, as rename(2) has it.
 int rename_without_flag(int from_dir, const char* from, int to_dir, const char* to)
 {
     if (::linkat(from_dir, from, to_dir, to, 0) == 0) return ::unlinkat(from_dir, from, 0);
-    if (errno == EEXIST) return -1;
-    struct stat status{};
-    if (::fstatat(to_dir, to, &status, AT_SYMLINK_NOFOLLOW) == 0) {
-        errno = EEXIST;
-        return -1;
-    }
-    return errno == ENOENT ? ::renameat(from_dir, from, to_dir, to) : -1;
+    if (errno == EEXIST) return -1; // which linkat(2) finds before it finds that this is a directory, or knows no links
+    return ::renameat(from_dir, from, to_dir, to);
 }
 
 } // namespace
