@@ -11,8 +11,7 @@ constexpr std::size_t kMost = 65536; // about 20 MiB; a line of more is proved a
 
 Error wrong(const SnapshotId& id, std::string_view what)
 {
-    return Error{ErrorKind::Corrupt, cat("snapshot ", id.hex(), ": ", what)}.hint(
-        "run coppice system fsck --level crypto");
+    return Error{ErrorKind::Corrupt, cat("snapshot ", id.hex(), ": ", what)}.hint("run coppice system fsck --crypto");
 }
 
 } // namespace

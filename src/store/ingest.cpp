@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <malloc.h>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -446,6 +447,7 @@ Result<StagedLayer> Ingest::finish()
 
     // The threads have gone. What is known of millions of chunks moves from one form into the next: never all in both.
     decltype(parts.seen){}.swap(parts.seen);
+    ::malloc_trim(0); // small pieces, of several threads: the allocator would keep them
     for (Entry& entry : parts.entries)
         if (entry.same_as != SIZE_MAX) entry = parts.entries[entry.same_as];
     ChunkTable table;
@@ -458,6 +460,7 @@ Result<StagedLayer> Ingest::finish()
         TRY(table.add(entry.chunk));
         rows.push_back(entry.row);
     }
+    ::malloc_trim(0);
     std::sort(rows.begin(), rows.end());
     rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
     TRY(os::sync_data(parts.metadata_file.get(), "the layer's metadata"));

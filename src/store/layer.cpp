@@ -129,19 +129,28 @@ Result<std::vector<std::string>> forgotten_files(const Store& store, Time limit)
     constexpr std::array<Place, 2> kPlaces{
         {{"layers", "", "SELECT count(*) FROM layer WHERE digest = ?"},
          {"cache", kBlobSuffix, "SELECT count(*) FROM blob WHERE layer = (SELECT id FROM layer WHERE digest = ?)"}}};
+    struct Candidate {
+        std::string path;
+        std::string_view row;
+        LayerDigest digest;
+    };
     const auto& staged = store.layer_guard().staged;
-    std::vector<std::string> found;
+    std::vector<Candidate> old;
     for (const Place& place : kPlaces)
         for (const std::string& name : TRY(os::list_directory(store.directory(), std::string{place.directory}))) {
             const auto digest = layer_of_name(name, place.suffix);
             if (!digest || staged.contains(*digest)) continue;
             std::string path = cat(place.directory, '/', name);
             const auto status = TRY(os::find_status(store.directory(), path, false));
-            if (!status || Time{status->st_ctim.tv_sec * 1'000'000'000 + status->st_ctim.tv_nsec} > limit) continue;
-            const auto rows = TRY(store.read([&](const View& view) { return view.db().number(place.row, *digest); }));
-            if (rows == 0) found.push_back(std::move(path));
+            if (status && Time{status->st_ctim.tv_sec * 1'000'000'000 + status->st_ctim.tv_nsec} <= limit)
+                old.push_back({.path = std::move(path), .row = place.row, .digest = *digest});
         }
-    return found;
+    return store.read([&](const View& view) -> Result<std::vector<std::string>> {
+        std::vector<std::string> found;
+        for (const Candidate& one : old)
+            if (TRY(view.db().number(one.row, one.digest)) == 0) found.push_back(one.path);
+        return found;
+    });
 }
 
 Result<> remove_forgotten(const Store& store, const std::string& path)

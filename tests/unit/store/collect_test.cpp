@@ -220,7 +220,7 @@ TEST(CollectTest, NothingInUseIsTaken)
     std::vector<std::thread> writers;
     for (int t = 0; t < 2; ++t)
         writers.emplace_back([&, t] {
-            for (int round = 0; round < 12; ++round) {
+            for (int round = 0; round < 12 || (removed == 0 && round < 500); ++round) {
                 const auto chunks = range(0, 8); // the same ones again and again
                 const auto snapshot = import(*f.store, vdisk, chunks, {}, "m" + std::to_string(t));
                 const auto back = read_back(*f.store, snapshot);

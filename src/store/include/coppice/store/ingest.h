@@ -22,7 +22,8 @@ struct IngestOptions {
 /// Puts the blob of one layer into the store: plain chunks in, a layer that is on disk out.
 ///
 /// Chunks are hashed, looked up, compressed and appended to packs by other threads while the caller goes on; put()
-/// waits when they are behind. Memory: at most about 80 MiB, and 100 bytes per chunk. What has been committed survives
+/// waits when they are behind. Memory: at most about 150 MiB, the database's cache included, and
+/// 250 bytes per chunk. What has been committed survives
 /// a kill.
 class Ingest final : public ChunkSink {
 public:
