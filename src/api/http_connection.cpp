@@ -83,12 +83,18 @@ HttpConnection::Answer answer_of(Parser& parser)
 
 } // namespace
 
+Result<> HttpConnection::check_interrupted() const
+{
+    if (is_interrupted_ && is_interrupted_()) return fail(ErrorKind::Unavailable, "interrupted");
+    return {};
+}
+
 Result<> HttpConnection::wait_for(short events, Deadline deadline) const
 {
     using std::chrono::milliseconds;
     constexpr milliseconds kSlice{200};
     for (;;) {
-        if (is_interrupted_ && is_interrupted_()) return fail(ErrorKind::Unavailable, "interrupted");
+        TRY(check_interrupted());
         const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
         if (left < milliseconds{0}) return fail(ErrorKind::Unavailable, "coppiced did not answer in time");
         pollfd waiting{.fd = socket_.get(), .events = events, .revents = 0};
@@ -140,6 +146,7 @@ Result<std::string_view> HttpConnection::read_some(Deadline deadline)
 {
     buffer_.resize(kReadBytes);
     for (;;) {
+        TRY(check_interrupted()); // a stream that never pauses never waits
         const auto got = ::recv(socket_.get(), buffer_.data(), buffer_.size(), 0);
         if (got >= 0) return std::string_view{buffer_.data(), static_cast<std::size_t>(got)};
         if (errno == ECONNRESET) return fail(closed());

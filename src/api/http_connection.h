@@ -50,7 +50,8 @@ private:
         : socket_{std::move(socket)}, is_interrupted_{std::move(is_interrupted)}
     {
     }
-    Result<> wait_for(short events, Deadline deadline) const;
+    [[nodiscard]] Result<> check_interrupted() const;
+    [[nodiscard]] Result<> wait_for(short events, Deadline deadline) const;
     /// Empty at the end.
     Result<std::string_view> read_some(Deadline deadline);
     os::Fd socket_;

@@ -108,7 +108,7 @@ Result<Reply> remove_snapshot(const StorageApiPtr& api, const Request& request)
         return {};
     });
     if (refused) return *std::move(refused);
-    TRY(std::move(done));
+    if (!done) return fail(with_paths(*api, done.error()));
     json removed = json::array();
     for (const store::SnapshotId& id : ids) {
         removed.push_back(id.hex());

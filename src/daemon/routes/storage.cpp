@@ -108,6 +108,19 @@ Reply with_etag(nlohmann::json body)
     return Reply::json(std::move(body), etag);
 }
 
+Error with_paths(const StorageApi& api, const Error& error)
+{
+    const auto mounts = api.storage->mounts().records();
+    if (!mounts) return error;
+    std::string message = error.message();
+    for (const vdisk::MountRecord& mount : *mounts)
+        if (const auto at = message.find(mount.id); at != std::string::npos)
+            message.replace(at, mount.id.size(), cat("at ", printable(mount.path)));
+    if (message == error.message()) return error;
+    Error named{error.kind(), std::move(message)};
+    return error.hint_text().empty() ? named : std::move(named).hint(error.hint_text());
+}
+
 Reply snapshot_reply(nlohmann::json details)
 {
     const std::string etag = etag_of(details);

@@ -86,6 +86,8 @@ std::string etag_of(const nlohmann::json& body);
 /// With its ETag.
 Reply with_etag(nlohmann::json body);
 
+/// The same error, with the paths of mounts in the place of the ids by which the store knows them.
+Error with_paths(const StorageApi& api, const Error& error);
 /// A Snapshot, with the ETag that GET has: that of its details.
 Reply snapshot_reply(nlohmann::json details);
 

@@ -227,7 +227,7 @@ Result<Reply> remove_vdisk(const StorageApiPtr& api, const Request& request)
     };
     auto removed = api->storage->remove(doomed.branches, doomed.snapshots, remove);
     if (refused) return *std::move(refused);
-    TRY_DOING(cat("remove vdisk ", name), std::move(removed));
+    if (!removed) return fail(with_paths(*api, removed.error()).with(cat("remove vdisk ", name)));
     api->tell("vdisk.removed", path_of(name));
     return no_content();
 }

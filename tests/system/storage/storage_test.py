@@ -584,7 +584,7 @@ class Trees(StorageCase):
         self.start()
         self.imported()
         path, _ = self.mount(ref="os")
-        self.assertIn("reader", self.ask("DELETE", "/v1/vdisks/os", status=409)["detail"])
+        self.assertIn(f"reader at {path}", self.ask("DELETE", "/v1/vdisks/os", status=409)["detail"])
         subprocess.run(["umount", path], check=True)
         self.assertEqual(self.ask("GET", "/v1/mounts"), [])
         self.ask("DELETE", "/v1/vdisks/os")

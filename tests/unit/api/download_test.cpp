@@ -146,6 +146,20 @@ TEST_F(DownloadTest, ASilentDaemonIsWaitedForNoLongerThanTold)
     EXPECT_EQ(done.error().kind(), ErrorKind::Unavailable);
 }
 
+TEST_F(DownloadTest, EndsWhenItIsInterrupted)
+{
+    serve([](int connection) {
+        say(connection, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin");
+        std::this_thread::sleep_for(2s);
+    });
+    client_.heed([this] { return connections_ > 0; });
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_TRUE(test::fails_as(
+        ErrorKind::Unavailable, "interrupted",
+        client_.download({.target = "/v1/x", .timeout = 60s}, [](std::string_view) { return Result<>{}; })));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 1500ms);
+}
+
 TEST_F(DownloadTest, AnErrorOfTheTakerEndsIt)
 {
     serve([](int connection) { say(connection, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"); });

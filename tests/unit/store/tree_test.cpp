@@ -295,6 +295,7 @@ TEST(VdiskTest, LifeOfVersions)
     EXPECT_EQ(current(later), 2U);
     value_of(txn([&](Txn& t) { return schedule_version(t, vdisk, 2, std::nullopt); }));
     EXPECT_EQ(current(now()), 2U);
+    value_of(txn([&](Txn& t) { return schedule_version(t, vdisk, 2, later); }));
     value_of(txn([&](Txn& t) { return pin_version(t, vdisk, 3); }));
     value_of(txn([&](Txn& t) { return pin_version(t, vdisk, 1); }));
     EXPECT_EQ(current(later), 1U);
