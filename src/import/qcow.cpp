@@ -80,12 +80,11 @@ Result<> run_qemu_img(const os::Fd& image, const os::Fd& raw, const std::string&
         if (now <= before) return {};
         return budget.take(now - std::exchange(before, now), kRawName);
     };
-    // With -n the file has its size before. "backing": none, whatever the header says: it is checked, but costs
-    // nothing.
-    return run_program({.arguments = {"qemu-img", "convert", "-n", "-O", "raw",
-                                      R"(json:{"driver":"qcow2","backing":null,)"
-                                      R"("file":{"driver":"file","filename":"/dev/fd/3","locking":"off"}})",
-                                      path},
+    // "backing": none, whatever the header says: it is checked, but costs nothing.
+    static constexpr const char* kSource = R"(json:{"driver":"qcow2","backing":null,)"
+                                           R"("file":{"driver":"file","filename":"/dev/fd/3","locking":"off"}})";
+    // With -n the file has its size before.
+    return run_program({.arguments = {"qemu-img", "convert", "-n", "-O", "raw", kSource, path},
                         .further = image.get(),
                         .package = "qemu-utils",
                         .watch = watch},
