@@ -148,6 +148,7 @@ public:
         if (what < 16) {
             need(node_.sealer.remove_sealed_directories());
             need(node_.working.sweep());
+            need(node_.sealer.sweep());
             return;
         }
         if (what < 17) {

@@ -302,7 +302,7 @@ TEST(VdiskTest, LifeOfVersions)
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "pinned", txn([&](Txn& t) { return remove_version(t, vdisk, 1); })));
     value_of(txn([&](Txn& t) { return unpin_version(t, vdisk); }));
     value_of(txn([&](Txn& t) { return remove_version(t, vdisk, 1); }));
-    EXPECT_EQ(current(now()), 2U);
+    EXPECT_EQ(current(now()), 0U);
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "1 snapshots", txn([&](Txn& t) { return remove_vdisk(t, vdisk); })));
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "already", txn([&](Txn& t) { return add_vdisk(t, "debian"); })));
     EXPECT_TRUE(fails_as(ErrorKind::Invalid, "name", txn([&](Txn& t) { return add_vdisk(t, "../x"); })));
