@@ -53,13 +53,13 @@ Result<> repair_references(FsckRun& run)
 struct Node {
     SnapshotId id;
     std::optional<SnapshotId> parent;
-    std::int64_t vdisk, seq, state;
+    std::int64_t vdisk, seq, state, depth;
 };
 
 Result<std::vector<Node>> read_nodes(const View& view)
 {
     std::vector<Node> nodes;
-    auto query = TRY(view.db().query("SELECT id, parent, vdisk, seq, state FROM snapshot"));
+    auto query = TRY(view.db().query("SELECT id, parent, vdisk, seq, state, depth FROM snapshot"));
     while (TRY(query.next())) {
         const auto id = TRY(query.name<SnapshotId>(0));
         const auto parent = TRY(query.optional_name<SnapshotId>(1));
@@ -67,7 +67,8 @@ Result<std::vector<Node>> read_nodes(const View& view)
                          .parent = parent,
                          .vdisk = query.integer(2),
                          .seq = query.integer(3),
-                         .state = query.integer(4)});
+                         .state = query.integer(4),
+                         .depth = query.integer(5)});
     }
     return nodes;
 }
@@ -98,6 +99,8 @@ Result<> check_tree(FsckRun& run)
         for (const auto& [id, node] : nodes) {
             ++run.report.snapshots;
             const auto parent = node.parent ? nodes.find(*node.parent) : nodes.end();
+            if (node.depth != (parent == nodes.end() ? 1 : parent->second.depth + 1))
+                run.find(cat("snapshot ", id.hex(), ": its depth is not one more than its parent's"));
             if (parent == nodes.end()) continue; // a root, or reported by foreign_key_check
             if (node.state == 3 && parent->second.state != 3)
                 run.find(cat("snapshot ", id.hex(), " is sealed, its parent is not"));

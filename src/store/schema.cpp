@@ -192,6 +192,7 @@ CREATE TABLE compact(
   state    INTEGER NOT NULL CHECK(state IN (1, 2, 3)),
   seq      INTEGER NOT NULL CHECK(seq > 0),
   epoch    INTEGER NOT NULL CHECK(epoch >= 0),
+  depth    INTEGER NOT NULL CHECK(depth > 0),
   created  INTEGER NOT NULL,
   bytes    INTEGER NOT NULL CHECK(bytes >= 0),
   author   TEXT NOT NULL CHECK(length(author) BETWEEN 1 AND 512),
@@ -201,7 +202,11 @@ CREATE TABLE compact(
   CHECK(state = 3 OR layer IS NULL),
   CHECK(id != parent)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO compact SELECT id, vdisk, parent, layer, state, seq, epoch, created, bytes, author, message, manifest FROM snapshot;
+INSERT INTO compact SELECT s.id, vdisk, parent, layer, state, seq, epoch, coalesce(d.depth, 1), created, bytes, author, message,
+  manifest FROM snapshot s LEFT JOIN (
+    WITH RECURSIVE line(id, depth) AS (SELECT id, 1 FROM snapshot WHERE parent IS NULL UNION ALL
+      SELECT child.id, line.depth + 1 FROM snapshot child JOIN line ON child.parent = line.id)
+    SELECT id, depth FROM line) d ON d.id = s.id;
 DROP TABLE snapshot;
 ALTER TABLE compact RENAME TO snapshot;
 CREATE INDEX snapshot_parent ON snapshot(parent) WHERE parent IS NOT NULL;

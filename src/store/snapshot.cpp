@@ -61,11 +61,12 @@ Result<Snapshot> read_snapshot_row(const Query& query)
     snapshot.state = static_cast<SnapshotState>(query.integer(4));
     snapshot.seq = query.size(5);
     snapshot.epoch = query.size(6);
-    snapshot.created = Time{query.integer(7)};
-    snapshot.bytes = query.size(8);
-    snapshot.author = query.text(9);
-    snapshot.message = query.text(10);
-    snapshot.manifest = TRY(query.optional_name<ManifestDigest>(11));
+    snapshot.depth = query.size(7);
+    snapshot.created = Time{query.integer(8)};
+    snapshot.bytes = query.size(9);
+    snapshot.author = query.text(10);
+    snapshot.message = query.text(11);
+    snapshot.manifest = TRY(query.optional_name<ManifestDigest>(12));
     return snapshot;
 }
 
@@ -88,10 +89,12 @@ Result<Snapshot> add_snapshot(Txn& txn, const NewSnapshot& wanted)
     if (TRY(db.number("SELECT count(*) FROM snapshot WHERE id = ?", wanted.id)) != 0)
         return fail(ErrorKind::Conflict, cat("there is a snapshot ", wanted.id.hex(), " already"));
     TRY(db.execute("UPDATE vdisk SET seq = seq + 1 WHERE id = ?", vdisk));
-    TRY(db.execute("INSERT INTO snapshot(id, vdisk, parent, state, seq, epoch, created, bytes, author, message) "
-                   "SELECT ?, id, ?, ?, seq, epoch, ?, ?, ?, ? FROM vdisk WHERE id = ?",
-                   wanted.id, wanted.parent, wanted.state, now(), wanted.bytes, std::string_view{wanted.author},
-                   std::string_view{wanted.message}, vdisk));
+    TRY(db.execute(
+        "INSERT INTO snapshot(id, vdisk, parent, state, seq, epoch, depth, created, bytes, author, message) "
+        "SELECT ?1, id, ?2, ?3, seq, epoch, 1 + coalesce((SELECT depth FROM snapshot WHERE id = ?2), 0), ?4, ?5, "
+        "?6, ?7 FROM vdisk WHERE id = ?8",
+        wanted.id, wanted.parent, wanted.state, now(), wanted.bytes, std::string_view{wanted.author},
+        std::string_view{wanted.message}, vdisk));
     TRY(db.execute("INSERT INTO document(snapshot, config) VALUES(?, ?)", wanted.id, std::string_view{config}));
     return get_snapshot(txn, wanted.id);
 }

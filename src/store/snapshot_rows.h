@@ -9,7 +9,8 @@
 namespace coppice::store {
 
 inline constexpr std::string_view kSelectSnapshot =
-    "SELECT s.id, v.uuid, s.parent, l.digest, s.state, s.seq, s.epoch, s.created, s.bytes, s.author, s.message, "
+    "SELECT s.id, v.uuid, s.parent, l.digest, s.state, s.seq, s.epoch, s.depth, s.created, s.bytes, s.author, "
+    "s.message, "
     "s.manifest FROM snapshot s JOIN vdisk v ON v.id = s.vdisk LEFT JOIN layer l ON l.id = s.layer ";
 
 inline Error no_such(const SnapshotId& id)

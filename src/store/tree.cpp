@@ -119,7 +119,7 @@ Result<std::vector<Snapshot>> descendants(const View& view, const SnapshotId& id
     return select_snapshots(
         view.db(),
         "JOIN (WITH RECURSIVE below(id, depth) AS (SELECT id, 1 FROM snapshot WHERE parent = ? UNION "
-        "SELECT c.id, depth + 1 FROM snapshot c JOIN below b ON c.parent = b.id WHERE depth < 1000000) "
+        "SELECT c.id, b.depth + 1 FROM snapshot c JOIN below b ON c.parent = b.id WHERE b.depth < 1000000) "
         "SELECT id, depth FROM below) b ON b.id = s.id ORDER BY b.depth, s.created, s.id",
         id);
 }

@@ -145,7 +145,7 @@ Result<json> snapshot_details_json(const store::View& view, const store::Snapsho
     details["dependents"] = TRY(store::dependents(view, snapshot.id));
     details["own_bytes"] = usage.own_bytes;
     details["shared_bytes"] = usage.shared_bytes;
-    details["depth"] = TRY(store::ancestors(view, snapshot.id)).size();
+    details["depth"] = snapshot.depth;
     return details;
 }
 

@@ -121,14 +121,14 @@ TEST(FsckTest, DamageIsFound)
          "another size"},
         {"frozen directory missing", FsckLevel::Quick,
          [](Damaged& f) {
-             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message) "
-                   "SELECT randomblob(16), id, 2, 99, 0, 0, 0, 'a', '' FROM vdisk; UPDATE vdisk SET seq = 99");
+             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, depth, created, bytes, author, message) "
+                   "SELECT randomblob(16), id, 2, 99, 0, 1, 0, 0, 'a', '' FROM vdisk; UPDATE vdisk SET seq = 99");
          },
          "is missing"},
         {"frozen directory gone in a power cut", FsckLevel::Quick,
          [](Damaged& f) {
-             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, created, bytes, author, message) "
-                   "SELECT randomblob(16), id, 1, 99, 0, 0, 0, 'a', '' FROM vdisk; UPDATE vdisk SET seq = 99");
+             f.sql("INSERT INTO snapshot(id, vdisk, state, seq, epoch, depth, created, bytes, author, message) "
+                   "SELECT randomblob(16), id, 1, 99, 0, 1, 0, 0, 'a', '' FROM vdisk; UPDATE vdisk SET seq = 99");
          },
          "was not durable"},
         {"foreign frozen directory", FsckLevel::Quick,
@@ -161,6 +161,8 @@ TEST(FsckTest, DamageIsFound)
                    "d.snapshot WHERE s.seq = 1)");
          },
          "another manifest"},
+        {"depth", FsckLevel::Quick, [](Damaged& f) { f.sql("UPDATE snapshot SET depth = depth + 1 WHERE seq = 2"); },
+         "its depth"},
         {"envelope gone", FsckLevel::Quick, [](Damaged& f) { f.sql("UPDATE document SET envelope = NULL"); },
          "without a signed manifest"},
         {"document gone", FsckLevel::Quick, [](Damaged& f) { f.sql("DELETE FROM document"); },

@@ -110,6 +110,7 @@ TEST(TreeTest, AgreesWithAModel)
                 const auto line = view([&](const View& v) { return ancestors(v, id); });
                 const auto expected = model.line(id);
                 RC_ASSERT(line.size() == expected.size());
+                RC_ASSERT(line.front().depth == expected.size());
                 for (std::size_t i = 0; i < line.size(); ++i)
                     RC_ASSERT(line[i].id == expected[i]);
             }

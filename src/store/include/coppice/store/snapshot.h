@@ -21,6 +21,7 @@ struct Snapshot {
     std::optional<LayerDigest> layer; ///< only once sealed; empty then: the same content as the parent
     SnapshotState state = SnapshotState::Frozen;
     std::uint64_t seq = 0, epoch = 0;
+    std::uint64_t depth = 1; ///< how many it and its ancestors are
     Time created{};
     std::uint64_t bytes = 0; ///< logical size of what it changes
     std::string author, message;
