@@ -25,8 +25,8 @@ struct GrowingBody {
     using value_type = std::string; // NOLINT(readability-identifier-naming): Beast's names, here and below
     class reader {                  // NOLINT(readability-identifier-naming)
     public:
-        template <bool kIsRequest, class Fields>
-        reader(http::header<kIsRequest, Fields>& /*header*/, value_type& body) : body_{body}
+        template <bool IsRequest, class Fields>
+        reader(http::header<IsRequest, Fields>& /*header*/, value_type& body) : body_{body}
         {
         }
         void init(const boost::optional<std::uint64_t>& /*length*/, boost::system::error_code& failed) { failed = {}; }

@@ -10,6 +10,7 @@
 #include "work.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 
 namespace coppice::cli {
@@ -90,8 +91,8 @@ Result<int> compare(const Options& options, const GlobalOptions& global)
     else
         TRY(print_text(client, diff, options));
     if (diff.truncated)
-        std::fprintf(stderr, "coppice: these are the first %zu of %llu changes (more with --limit)\n",
-                     diff.changes.size(), static_cast<unsigned long long>(diff.added + diff.removed + diff.changed));
+        std::fprintf(stderr, "coppice: these are the first %zu of %ju changes (more with --limit)\n",
+                     diff.changes.size(), std::uintmax_t{diff.added + diff.removed + diff.changed});
     return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
@@ -158,7 +159,7 @@ std::size_t bar_length(std::uint64_t bytes, std::uint64_t all, std::size_t most)
 {
     if (bytes == 0 || all == 0 || most == 0) return 0;
     const double part = static_cast<double>(bytes) / static_cast<double>(all);
-    return std::clamp<std::size_t>(static_cast<std::size_t>(part * static_cast<double>(most) + 0.5), 1, most);
+    return std::clamp<std::size_t>(static_cast<std::size_t>(std::lround(part * static_cast<double>(most))), 1, most);
 }
 
 } // namespace

@@ -47,6 +47,7 @@ std::string shown(const Json& value, Column::Kind kind)
 std::vector<std::string> keys_of(const std::vector<Column>& columns)
 {
     std::vector<std::string> keys;
+    keys.reserve(columns.size());
     for (const Column& column : columns)
         keys.emplace_back(column.key);
     return keys;
@@ -93,6 +94,7 @@ Result<std::string> list_text(const Json& list, const ListOptions& options, cons
     Table table{keys_of(columns)};
     for (const Json& object : list) {
         std::vector<std::string> row;
+        row.reserve(columns.size());
         for (const Column& column : columns)
             row.push_back(cell_of(object, column, form == Table::Form::Text));
         table.add(std::move(row));

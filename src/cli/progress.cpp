@@ -6,6 +6,7 @@
 #include "coppice/os/terminal.h"
 
 #include <algorithm>
+#include <cmath>
 #include <unistd.h>
 
 namespace coppice::cli {
@@ -22,7 +23,7 @@ std::string amount(std::uint64_t count, const std::string& unit)
 
 std::string duration(double seconds)
 {
-    const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+    const auto whole = static_cast<std::uint64_t>(std::llround(seconds));
     if (whole < 60) return cat(whole, 's');
     if (whole < 3600) return cat(whole / 60, 'm', whole % 60, 's');
     return cat(whole / 3600, 'h', whole % 3600 / 60, 'm');
