@@ -74,10 +74,10 @@ Result<os::Fd> mount_disk(const os::Fd& disk, const std::string& path, const std
     if (mount) return mount;
     const std::string words = mount.error().hint_text();
     const int number = mount.error().os_errno();
-    const bool damaged = number == EUCLEAN || number == EBADMSG;
+    const auto kind = number == EUCLEAN || number == EBADMSG ? ErrorKind::Corrupt : mount.error().kind();
     return fail(std::move(mount)
                     .error()
-                    .as(damaged ? ErrorKind::Corrupt : mount.error().kind())
+                    .as(kind)
                     .with(cat("mount the ", type, " file system"))
                     .hint(cat(words, words.empty() ? "" : "; ",
                               "if its machine was not shut down cleanly, do that or run fsck")));
