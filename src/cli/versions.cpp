@@ -15,13 +15,13 @@ namespace coppice::cli {
 const std::vector<Column>& version_columns()
 {
     using Kind = Column::Kind;
-    static const std::vector<Column> columns{{"version", Kind::Text, "number"},
-                                             {"state"},
-                                             {"snapshot", Kind::Id},
-                                             {"pinned"},
-                                             {"scheduled", Kind::Time},
-                                             {"created", Kind::Time}};
-    return columns;
+    static const std::vector<Column> kColumns{{"version", Kind::Text, "number"},
+                                              {"state"},
+                                              {"snapshot", Kind::Id},
+                                              {"pinned"},
+                                              {"scheduled", Kind::Time},
+                                              {"created", Kind::Time}};
+    return kColumns;
 }
 
 namespace {

@@ -53,7 +53,7 @@ Reply reply_of(const Answered& answered)
     return reply;
 }
 
-Reply refusal(int status, std::string message, std::string hint)
+Reply refusal(int status, std::string message, const std::string& hint)
 {
     Error error{status == 409 ? ErrorKind::Conflict : ErrorKind::Invalid, std::move(message)};
     return Reply::problem({status, std::move(error).hint(hint)});
@@ -98,6 +98,7 @@ Result<> JournalAnswerStore::put(const std::string& key, const Answered& answere
                       [&](const std::string& old) { state.answers.erase(old); });
         state.order.erase(state.order.begin(), state.order.begin() + surplus);
         std::vector<nlohmann::json> records;
+        records.reserve(state.order.size());
         for (const std::string& kept : state.order)
             records.push_back(to_json(kept, state.answers.at(kept)));
         return state.journal.replace(records);

@@ -119,6 +119,7 @@ std::vector<api::Operation> Operations::list() const
 {
     const std::scoped_lock lock{mutex_};
     std::vector<api::Operation> operations;
+    operations.reserve(entries_.size());
     for (const auto& entry : entries_)
         operations.push_back(entry->operation);
     return operations;
@@ -177,6 +178,7 @@ void Operations::forget_oldest()
     if (count <= limits_.history + limits_.history / 4) return;
     std::erase_if(entries_, [&](const auto& entry) { return over(entry) && count-- > limits_.history; });
     std::vector<api::Operation> kept;
+    kept.reserve(entries_.size());
     for (const auto& entry : entries_)
         kept.push_back(entry->operation);
     if (const auto done = log_.keep_only(kept); !done)

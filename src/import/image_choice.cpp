@@ -13,9 +13,9 @@ bool fits(const Descriptor& d, const ImageChoice& wanted)
 
 } // namespace
 
-std::unexpected<Error> none_of_several(std::string what, std::string there)
+std::unexpected<Error> none_of_several(std::string what, std::string_view there)
 {
-    return fail(Error{ErrorKind::NotFound, std::move(what)}.hint(cat("there are: ", std::move(there))));
+    return fail(Error{ErrorKind::NotFound, std::move(what)}.hint(cat("there are: ", there)));
 }
 
 Result<Descriptor> choose(const std::vector<Descriptor>& all, const ImageChoice& wanted, bool outermost)

@@ -16,6 +16,6 @@ inline constexpr int kIndexDepth = 4; ///< of indexes within indexes
 Result<Descriptor> choose(const std::vector<Descriptor>& all, const ImageChoice& wanted, bool outermost);
 
 /// NotFound. @param there what is there instead
-std::unexpected<Error> none_of_several(std::string what, std::string there);
+std::unexpected<Error> none_of_several(std::string what, std::string_view there);
 
 } // namespace coppice::imports

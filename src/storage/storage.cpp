@@ -50,6 +50,7 @@ Result<> Storage::recover()
                    {{"branch", name}, {"error", error.line()}});
     for (const std::string& name : recovered.settled)
         log::info("storage", "what was begun with a branch is settled", {{"branch", name}});
+    TRY(mounts_->recover());
     report_unknown(recovered.unknown);
     report_unknown(TRY(sealer_.recover()));
     return {};

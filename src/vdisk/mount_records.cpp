@@ -35,9 +35,11 @@ Result<FoundRecord> read_record(const store::Store& store, const std::string& id
     found.record.set_uid = TRY(node.boolean_or("set_uid", false));
     found.record.how = TRY(node.text_or("how", ""));
     found.record.device = TRY(TRY(node.get("device")).unsigned_integer());
+    if (const auto replaces = TRY(node.find("replaces"))) found.record.replaces = TRY(replaces->unsigned_integer());
     if (TRY(TRY(node.get("boot")).text()) != boot) return found;
     const auto status = TRY(os::find_status(os::kCwd, found.record.path, false));
-    found.mounted = status && status->st_dev == found.record.device;
+    found.mounted = status && (status->st_dev == found.record.device ||
+                               (found.record.replaces != 0 && status->st_dev == found.record.replaces));
     found.of_this_boot = true;
     return found;
 }
@@ -60,10 +62,10 @@ Result<> write_mount_record(const store::Store& store, const MountRecord& record
 {
     if (!os::exists(store.directory(), kDirectory)) TRY(os::make_directory(store.directory(), kDirectory, 0700));
     const auto boot = TRY(os::boot_id());
-    const nlohmann::json document{{"path", record.path},       {"snapshot", record.snapshot.hex()},
-                                  {"working", record.working}, {"devices", record.devices},
-                                  {"set_uid", record.set_uid}, {"how", record.how},
-                                  {"device", record.device},   {"boot", boot}};
+    const nlohmann::json document{
+        {"path", record.path},       {"snapshot", record.snapshot.hex()}, {"working", record.working},
+        {"devices", record.devices}, {"set_uid", record.set_uid},         {"how", record.how},
+        {"device", record.device},   {"replaces", record.replaces},       {"boot", boot}};
     return os::replace_file(store.directory(), file_of(record.id),
                             document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }

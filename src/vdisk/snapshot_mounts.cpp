@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <set>
 #include <sys/stat.h>
+#include <utility>
 
 namespace coppice::vdisk {
 
@@ -209,7 +210,12 @@ Result<> SnapshotMounts::while_quiet(const MountRecord& record, const std::funct
     const auto stop_writers = [&]() -> Result<> {
         TRY(open_place(record));
         TRY(os::check_unused(record.path)); // who works in it would go on in what is a snapshot by then
-        return os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false);
+        MountRecord noted = record;         // for `recover`
+        noted.replaces = record.device;
+        TRY(write_mount_record(*store_, noted));
+        auto stopped = os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false);
+        if (!stopped) TRY(write_mount_record(*store_, record));
+        return with_context(std::move(stopped), record.path);
     };
     TRY_DOING(cat("branch ", record.working, " has to be unused for a moment"), stop_writers());
     // The record and the lease stay: each change of the lease is a commit, which waits for the disk.
@@ -222,23 +228,62 @@ Result<> SnapshotMounts::while_quiet(const MountRecord& record, const std::funct
     return fail(std::move(renewed).error().with(cat("done, but branch ", record.working, " is not mounted any more")));
 }
 
+/// Puts the layer over what is below it now in the place of what `record` says. Failing it leaves nothing there: what
+/// nobody may write to, or what shows another state, would be taken for the branch.
 Result<> SnapshotMounts::renew_locked(MountRecord record)
 {
-    auto last = TRY(os::clone_mount(os::kCwd, record.path, false)); // or unmounting would wait for the kernel's sync
-    record.snapshot =
-        TRY(store_->read([&](const store::View& view) { return store::get_working(view, record.working); })).snapshot;
+    os::Fd last;
     const auto replace = [](int mount, const std::string& path) -> Result<> {
         auto beneath = os::attach_mount_beneath(mount, path);
         if (!beneath && beneath.error().kind() != ErrorKind::Unsupported) return beneath;
         if (const auto off = os::unmount(path); !off) TRY(os::detach_mount_at(path)); // somebody has begun to read
         return beneath ? Result<>{} : os::attach_mount(mount, os::kCwd, path);
     };
-    const MountUse use{.devices = record.devices, .set_uid = record.set_uid, .ids = {}};
-    const std::string path = record.path;
-    auto renewed = attach_locked(std::move(record), use, replace);
-    if (!renewed) TRY(os::detach_mount_at(path)); // or writers would find a mount that nobody may write to
+    const auto renew = [&]() -> Result<> {
+        last = TRY(os::clone_mount(os::kCwd, record.path, false)); // or unmounting would wait for the kernel's sync
+        MountRecord now = record;
+        now.snapshot = TRY(store_->read([&](const store::View& view) {
+                           return store::get_working(view, record.working);
+                       })).snapshot;
+        now.replaces = record.device;
+        now = TRY(
+            attach_locked(std::move(now), {.devices = record.devices, .set_uid = record.set_uid, .ids = {}}, replace));
+        now.replaces = 0;
+        return write_mount_record(*store_, now);
+    };
+    auto renewed = renew();
+    if (!renewed) {
+        if (const auto off = os::detach_mount_at(record.path); !off)
+            log::error("vdisk", "what is left of a mount cannot be taken off",
+                       {{"path", record.path}, {"error", off.error().line()}});
+        TRY(remove_mount_record(*store_, record.id));
+        kept_.erase(record.id);
+        TRY(release(record.id));
+    }
     releaser_.release(std::move(last));
-    if (!renewed) return fail(std::move(renewed).error());
+    return renewed;
+}
+
+Result<> SnapshotMounts::recover()
+{
+    const std::lock_guard lock{mutex_};
+    for (MountRecord& record : TRY(records())) {
+        if (record.replaces == 0) continue;
+        struct stat status{};
+        if (::stat(record.path.c_str(), &status) < 0) return fail_os(errno, cat("stat ", record.path));
+        const auto places = TRY(os::find_mounts(record.device, source_of(record.snapshot)));
+        const bool is_there = std::find(places.begin(), places.end(), record.path) != places.end();
+        if (record.device == record.replaces || !is_there) { // not attached yet
+            record.device = std::exchange(record.replaces, 0);
+            if (const auto renewed = renew_locked(record); !renewed)
+                log::error("vdisk", "a branch could not be mounted again",
+                           {{"branch", record.working}, {"path", record.path}, {"error", renewed.error().line()}});
+            continue;
+        }
+        if (status.st_dev == record.replaces) TRY(os::detach_mount_at(record.path)); // it is beneath
+        record.replaces = 0;
+        TRY(write_mount_record(*store_, record));
+    }
     return {};
 }
 

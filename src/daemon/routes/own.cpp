@@ -87,7 +87,7 @@ Result<Reply> wait_for_operation(Services& services, const Request& request)
     Reply reply;
     reply.later = Later{.timeout = std::chrono::seconds{seconds},
                         .subscribe =
-                            [&services, id, is_it](std::function<void()> wake) {
+                            [&services, id, is_it](const std::function<void()>& wake) {
                                 auto watching = services.operations.watch([is_it, wake](const api::Operation& changed) {
                                     if (is_it(changed)) wake();
                                 });

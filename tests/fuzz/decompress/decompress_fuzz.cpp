@@ -1,37 +1,17 @@
+#include "../memory_stream.h"
 #include "coppice/base/error.h"
 #include "decompress.h"
 
-#include <algorithm>
-
 // A packed stream. Whatever it says: an end, and no more bytes than the budget has.
-
-namespace {
 
 using namespace coppice;
 using namespace coppice::imports;
-
-class Memory final : public ByteStream {
-public:
-    explicit Memory(std::string_view bytes) : bytes_{bytes} {}
-    Result<std::size_t> read(std::span<char> out) override
-    {
-        const std::size_t got = std::min(out.size(), bytes_.size());
-        std::copy_n(bytes_.data(), got, out.data());
-        bytes_.remove_prefix(got);
-        return got;
-    }
-
-private:
-    std::string_view bytes_;
-};
-
-} // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size)
 {
     const Limits limits{.free_bytes = 1U << 16, .ratio = 4};
     UnpackBudget budget{limits};
-    Memory memory{{reinterpret_cast<const char*>(data), size}};
+    MemoryStream memory{{reinterpret_cast<const char*>(data), size}};
     const auto stream = decompress(memory, budget, true, "input");
     if (!stream) return 0;
     std::string buffer(4096, '\0');

@@ -1,7 +1,6 @@
+#include "../memory_stream.h"
 #include "coppice/base/error.h"
 #include "tree_builder.h"
-
-#include <algorithm>
 
 // An archive, as a tree and as a layer over itself. Whatever it says: no more memory than the limits allow, an end, and
 // a tree whose files are within their limits.
@@ -10,21 +9,6 @@ namespace {
 
 using namespace coppice;
 using namespace coppice::imports;
-
-class Memory final : public ByteStream {
-public:
-    explicit Memory(std::string_view bytes) : bytes_{bytes} {}
-    Result<std::size_t> read(std::span<char> out) override
-    {
-        const std::size_t got = std::min(out.size(), bytes_.size());
-        std::copy_n(bytes_.data(), got, out.data());
-        bytes_.remove_prefix(got);
-        return got;
-    }
-
-private:
-    std::string_view bytes_;
-};
 
 /// Reads everything, keeps nothing.
 class Nowhere final : public Contents {
@@ -46,7 +30,7 @@ void feed(std::string_view bytes, TreeBuilder::Form form, int layers)
     TreeBuilder builder{limits, form};
     for (int i = 0; i < layers; ++i) {
         if (form == TreeBuilder::Form::Layers && !builder.begin_layer()) return;
-        Memory memory{bytes};
+        MemoryStream memory{bytes};
         TarReader reader{memory, limits, TarReader::End::Any};
         Nowhere contents;
         for (;;) {

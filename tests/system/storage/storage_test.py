@@ -4,9 +4,11 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import http.client
 import io
 import os
 import pathlib
+import random
 import shutil
 import signal
 import sqlite3
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -653,6 +656,35 @@ class Kills(StorageCase):
                 self.assertEqual(self.text(snapshot, "n"), str(number))
         self.assertTrue(wait_until(lambda: all(s["state"] == "sealed" for s in self.ask("GET", "/v1/snapshots")), 30))
         self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
+        self.unmount(self.ask("GET", "/v1/mounts")[0])
+
+    def test_while_a_mounted_branch_becomes_a_snapshot(self):
+        """Whenever the daemon is killed, the mount is there at its next start, with what was written, and can be written."""
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, record = self.mount(branch="w")
+        answered = []
+
+        def ask(daemon):
+            with contextlib.suppress(OSError, http.client.HTTPException):  # it is killed
+                answered.append(daemon.ask("POST", "/v1/branches/w/snapshots", {"wait": "frozen"}).status)
+
+        for i in range(40):
+            pathlib.Path(path, "n").write_text(str(i))
+            client = threading.Thread(target=ask, args=(self.daemon,))
+            client.start()
+            time.sleep(random.uniform(0.0, 0.012))
+            self.daemon.end(signal.SIGKILL)
+            client.join()
+            self.start()
+            self.assertEqual(self.ask("GET", "/v1/branches/w")["mounts"], [path], f"round {i}")
+            self.assertEqual(pathlib.Path(path, "n").read_text(), str(i))
+            self.assertEqual(sum(line.split()[4] == path for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()), 1)
+        print(f"{len(answered)} of 40 were answered before the kill", flush=True)
+        self.assertEqual(set(answered) - {201}, set())
+        self.assertLess(len(answered), 40)
+        self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "quick"})["findings"], [])
         self.unmount(self.ask("GET", "/v1/mounts")[0])
 
     def test_while_importing(self):

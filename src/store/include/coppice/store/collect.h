@@ -5,9 +5,9 @@
 namespace coppice::store {
 
 struct CollectOptions {
-    std::int64_t grace_seconds = 24 * 3600;       ///< between "nobody needs it" and its removal
-    std::int64_t session_seconds = 24 * 3600;     ///< an ingest that was not touched so long is given up
-    std::int64_t request_seconds = 7 * 24 * 3600; ///< idempotency keys are remembered so long
+    std::int64_t grace_seconds = 24L * 3600;       ///< between "nobody needs it" and its removal
+    std::int64_t session_seconds = 24L * 3600;     ///< an ingest that was not touched so long is given up
+    std::int64_t request_seconds = 7L * 24 * 3600; ///< idempotency keys are remembered so long
 };
 
 struct Collected {

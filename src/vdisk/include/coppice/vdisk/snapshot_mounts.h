@@ -44,6 +44,7 @@ struct MountRecord {
     std::string working = {};              ///< name of the working layer, or empty: read-only
     bool devices = false, set_uid = false; ///< as in MountUse
     std::uint64_t device = 0;              ///< st_dev of what is mounted
+    std::uint64_t replaces = 0;            ///< st_dev of what is to make way for it, while that lasts; 0: nothing
     std::string how = {};                  ///< as in StackedMount
 };
 
@@ -79,6 +80,8 @@ public:
     /// Errors: Conflict, saying where else a working layer is mounted: bound to another place or into another mount
     /// namespace, or covered by another mount. (What is held by descriptors of a detached mount is not seen.)
     Result<> check_only_place(const MountRecord& record) const;
+    /// After a start: finishes what a killed process was at in `while_quiet`. The layers must be recovered.
+    Result<> recover();
     /// The root of what is mounted, by its path. Errors: Conflict (something else is there)
     Result<os::Fd> open_place(const MountRecord& record) const;
     /// Those that are mounted now.
