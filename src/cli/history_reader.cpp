@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
 
 namespace coppice::cli {
 
 namespace {
 
-using Json = nlohmann::json;
+using Length = rapidjson::SizeType;
 
 enum class Member : unsigned char {
     Id,
@@ -31,24 +32,22 @@ constexpr std::array<std::string_view, 11> kMembers{"id",      "vdisk", "parent"
                                                     "message", "bytes", "versions", "tags",  "branches"};
 
 /// Takes the parser's events. Depth 1 is the list, 2 a snapshot, 3 one of its lists.
-class Reader final : public Json::json_sax_t {
+class Reader {
 public:
     std::vector<LoggedSnapshot> snapshots;
     std::string complaint;
 
-    bool null() override { return is_value() ? member_ == Member::Parent || refuse() : passes(); }
-    bool boolean(bool /*value*/) override { return is_value() || is_element() ? refuse() : passes(); }
-    bool number_integer(Json::number_integer_t /*value*/) override
-    {
-        return is_value() || is_element() ? refuse() : passes();
-    }
-    bool number_float(Json::number_float_t /*value*/, const Json::string_t& /*text*/) override
-    {
-        return is_value() || is_element() ? refuse() : passes();
-    }
-    bool binary(Json::binary_t& /*value*/) override { return refuse(); }
+    // The parser demands these names.
+    // NOLINTBEGIN(readability-identifier-naming)
+    bool Null() { return is_value() ? member_ == Member::Parent || refuse() : passes(); }
+    bool Bool(bool /*value*/) { return other_value(); }
+    bool Int(int /*value*/) { return other_value(); }
+    bool Int64(std::int64_t /*value*/) { return other_value(); }
+    bool Double(double /*value*/) { return other_value(); }
+    bool RawNumber(const char* /*text*/, Length /*length*/, bool /*copy*/) { return other_value(); }
+    bool Uint(unsigned value) { return Uint64(value); }
 
-    bool number_unsigned(Json::number_unsigned_t value) override
+    bool Uint64(std::uint64_t value)
     {
         if (is_element()) {
             if (member_ != Member::Versions) return refuse();
@@ -61,11 +60,11 @@ public:
         return true;
     }
 
-    bool string(Json::string_t& value) override
+    bool String(const char* text, Length length, bool /*copy*/)
     {
         if (is_element()) {
             if (member_ == Member::Versions) return refuse();
-            (member_ == Member::Tags ? tags_ : branches_).push_back(std::move(value));
+            (member_ == Member::Tags ? tags_ : branches_).emplace_back(text, length);
             return true;
         }
         if (!is_value()) return passes();
@@ -74,11 +73,11 @@ public:
                                                 &snapshot.created, &snapshot.author, &snapshot.message};
         const auto index = static_cast<std::size_t>(member_);
         if (index >= texts.size()) return refuse();
-        *texts[index] = std::move(value);
+        texts[index]->assign(text, length);
         return true;
     }
 
-    bool start_object(std::size_t /*count*/) override
+    bool StartObject()
     {
         if (++depth_ > kJsonMaxDepth || depth_ == 1) return refuse();
         if (depth_ == 2) {
@@ -90,10 +89,10 @@ public:
         return true;
     }
 
-    bool key(Json::string_t& name) override
+    bool Key(const char* text, Length length, bool /*copy*/)
     {
         if (depth_ != 2) return true;
-        const auto* const found = std::find(kMembers.begin(), kMembers.end(), name);
+        const auto* const found = std::find(kMembers.begin(), kMembers.end(), std::string_view{text, length});
         member_ = static_cast<Member>(found - kMembers.begin());
         if (member_ == Member::Other) return true;
         const auto bit = 1U << static_cast<unsigned>(member_);
@@ -102,32 +101,27 @@ public:
         return true;
     }
 
-    bool end_object() override { return --depth_ > 1 || end_snapshot(); }
+    bool EndObject(Length /*count*/) { return --depth_ > 1 || end_snapshot(); }
 
-    bool start_array(std::size_t /*count*/) override
+    bool StartArray()
     {
         if (++depth_ > kJsonMaxDepth || depth_ == 2) return refuse();
         const bool is_list = member_ == Member::Versions || member_ == Member::Tags || member_ == Member::Branches;
         return depth_ == 1 || (depth_ == 3 && is_list) || member_ == Member::Other || refuse();
     }
-    bool end_array() override
+    bool EndArray(Length /*count*/)
     {
         --depth_;
         return true;
     }
-
-    bool parse_error(std::size_t position, const std::string& /*token*/,
-                     const nlohmann::detail::exception& /*error*/) override
-    {
-        complaint = cat("not valid JSON near byte ", position);
-        return false;
-    }
+    // NOLINTEND(readability-identifier-naming)
 
 private:
     [[nodiscard]] bool is_value() const { return depth_ == 2 && member_ != Member::Other; }
     [[nodiscard]] bool is_element() const { return depth_ == 3 && member_ != Member::Other; }
     /// A value outside of snapshots is no list of them; within, it belongs to an unknown member.
     bool passes() { return depth_ > 1 || refuse(); }
+    bool other_value() { return is_value() || is_element() ? refuse() : passes(); }
     bool refuse()
     {
         const bool has_member = depth_ > 1 && member_ != Member::Other;
@@ -169,8 +163,13 @@ private:
 Result<std::vector<LoggedSnapshot>> read_snapshots(std::string_view text)
 {
     Reader reader;
-    if (!Json::sax_parse(text.begin(), text.end(), &reader))
-        return fail(ErrorKind::Corrupt, cat("the answer of coppiced: ", reader.complaint));
+    reader.snapshots.reserve(text.size() / 256); // each takes at least as much
+    rapidjson::MemoryStream stream{text.data(), text.size()};
+    const auto parsed = rapidjson::Reader{}.Parse<rapidjson::kParseValidateEncodingFlag>(stream, reader);
+    if (!parsed.IsError() && stream.Tell() != text.size()) reader.complaint = "more than JSON"; // a NUL ends it, too
+    if (parsed.IsError() && parsed.Code() != rapidjson::kParseErrorTermination)
+        reader.complaint = cat("not valid JSON near byte ", parsed.Offset());
+    if (!reader.complaint.empty()) return fail(ErrorKind::Corrupt, cat("the answer of coppiced: ", reader.complaint));
     return std::move(reader.snapshots);
 }
 

@@ -54,9 +54,12 @@ Result<std::vector<Snapshot>> climb(const View& view, const SnapshotId& id, End 
             "snapshot WHERE id = ?1 UNION ALL SELECT above.id, above.parent, above.state, above.layer, below.step + 1 "
             "FROM line below JOIN snapshot above ON above.id = below.parent WHERE below.step < min(?2, (SELECT "
             "count(*) + 1 FROM snapshot)) AND ",
-            goes_on(end), ") SELECT id, step FROM line) u ON u.id = s.id ORDER BY u.step"),
+            goes_on(end), ") SELECT id FROM line) u ON u.id = s.id"),
         id, limit));
     if (line.empty()) return fail(no_such(id));
+    // They come in this order, though nothing promises it; ordered by SQLite they would take half as long again.
+    const auto is_below = [](const Snapshot& a, const Snapshot& b) { return a.depth > b.depth; };
+    if (!std::is_sorted(line.begin(), line.end(), is_below)) std::sort(line.begin(), line.end(), is_below);
     for (std::size_t i = 1; i < line.size(); ++i)
         if (line[i - 1].parent != line[i].id) return fail(broken_line(line[i - 1]));
     if (line.size() != most && !is_end(end, line.back())) return fail(broken_line(line.back()));

@@ -25,7 +25,10 @@ void append_text(std::string& to, std::string_view text)
 
 template <typename T> void append_hex(std::string& to, const std::optional<T>& id)
 {
-    to += id ? cat('"', id->hex(), '"') : "null";
+    if (id)
+        to.append(1, '"').append(id->hex()).append(1, '"');
+    else
+        to += "null";
 }
 
 /// What names snapshots. Built once for many.
@@ -50,7 +53,7 @@ public:
     void append(std::string& to, const store::Snapshot& snapshot) const
     {
         to += cat(R"({"id":")", snapshot.id.hex(), R"(","vdisk":)");
-        append_text(to, of(vdisks_, snapshot.vdisk));
+        append_text(to, vdisks_.at(snapshot.vdisk));
         append_hex(to += R"(,"parent":)", snapshot.parent);
         to += cat(R"(,"state":")", store::to_text(snapshot.state), R"(","seq":)", snapshot.seq, R"(,"created":")",
                   store::to_rfc3339(snapshot.created), R"(","bytes":)", snapshot.bytes, R"(,"author":)");
@@ -58,15 +61,18 @@ public:
         append_text(to += R"(,"message":)", snapshot.message);
         append_hex(to += R"(,"layer":)", snapshot.layer);
         append_hex(to += R"(,"manifest":)", snapshot.manifest);
-        to += cat(R"(,"tags":)", json_text(of(tags_, snapshot.id)), R"(,"versions":)",
-                  json_text(of(versions_, snapshot.id)), R"(,"branches":)", json_text(of(branches_, snapshot.id)), '}');
+        append_list(to += R"(,"tags":)", tags_, snapshot.id);
+        append_list(to += R"(,"versions":)", versions_, snapshot.id);
+        append_list(to += R"(,"branches":)", branches_, snapshot.id);
+        to += '}';
     }
 
 private:
-    template <typename Key, typename Value> static Value of(const std::map<Key, Value>& all, const Key& key)
+    template <typename Lists>
+    static void append_list(std::string& to, const Lists& lists, const store::SnapshotId& snapshot)
     {
-        const auto found = all.find(key);
-        return found == all.end() ? Value{} : found->second;
+        const auto found = lists.find(snapshot);
+        to += found == lists.end() ? "[]" : json_text(found->second); // most have none
     }
     std::map<store::VdiskId, std::string> vdisks_;
     std::map<store::SnapshotId, std::vector<std::string>> tags_, branches_;
@@ -121,12 +127,15 @@ Result<json> vdisk_json(const store::View& view, const store::Vdisk& vdisk)
 Result<std::string> snapshots_text(const store::View& view, const std::vector<store::Snapshot>& snapshots)
 {
     const auto names = TRY(Names::read(view));
-    std::string text = "[";
+    std::string text;
+    text.reserve(512 * snapshots.size() + 2); // about
+    text += '[';
     for (const store::Snapshot& snapshot : snapshots) {
         if (text.size() > 1) text += ',';
         names.append(text, snapshot);
     }
-    return text + ']';
+    text += ']';
+    return text;
 }
 
 Result<json> snapshot_json(const store::View& view, const store::Snapshot& snapshot)

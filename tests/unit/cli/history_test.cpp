@@ -124,6 +124,8 @@ TEST_F(HistoryTest, RefusesWhatIsNoSnapshot)
         EXPECT_FALSE(read_snapshots(text)) << text;
     EXPECT_FALSE(read_snapshots(list_.dump().replace(2, 0, R"("bytes":1,)"))) << "a doubled member";
     EXPECT_FALSE(read_snapshots(cat(R"([{"more":)", std::string(100'000, '['))));
+    EXPECT_FALSE(read_snapshots(std::string_view{"[]\0x", 4}));
+    EXPECT_FALSE(read_snapshots("[{\"more\": \"\xff\"}]")) << "no UTF-8";
 }
 
 TEST_F(HistoryTest, PassesOverWhatItDoesNotKnow)
