@@ -79,7 +79,8 @@ public:
 
     bool StartObject()
     {
-        if (++depth_ > kJsonMaxDepth || depth_ == 1) return refuse();
+        ++depth_;
+        if (depth_ > kJsonMaxDepth || depth_ == 1) return refuse();
         if (depth_ == 2) {
             snapshots.emplace_back();
             seen_ = 0;
@@ -105,7 +106,8 @@ public:
 
     bool StartArray()
     {
-        if (++depth_ > kJsonMaxDepth || depth_ == 2) return refuse();
+        ++depth_;
+        if (depth_ > kJsonMaxDepth || depth_ == 2) return refuse();
         const bool is_list = member_ == Member::Versions || member_ == Member::Tags || member_ == Member::Branches;
         return depth_ == 1 || (depth_ == 3 && is_list) || member_ == Member::Other || refuse();
     }

@@ -134,6 +134,7 @@ Result<std::vector<vdisk::Xattr>> xattrs_of(const EffectiveRecords& records)
         if (!access || acl.size() != kLeastAclBytes) found[name] = std::move(acl);
     }
     std::vector<vdisk::Xattr> xattrs;
+    xattrs.reserve(found.size());
     for (auto& [name, value] : found)
         xattrs.push_back({.name = name, .value = std::move(value)});
     return xattrs;

@@ -11,11 +11,11 @@ namespace coppice::storage {
 namespace {
 
 Result<> verify_layer(store::Store& store, const store::Layer& layer, Depth depth, Verified& verified,
-                      const std::function<Result<>(std::uint64_t bytes)>& watch)
+                      const store::Watch& watch)
 {
     TRY(watch(verified.bytes));
     const auto table = TRY(store::load_table(store, layer));
-    TRY(store::open_metadata(store, layer));
+    static_cast<void>(TRY(store::open_metadata(store, layer)));
     if (depth == Depth::Chain) return {};
     const store::ChunkReader reader{store};
     std::string plain;
@@ -31,8 +31,7 @@ Result<> verify_layer(store::Store& store, const store::Layer& layer, Depth dept
 
 } // namespace
 
-Result<Verified> verify(store::Store& store, const store::SnapshotId& id, Depth depth,
-                        const std::function<Result<>(std::uint64_t bytes)>& watch)
+Result<Verified> verify(store::Store& store, const store::SnapshotId& id, Depth depth, const store::Watch& watch)
 {
     Verified verified;
     const auto key = store.node_key().public_key();

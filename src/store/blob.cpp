@@ -74,6 +74,7 @@ Result<> unpack_all(const Store& store, const ChunkTable& table, const os::Fd& f
         return {};
     };
     std::vector<std::thread> workers;
+    workers.reserve(threads);
     for (unsigned i = 0; i < threads; ++i)
         workers.emplace_back([&] {
             auto done = work();
@@ -157,7 +158,7 @@ Result<> settle_blobs(Store& store, const std::function<bool()>& go_on)
     return done;
 }
 
-Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair)
+Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair, const Watch& watch)
 {
     const auto table = TRY(load_table(store, layer));
     const std::string name = blob_name(layer.digest);
@@ -167,6 +168,7 @@ Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair)
     std::string plain(kChunkMaxBytes, '\0');
     for (std::size_t i = 0; i < table.size(); ++i) {
         const Chunk& chunk = table[i];
+        TRY(watch(table.offset(i)));
         const auto got = os::read_at(file.get(), plain.data(), chunk.plain_bytes, table.offset(i), name);
         if (!got && got.error().kind() != ErrorKind::Corrupt) return fail(got.error());
         const std::string_view content = std::string_view{plain}.substr(0, chunk.plain_bytes);

@@ -20,8 +20,8 @@ Result<ChunkRow> read_chunk_row(const Query& query)
 
 Result<std::optional<ChunkRow>> find_chunk(Connection& db, const PlainDigest& plain)
 {
-    static const std::string sql = cat("SELECT ", kChunkColumns, " FROM chunk WHERE plain = ?");
-    auto query = TRY(db.query(sql, plain));
+    static const std::string kSql = cat("SELECT ", kChunkColumns, " FROM chunk WHERE plain = ?");
+    auto query = TRY(db.query(kSql, plain));
     if (!TRY(query.next())) return std::optional<ChunkRow>{};
     return std::optional<ChunkRow>{TRY(read_chunk_row(query))};
 }

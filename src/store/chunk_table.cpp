@@ -15,7 +15,7 @@ constexpr std::uint32_t kVersion = 1;
 constexpr std::uint16_t kSha256 = 1, kMerkle = 1;
 constexpr std::size_t kHeaderBytes = 72, kEntryBytes = 80, kTrailerBytes = 32;
 
-std::unexpected<Error> damaged(std::string what) { return fail(ErrorKind::Corrupt, cat("chunk table: ", what)); }
+std::unexpected<Error> damaged(std::string_view what) { return fail(ErrorKind::Corrupt, cat("chunk table: ", what)); }
 
 Result<Chunk> parse_entry(const char* entry)
 {

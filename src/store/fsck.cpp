@@ -93,8 +93,8 @@ Result<> check_tree(FsckRun& run)
 {
     return run.store.read([&](const View& view) -> Result<> {
         std::map<SnapshotId, Node> nodes;
-        for (Node& node : TRY(read_nodes(view)))
-            nodes.emplace(node.id, std::move(node));
+        for (const Node& node : TRY(read_nodes(view)))
+            nodes.emplace(node.id, node);
         check_circles(run, nodes);
         for (const auto& [id, node] : nodes) {
             ++run.report.snapshots;
@@ -169,9 +169,9 @@ int FsckReport::exit_status() const
     return (repaired ? static_cast<int>(FsckExit::Repaired) : 0) | (left ? static_cast<int>(FsckExit::Uncorrected) : 0);
 }
 
-Result<FsckReport> fsck(Store& store, FsckLevel level)
+Result<FsckReport> fsck(Store& store, FsckLevel level, const Watch& watch)
 {
-    FsckRun run{.store = store, .level = level, .report = {}};
+    FsckRun run{.store = store, .level = level, .watch = watch, .report = {}};
     const bool bytes = level == FsckLevel::Full || level == FsckLevel::Repair;
     if (run.repairs()) {
         // One that cannot be done is no reason to say nothing of all the rest.

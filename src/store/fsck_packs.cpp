@@ -146,7 +146,7 @@ Result<> check_chunk_bytes(FsckRun& run)
                 run.find(cat("pack ", number, ": two chunks overlap at byte ", row.place.offset));
             end = row.place.offset + row.chunk.stored_bytes;
             const auto stored = run.store.packs().read(row.place, row.chunk.stored_bytes);
-            run.report.read_bytes += row.chunk.stored_bytes;
+            TRY(run.count(row.chunk.stored_bytes));
             const auto unpacked =
                 stored ? unpack_chunk(row.chunk, *stored, plain.data()) : Result<>{fail(stored.error())};
             if (!unpacked)
@@ -211,7 +211,9 @@ Result<> check_references(FsckRun& run, const LayerRow& row, const ChunkTable& t
 Result<> check_blob(FsckRun& run, const LayerRow& row)
 {
     if (!TRY(has_blob(run.store, row.layer))) return {}; // none, or of another boot: it is made again before it is used
-    const auto scrubbed = scrub_blob(run.store, row.layer, run.repairs());
+    const auto before = run.report.read_bytes;
+    const auto scrubbed =
+        scrub_blob(run.store, row.layer, run.repairs(), [&](std::uint64_t bytes) { return run.watch(before + bytes); });
     if (scrubbed) {
         run.report.read_bytes += row.layer.blob_bytes;
         if (scrubbed->bad > 0)
@@ -219,6 +221,7 @@ Result<> check_blob(FsckRun& run, const LayerRow& row)
                      run.repairs());
         return {};
     }
+    TRY(run.count(0)); // or it was ended
     // It can be made again at any time, from packs that are looked at for themselves.
     if (run.repairs()) TRY(evict_blob(run.store, row.layer.digest));
     run.find(cat("blob of layer ", row.layer.digest.hex(), ": ", scrubbed.error().message()), {}, run.repairs());
@@ -231,6 +234,7 @@ Result<> check_layers(FsckRun& run)
 {
     const bool bytes = run.level == FsckLevel::Full || run.repairs();
     for (const LayerRow& row : TRY(run.store.read([](const View& view) { return all_layers(view); }))) {
+        TRY(run.count(0));
         ++run.report.layers;
         const std::string path = cat("layers/", row.layer.digest.hex());
         const auto lost_for = TRY(needed_by(run.store, kOfLayer, row.id));
@@ -276,6 +280,7 @@ Result<Needed> find_unreadable(FsckRun& run)
         if (!table) continue; // reported by check_layers
         for (std::size_t i = 0; i < table->size(); ++i) {
             const Chunk& chunk = (*table)[i];
+            TRY(run.count(0));
             const auto found = run.store.read([&](const View& view) { return find_chunk(view.db(), chunk.plain); });
             if (found && *found && (*found)->chunk == chunk) {
                 const auto stored = run.store.packs().read((*found)->place, chunk.stored_bytes);
@@ -326,8 +331,7 @@ Result<std::uint64_t> search_pack(FsckRun& run, std::uint64_t number, std::uint6
     const auto read = [&](std::uint64_t offset, std::size_t size, std::string& out) -> Result<> {
         const std::size_t there = offset >= bytes ? 0 : std::min<std::uint64_t>(size, bytes - offset);
         out = TRY(run.store.packs().read({.pack = number, .offset = offset}, there));
-        run.report.read_bytes += there;
-        return {};
+        return run.count(there);
     };
     std::uint64_t found = 0;
     const auto scanned = scan_pack(number, read, [&](const ScannedChunk& one) -> Result<> {

@@ -15,9 +15,12 @@ namespace coppice::store {
 struct FsckRun {
     Store& store;
     FsckLevel level;
+    const Watch& watch;
     FsckReport report;
 
     [[nodiscard]] bool repairs() const { return level == FsckLevel::Repair; }
+    /// Counts what was read, and asks whether to go on.
+    Result<> count(std::uint64_t read_bytes) { return watch(report.read_bytes += read_bytes); }
     void find(std::string what, std::string lost_for = {}, bool repaired = false)
     {
         report.findings.push_back({.what = std::move(what), .lost_for = std::move(lost_for), .repaired = repaired});

@@ -169,17 +169,16 @@ Result<std::vector<StackPart>> stack_parts(const View& view, const CheckedManife
             parts.push_back({.snapshot = one.id, .layer = {}, .base = {}});
             continue;
         }
-        auto jump = shortened.contains(one.id) ? TRY(find_jump(view, manifests, line, at)) : std::nullopt;
+        const auto jump = shortened.contains(one.id) ? TRY(find_jump(view, manifests, line, at)) : std::nullopt;
         if (jump && (!named || *named == one.manifest)) {
-            parts.push_back(std::move(jump->part));
+            parts.push_back(jump->part);
             named = line[jump->to].manifest;
             at = jump->to - 1;
             continue;
         }
         named = TRY(manifests.prove(view, one, named));
         if (!one.layer) continue;
-        auto layer = TRY(proved_layer(view, *one.layer));
-        parts.push_back({.snapshot = one.id, .layer = std::move(layer), .base = {}});
+        parts.push_back({.snapshot = one.id, .layer = TRY(proved_layer(view, *one.layer)), .base = {}});
     }
     return parts;
 }

@@ -94,6 +94,7 @@ Result<std::vector<FoundRecord>> read_mount_records(const store::Store& store)
         found.push_back({.record = {.id = id}});
     }
     std::vector<bool> left;
+    left.reserve(found.size());
     for (const FoundRecord& one : found)
         left.push_back(TRY(is_left_elsewhere(one, found)));
     for (std::size_t i = 0; i < found.size(); ++i)

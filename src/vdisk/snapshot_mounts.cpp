@@ -208,7 +208,7 @@ Result<> SnapshotMounts::while_quiet(const MountRecord& record, const std::funct
 {
     const std::lock_guard lock{mutex_};
     const auto stop_writers = [&]() -> Result<> {
-        TRY(open_place(record));
+        static_cast<void>(TRY(open_place(record)));
         TRY(os::check_unused(record.path)); // who works in it would go on in what is a snapshot by then
         MountRecord noted = record;         // for `recover`
         noted.replaces = record.device;
@@ -309,7 +309,7 @@ Result<os::Fd> SnapshotMounts::open_place(const MountRecord& record) const
 
 Result<> SnapshotMounts::unmount_locked(const MountRecord& record)
 {
-    TRY(open_place(record));
+    static_cast<void>(TRY(open_place(record)));
     os::Fd last;
     if (!record.working.empty()) last = TRY(os::clone_mount(os::kCwd, record.path, false));
     TRY(os::unmount(record.path));

@@ -125,11 +125,11 @@ Result<SnapshotTrees::Cut> SnapshotTrees::cut_at(const store::SnapshotId& id,
 }
 
 Result<store::StagedLayer> SnapshotTrees::write_merged(const Cut& cut, const store::IngestOptions& options,
-                                                       LayerSize& size)
+                                                       const store::Watch& watch, LayerSize& size)
 {
     auto tree = TRY(merge_trees(cut.above, cut.below));
     const auto ingest = TRY(store::Ingest::begin(*store_, options));
-    IngestSink sink{*ingest};
+    IngestSink sink{*ingest, watch};
     size = TRY(write_layer(tree, sink, sink));
     return ingest->finish();
 }
@@ -210,7 +210,8 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
         });
     };
     if (cut.above.empty()) return enter(nullptr); // nothing has changed since the base
-    const auto layer = TRY(write_merged(cut, {.key = cat("merge ", id.hex(), " ", base ? base->hex() : "all")}, size));
+    const auto layer =
+        TRY(write_merged(cut, {.key = cat("merge ", id.hex(), " ", base ? base->hex() : "all")}, note.watch, size));
     return enter(&layer);
 }
 
@@ -220,7 +221,8 @@ Result<bool> SnapshotTrees::add_shortcut(const store::SnapshotId& id, const stor
     if (cut.above.size() < 2) return false;
     LayerSize size;
     // Its blob is made when it is mounted.
-    const auto layer = TRY(write_merged(cut, {.key = cat("flatten ", id.hex()), .write_blob = false}, size));
+    const auto layer =
+        TRY(write_merged(cut, {.key = cat("flatten ", id.hex()), .write_blob = false}, store::unwatched, size));
     step("flatten staged");
     return store_->write([&](store::Txn& txn) -> Result<bool> {
         if (!TRY(store::find_snapshot(txn, id))) return false; // removed meanwhile; a collection takes what was written

@@ -193,13 +193,9 @@ Result<Reply> verify(const StorageApiPtr& api, const Request& request)
     const auto id = TRY(snapshot_named(*api, request.param("ref")));
     return begin(api, "snapshot.verify", cat("/v1/snapshots/", id.hex()),
                  [api, id, deep](OperationContext& operation) -> Result<json> {
-                     const auto verified = TRY(storage::verify(
-                         api->store(), id, deep ? storage::Depth::Deep : storage::Depth::Chain,
-                         [&](std::uint64_t bytes) -> Result<> {
-                             operation.show({.done = bytes, .total = 0, .unit = "bytes", .stage = "verifying"});
-                             if (!operation.stop().stop_requested()) return {};
-                             return fail(ErrorKind::Unavailable, "verifying was stopped");
-                         }));
+                     const auto verified =
+                         TRY(storage::verify(api->store(), id, deep ? storage::Depth::Deep : storage::Depth::Chain,
+                                             watch_of(operation, "verifying")));
                      return json{{"snapshots", verified.snapshots},
                                  {"chunks", verified.chunks},
                                  {"bytes", verified.bytes},

@@ -152,8 +152,8 @@ Result<Reply> merge_snapshot(const StorageApiPtr& api, const Request& request)
     vdisk::SnapshotTrees::MergeNote note{
         .author = author_of(request), .message = TRY(body.text_or("message", "")), .request = request_key(request)};
     return begin(api, "snapshot.merge", path_of(id),
-                 [api, id, base, note = std::move(note)](OperationContext& operation) -> Result<json> {
-                     operation.show({.done = 0, .total = 0, .unit = "", .stage = "merging"});
+                 [api, id, base, note = std::move(note)](OperationContext& operation) mutable -> Result<json> {
+                     note.watch = watch_of(operation, "merging");
                      const auto lease = TRY(api->storage->lease({id}));
                      const auto merged = TRY(api->storage->trees().merge(id, base, note));
                      api->tell("snapshot.created", path_of(merged.id), {{"id", merged.id.hex()}});

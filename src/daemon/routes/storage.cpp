@@ -134,6 +134,15 @@ Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subj
         [api, work = std::move(work)](OperationContext& context) { return work(context); })));
 }
 
+store::Watch watch_of(OperationContext& operation, std::string stage)
+{
+    return [&operation, stage = std::move(stage)](std::uint64_t bytes) -> Result<> {
+        operation.show({.done = bytes, .total = 0, .unit = "bytes", .stage = stage});
+        if (!operation.stop().stop_requested()) return {};
+        return fail(ErrorKind::Unavailable, cat(stage, " was stopped"));
+    };
+}
+
 imports::Context import_context(OperationContext& operation)
 {
     imports::Context context;

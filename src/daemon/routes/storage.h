@@ -3,6 +3,7 @@
 #include "coppice/daemon/routes.h"
 #include "coppice/import/context.h"
 #include "coppice/storage/storage.h"
+#include "coppice/store/watch.h"
 
 #include <functional>
 #include <initializer_list>
@@ -94,6 +95,8 @@ Reply snapshot_reply(nlohmann::json details);
 /// Work in an operation, whose progress is counted in bytes.
 Result<Reply> begin(const StorageApiPtr& api, std::string kind, std::string subject, Operations::Work work);
 
+/// Shows the bytes as the operation's progress at `stage`, and ends what it watches when the operation is to stop.
+store::Watch watch_of(OperationContext& operation, std::string stage);
 /// What imports and exports need of their operation.
 imports::Context import_context(OperationContext& operation);
 

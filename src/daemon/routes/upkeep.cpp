@@ -95,8 +95,7 @@ Result<Reply> check(const StorageApiPtr& api, const Request& request)
     const auto word = TRY(JsonNode{request.body}.text_or("level", "quick"));
     const auto level = TRY(parse_level(word));
     return begin(api, "system.fsck", "/v1/system", [api, level, word](OperationContext& operation) -> Result<json> {
-        operation.show({.done = 0, .total = 0, .unit = "", .stage = cat("checking, ", word)});
-        const auto report = TRY(store::fsck(api->store(), level));
+        const auto report = TRY(store::fsck(api->store(), level, watch_of(operation, cat("checking, ", word))));
         return report_json(report);
     });
 }

@@ -354,8 +354,8 @@ Result<Reply> merge_version(const StorageApiPtr& api, const Request& request)
     };
     const std::string versions = cat(path_of(request.param("name")), "/versions/");
     return begin(api, "vdisk.merge", cat(versions, number),
-                 [api, wanted, versions, note = std::move(note)](OperationContext& operation) -> Result<json> {
-                     operation.show({.done = 0, .total = 0, .unit = "", .stage = "merging"});
+                 [api, wanted, versions, note = std::move(note)](OperationContext& operation) mutable -> Result<json> {
+                     note.watch = watch_of(operation, "merging");
                      const auto lease = TRY(api->storage->lease({wanted.snapshot}));
                      const auto merged = TRY(api->storage->trees().merge(wanted.snapshot, wanted.base, note));
                      const auto made = TRY(api->store().read([&](const store::View& view) -> Result<store::Version> {

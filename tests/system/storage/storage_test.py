@@ -714,6 +714,26 @@ class Kills(StorageCase):
         self.assertEqual(over["state"], "cancelled", over)
         self.assertEqual(self.ask("GET", "/v1/vdisks"), [])
 
+    def test_cancelled_work_changes_nothing(self):
+        with open(self.source + "/large", "wb") as file:
+            for _ in range(200):
+                file.write(os.urandom(1 << 20))
+        self.start()
+        self.imported()
+        before = self.ask("GET", "/v1/snapshots")
+        for target, body in (("/v1/system/fsck", {"level": "full"}), ("/v1/snapshots/os/verify", {"deep": True}),
+                             ("/v1/snapshots/os/merge", {"flatten": True}),
+                             ("/v1/vdisks/os/versions/1/merge", {})):
+            began = self.ask("POST", target, body, 202)
+            self.ask("DELETE", f"/v1/operations/{began['id']}", status=200)
+            over = self.ask("GET", f"/v1/operations/{began['id']}/wait?timeout=60")
+            self.assertEqual(over["state"], "cancelled", over)
+            self.assertEqual(self.ask("GET", "/v1/snapshots"), before, target)
+            whole = self.work("POST", target, body)
+            before = self.ask("GET", "/v1/snapshots")
+            self.assertTrue(whole)
+        self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
+
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/store/snapshot.h"
+#include "coppice/store/watch.h"
 
 #include <cstdint>
 #include <functional>
@@ -22,7 +23,6 @@ enum class Depth : unsigned char {
 /// Proves a sealed snapshot, from its signature down to its content. @param watch asked before each layer and each
 /// chunk, with the bytes read so far; its error ends the work
 /// Errors: Denied (a signature), Corrupt (anything that is not what it should be), Conflict (not sealed yet), NotFound
-Result<Verified> verify(store::Store& store, const store::SnapshotId& id, Depth depth,
-                        const std::function<Result<>(std::uint64_t bytes)>& watch);
+Result<Verified> verify(store::Store& store, const store::SnapshotId& id, Depth depth, const store::Watch& watch);
 
 } // namespace coppice::storage

@@ -2,6 +2,7 @@
 
 #include "coppice/os/fd.h"
 #include "coppice/store/layer.h"
+#include "coppice/store/watch.h"
 
 #include <functional>
 
@@ -30,7 +31,7 @@ Result<> settle_blobs(Store& store, const std::function<bool()>& go_on = [] { re
 struct Scrubbed {
     std::uint64_t chunks = 0, bad = 0;
 };
-Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair);
+Result<Scrubbed> scrub_blob(Store& store, const Layer& layer, bool repair, const Watch& watch = unwatched);
 
 /// Removes the blob. The caller knows that nobody has it mounted.
 Result<> evict_blob(Store& store, const LayerDigest& layer);

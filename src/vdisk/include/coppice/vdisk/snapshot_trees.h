@@ -2,6 +2,7 @@
 
 #include "coppice/store/ingest.h"
 #include "coppice/store/shortcut.h"
+#include "coppice/store/watch.h"
 #include "coppice/vdisk/layer_writer.h"
 #include "coppice/vdisk/sealer.h"
 #include "coppice/vdisk/tree_stack.h"
@@ -44,6 +45,7 @@ public:
         std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
         /// What is entered with it, in the same transaction.
         std::function<Result<>(store::Txn&, const store::Snapshot&)> also = {};
+        store::Watch watch = store::unwatched; ///< of the bytes written; ended by it, nothing is entered
     };
     /// A new, sealed snapshot with the content of `id`, in which everything above `base` is one layer; its parent is
     /// `base`, or nothing: flattened. `id` and what is between stay as they are. Seals `id` first.
@@ -64,7 +66,8 @@ private:
     };
     Result<std::shared_ptr<const Tree>> tree_of(const store::Layer& layer);
     Result<Cut> cut_at(const store::SnapshotId& id, const std::optional<store::SnapshotId>& base, store::Shortcuts use);
-    Result<store::StagedLayer> write_merged(const Cut& cut, const store::IngestOptions& options, LayerSize& size);
+    Result<store::StagedLayer> write_merged(const Cut& cut, const store::IngestOptions& options,
+                                            const store::Watch& watch, LayerSize& size);
 
     store::Store* store_;
     Sealer* sealer_;
