@@ -123,10 +123,10 @@ std::optional<LayerDigest> layer_of_name(std::string_view name, std::string_view
 
 Result<std::vector<std::string>> forgotten_files(const Store& store, Time limit)
 {
-    struct Place {
+    struct Where {
         std::string_view directory, suffix, row;
     };
-    constexpr std::array<Place, 2> kPlaces{
+    constexpr std::array<Where, 2> kPlaces{
         {{"layers", "", "SELECT count(*) FROM layer WHERE digest = ?"},
          {"cache", kBlobSuffix, "SELECT count(*) FROM blob WHERE layer = (SELECT id FROM layer WHERE digest = ?)"}}};
     struct Candidate {
@@ -136,7 +136,7 @@ Result<std::vector<std::string>> forgotten_files(const Store& store, Time limit)
     };
     const auto& staged = store.layer_guard().staged;
     std::vector<Candidate> old;
-    for (const Place& place : kPlaces)
+    for (const Where& place : kPlaces)
         for (const std::string& name : TRY(os::list_directory(store.directory(), std::string{place.directory}))) {
             const auto digest = layer_of_name(name, place.suffix);
             if (!digest || staged.contains(*digest)) continue;
