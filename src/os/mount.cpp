@@ -65,30 +65,6 @@ Result<std::vector<std::string>> kernel_mount_points()
 
 } // namespace
 
-Result<std::vector<std::string>> find_mounts(std::uint64_t device, std::string_view source)
-{
-    const std::string wanted = cat(major(device), ':', minor(device));
-    std::vector<std::string> places;
-    std::set<std::string> seen; // namespaces
-    std::vector<std::string> processes = TRY(list_subdirectories(kCwd, "/proc"));
-    processes.insert(processes.begin(), "self"); // ours are told without a process
-    for (const std::string& process : processes) {
-        const bool own = process == "self";
-        if (!own && process.find_first_not_of("0123456789") != std::string::npos) continue;
-        std::string space(64, '\0');
-        const auto length = ::readlink(cat("/proc/", process, "/ns/mnt").c_str(), space.data(), space.size());
-        if (length <= 0) continue; // it has ended
-        space.resize(static_cast<std::size_t>(length));
-        if (!seen.insert(space).second) continue;
-        const auto table = read_file(kCwd, cat("/proc/", process, "/mountinfo"));
-        if (!table) continue;
-        for (const MountLine& mount : parse_mountinfo(*table))
-            if (mount.device == wanted && unescape_mount(mount.source) == source)
-                places.push_back(cat(unescape_mount(mount.point), own ? "" : cat(" (process ", process, ")")));
-    }
-    return places;
-}
-
 Result<> reconfigure_file_system(int mount, const FsParameters& parameters)
 {
     const Fd fs{sys::fspick(mount)};

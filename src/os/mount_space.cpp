@@ -48,11 +48,13 @@ Result<MountSpace> MountSpace::make(int directory)
     return MountSpace{std::move(ns)};
 }
 
-Result<> MountSpace::run(const std::function<Result<>()>& body) const
+Result<> MountSpace::run(const std::function<Result<>()>& body) const { return run_in_mount_namespace(ns_, body); }
+
+Result<> run_in_mount_namespace(const Fd& ns, const std::function<Result<>()>& body)
 {
     return on_own_thread([&]() -> Result<> {
         TRY(leave_namespaces(CLONE_FS)); // setns refuses a thread that shares its root with others
-        TRY(enter_namespace(ns_, CLONE_NEWNS));
+        TRY(enter_namespace(ns, CLONE_NEWNS));
         return body();
     });
 }

@@ -50,20 +50,26 @@ Result<> Storage::recover()
                    {{"branch", name}, {"error", error.line()}});
     for (const std::string& name : recovered.settled)
         log::info("storage", "what was begun with a branch is settled", {{"branch", name}});
-    TRY(mounts_->recover());
+    TRY(mounts_->recover([this](const std::string& working) { return layers_.check_usable(working); }));
     report_unknown(recovered.unknown);
     report_unknown(TRY(sealer_.recover()));
     return {};
 }
 
-Result<> Storage::while_unmounted(const std::string& working, const std::function<Result<>()>& body)
+Result<> Storage::while_unmounted(const std::string& working, const store::SnapshotId& ready,
+                                  const std::function<Result<>()>& body)
 {
+    // What has to be made for the new mount is made while writers can go on.
+    const auto records_before = TRY(mounts_->records());
+    const bool is_mounted = std::any_of(records_before.begin(), records_before.end(),
+                                        [&](const vdisk::MountRecord& record) { return record.working == working; });
+    std::shared_ptr<void> layers;
+    if (is_mounted) layers = TRY(mounts_->make_ready(ready));
     const std::lock_guard lock{working_};
     const auto records = TRY(mounts_->records());
     const auto mounted = std::find_if(records.begin(), records.end(),
                                       [&](const vdisk::MountRecord& record) { return record.working == working; });
     if (mounted == records.end()) return body();
-    TRY(mounts_->check_only_place(*mounted));
     return mounts_->while_quiet(*mounted, body);
 }
 
@@ -100,7 +106,9 @@ Result<> Storage::remove(const std::vector<std::string>& working, std::span<cons
 Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note)
 {
     std::optional<store::Snapshot> made;
-    TRY(while_unmounted(working, [&]() -> Result<> {
+    const auto below =
+        TRY(store_->read([&](const store::View& view) { return store::get_working(view, working); })).snapshot;
+    TRY(while_unmounted(working, below, [&]() -> Result<> {
         made = TRY(layers_.freeze(working, note));
         return {};
     }));
@@ -128,7 +136,7 @@ Result<> Storage::seal(const store::SnapshotId& id, vdisk::Sealer::Doubtful doub
 Result<> Storage::rollback(const std::string& working, const store::SnapshotId& to,
                            const vdisk::WorkingLayers::Request& request)
 {
-    auto done = while_unmounted(working, [&] { return layers_.rollback(working, to, request); });
+    auto done = while_unmounted(working, to, [&] { return layers_.rollback(working, to, request); });
     background_->wake(); // what was in it is still to be removed
     return done;
 }

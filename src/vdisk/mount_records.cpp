@@ -50,9 +50,10 @@ Result<bool> is_left_elsewhere(const FoundRecord& found, const std::vector<Found
     if (found.mounted || !found.of_this_boot || found.record.working.empty()) return false;
     const auto places = TRY(os::find_mounts(found.record.device, source_of(found.record.snapshot)));
     // Numbers of devices are given again: the place may be that of a later mount.
-    return std::any_of(places.begin(), places.end(), [&](const std::string& place) {
-        return std::none_of(all.begin(), all.end(),
-                            [&](const FoundRecord& other) { return other.mounted && other.record.path == place; });
+    return std::any_of(places.begin(), places.end(), [&](const os::MountPlace& place) {
+        return std::none_of(all.begin(), all.end(), [&](const FoundRecord& other) {
+            return other.mounted && other.record.path == place.text();
+        });
     });
 }
 

@@ -4,6 +4,7 @@
 #include "coppice/base/json_text.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
 #include "mount_records.h"
@@ -15,6 +16,7 @@
 #include <cstdlib>
 #include <set>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <utility>
 
 namespace coppice::vdisk {
@@ -204,20 +206,39 @@ Result<MountRecord> SnapshotMounts::attach_working(const std::string& name, cons
     return attach_recorded({.path = path, .snapshot = working.snapshot, .working = name}, use);
 }
 
+/// Nobody can write through the mount, nor through those that propagation made of it. All or nothing; noted for
+/// `recover` first.
+Result<> SnapshotMounts::stop_writers(const MountRecord& record)
+{
+    static_cast<void>(TRY(open_place(record)));
+    TRY(os::check_unused(record.path)); // who works in it would go on in what is a snapshot by then
+    const auto followers = TRY(followers_of(record));
+    MountRecord noted = record;
+    noted.replaces = record.device;
+    TRY(write_mount_record(*store_, noted));
+    std::size_t stopped = 0;
+    const auto stop = [&]() -> Result<> {
+        for (; stopped < followers.size(); ++stopped) {
+            const auto done = os::set_place_read_only(followers[stopped], true);
+            if (!done && done.error().kind() != ErrorKind::NotFound) return done; // its namespace may just have gone
+        }
+        return with_context(
+            os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false), record.path);
+    };
+    auto done = stop();
+    if (done) return done;
+    for (std::size_t i = 0; i < stopped; ++i)
+        if (const auto back = os::set_place_read_only(followers[i], false); !back)
+            log::warn("vdisk", "a mount stays read-only",
+                      {{"where", followers[i].text()}, {"error", back.error().line()}});
+    TRY(write_mount_record(*store_, record));
+    return done;
+}
+
 Result<> SnapshotMounts::while_quiet(const MountRecord& record, const std::function<Result<>()>& body)
 {
     const std::lock_guard lock{mutex_};
-    const auto stop_writers = [&]() -> Result<> {
-        static_cast<void>(TRY(open_place(record)));
-        TRY(os::check_unused(record.path)); // who works in it would go on in what is a snapshot by then
-        MountRecord noted = record;         // for `recover`
-        noted.replaces = record.device;
-        TRY(write_mount_record(*store_, noted));
-        auto stopped = os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false);
-        if (!stopped) TRY(write_mount_record(*store_, record));
-        return with_context(std::move(stopped), record.path);
-    };
-    TRY_DOING(cat("branch ", record.working, " has to be unused for a moment"), stop_writers());
+    TRY_DOING(cat("branch ", record.working, " has to be unused for a moment"), stop_writers(record));
     // The record and the lease stay: each change of the lease is a commit, which waits for the disk.
     auto done = body();
     auto renewed = renew_locked(record);
@@ -264,37 +285,75 @@ Result<> SnapshotMounts::renew_locked(MountRecord record)
     return renewed;
 }
 
-Result<> SnapshotMounts::recover()
+Result<> SnapshotMounts::recover(const std::function<Result<>(const std::string& working)>& check_usable)
 {
     const std::lock_guard lock{mutex_};
     for (MountRecord& record : TRY(records())) {
         if (record.replaces == 0) continue;
-        struct stat status{};
-        if (::stat(record.path.c_str(), &status) < 0) return fail_os(errno, cat("stat ", record.path));
-        const auto places = TRY(os::find_mounts(record.device, source_of(record.snapshot)));
-        const bool is_there = std::find(places.begin(), places.end(), record.path) != places.end();
-        if (record.device == record.replaces || !is_there) { // not attached yet
-            record.device = std::exchange(record.replaces, 0);
-            if (const auto renewed = renew_locked(record); !renewed)
-                log::error("vdisk", "a branch could not be mounted again",
-                           {{"branch", record.working}, {"path", record.path}, {"error", renewed.error().line()}});
-            continue;
-        }
-        if (status.st_dev == record.replaces) TRY(os::detach_mount_at(record.path)); // it is beneath
-        record.replaces = 0;
-        TRY(write_mount_record(*store_, record));
+        const auto recover = [&]() -> Result<> {
+            TRY(check_usable(record.working));
+            return recover_one(record);
+        };
+        if (const auto done = recover(); !done)
+            log::error("vdisk", "a branch that was mounted could not be mounted again, and may be read-only",
+                       {{"branch", record.working},
+                        {"path", record.path},
+                        {"error", done.error().line()},
+                        {"do", "unmount it, and mount it again"}});
     }
     return {};
 }
 
-Result<> SnapshotMounts::check_only_place(const MountRecord& record) const
+Result<> SnapshotMounts::recover_one(MountRecord record)
 {
+    struct stat status{};
+    if (::stat(record.path.c_str(), &status) < 0) return fail_os(errno, cat("stat ", record.path));
+    const bool is_old = status.st_dev == record.replaces;
+    if (!is_old && status.st_dev != record.device) // also before anything of somebody else's is taken off
+        return fail(ErrorKind::Conflict, cat("something else is mounted over ", record.path));
     const auto places = TRY(os::find_mounts(record.device, source_of(record.snapshot)));
-    const auto other =
-        std::find_if(places.begin(), places.end(), [&](const std::string& place) { return place != record.path; });
-    if (other == places.end()) return {};
-    return fail(Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", *other, ", too")}.hint(
-        "unmount it there: what is written there would be lost"));
+    const bool is_there = std::any_of(places.begin(), places.end(), [&](const os::MountPlace& place) {
+        return place.process == 0 && place.point == record.path;
+    });
+    if (record.device == record.replaces || !is_there) { // the new one is not attached yet
+        record.device = std::exchange(record.replaces, 0);
+        struct statvfs state{};
+        if (::statvfs(record.path.c_str(), &state) < 0) return fail_os(errno, cat("look at ", record.path));
+        const auto working =
+            TRY(store_->read([&](const store::View& view) { return store::get_working(view, record.working); }));
+        // Killed before it was read-only: nothing has begun, and who works in it goes on.
+        if ((state.f_flag & ST_RDONLY) == 0 && working.snapshot == record.snapshot)
+            return write_mount_record(*store_, record);
+        return renew_locked(std::move(record));
+    }
+    if (is_old) TRY(os::detach_mount_at(record.path)); // the new one is beneath
+    record.replaces = 0;
+    return write_mount_record(*store_, record);
+}
+
+Result<std::shared_ptr<void>> SnapshotMounts::make_ready(const store::SnapshotId& snapshot)
+{
+    return std::make_shared<Stack>(TRY(stack_of(snapshot)));
+}
+
+/// Where propagation has put the mount. Errors: Conflict (it is somewhere else)
+Result<std::vector<os::MountPlace>> SnapshotMounts::followers_of(const MountRecord& record) const
+{
+    // A container that is just being started has all mounts of the host until it leaves them: wait for that.
+    constexpr int kTries = 20;
+    constexpr long kPauseMs = 10;
+    for (int left = kTries;; --left) {
+        auto places = TRY(os::find_mounts(record.device, source_of(record.snapshot)));
+        std::erase_if(places,
+                      [&](const os::MountPlace& place) { return place.process == 0 && place.point == record.path; });
+        const auto other = std::find_if(places.begin(), places.end(), [](const auto& place) { return !place.follows; });
+        if (other == places.end()) return places;
+        if (left == 0 || other->process == 0)
+            return fail(
+                Error{ErrorKind::Conflict, cat("branch ", record.working, " is mounted at ", other->text(), ", too")}
+                    .hint("unmount it there: what is written there would be lost"));
+        sleep_ms(kPauseMs);
+    }
 }
 
 Result<os::Fd> SnapshotMounts::open_place(const MountRecord& record) const

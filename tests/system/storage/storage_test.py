@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import io
+import json
 import os
 import pathlib
 import random
@@ -61,7 +62,7 @@ class StorageCase(DaemonCase):
         self.mounted = []
 
     def tearDown(self):
-        for path in self.mounted:
+        for path in reversed(self.mounted):
             subprocess.run(["umount", "-q", path], check=False)  # most are gone already
         super().tearDown()
         shutil.rmtree(self.source)
@@ -482,6 +483,49 @@ class Trees(StorageCase):
         self.snapshot("w")
         self.unmount(self.ask("GET", "/v1/mounts")[0])
 
+    def test_a_mount_that_was_propagated(self):
+        """As on every machine with systemd: the root is shared, and services have slaves of it."""
+        shared = self.root + "-shared"
+        os.mkdir(shared)
+        self.mounted.append(shared)
+        subprocess.run(["mount", "--bind", shared, shared], check=True)
+        subprocess.run(["mount", "--make-shared", shared], check=True)
+        place = os.path.join(shared, "w")
+        os.mkdir(place)
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        service = subprocess.Popen(["unshare", "-m", "--propagation", "slave", "sleep", "100"])
+        nested = subprocess.Popen(["unshare", "-m", "--propagation", "shared", "unshare", "-m", "--propagation", "slave", "sleep", "100"])
+        for process in (service, nested):
+            self.addCleanup(process.kill)
+            self.assertTrue(wait_until(lambda p=process: pathlib.Path(f"/proc/{p.pid}/comm").read_text() == "sleep\n", 10))
+        self.ask("POST", "/v1/mounts", {"path": place, "branch": "w"})
+        self.mounted.append(place)
+        theirs = pathlib.Path(f"/proc/{service.pid}/root{place}")
+        (theirs / "through").write_text("1")  # who can see it can write
+        for number in range(3):
+            made = self.snapshot("w", wait=("frozen", "durable", "frozen")[number])["id"]
+            self.assertEqual(self.text(made, "through"), str(number + 1))
+            for root in ("", f"/proc/{service.pid}/root", f"/proc/{nested.pid}/root"):
+                self.assertEqual(pathlib.Path(root + place, "through").read_text(), str(number + 1))
+            (theirs / "through").write_text(str(number + 2))
+            self.assertEqual(pathlib.Path(place, "through").read_text(), str(number + 2), "it shows the same as ours")
+        # Somebody writes there: as if it were here.
+        with open(theirs / "held", "w"):
+            detail = self.ask("POST", "/v1/branches/w/snapshots", {}, 409)["detail"]
+            self.assertIn("process", detail)
+        (theirs / "through").write_text("again")
+        pathlib.Path(place, "through").write_text("and again")
+        self.ask("POST", "/v1/branches/w/rollback", {"to": "os"}, 200)
+        self.assertFalse((theirs / "through").exists())
+        self.assertFalse(pathlib.Path(place, "through").exists())
+        for process in (service, nested):
+            process.kill()
+            process.wait()
+        self.snapshot("w")
+        self.unmount(self.ask("GET", "/v1/mounts")[0])
+
     def test_ten_branches_of_one(self):
         self.start()
         self.imported()
@@ -686,6 +730,47 @@ class Kills(StorageCase):
         self.assertLess(len(answered), 40)
         self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "quick"})["findings"], [])
         self.unmount(self.ask("GET", "/v1/mounts")[0])
+
+    def test_before_anything_has_begun_with_a_mounted_branch(self):
+        """What a killed daemon was about to do is told by its record: here it had done nothing of it yet."""
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        path, mount = self.mount(branch="w")
+        record = pathlib.Path(self.root, "mounts", mount["id"] + ".json")
+
+        def kill_and_note():
+            self.daemon.end(signal.SIGKILL)
+            noted = json.loads(record.read_text())
+            record.write_text(json.dumps({**noted, "replaces": noted["device"]}))
+
+        with open(path + "/log", "w") as file:  # somebody works in it, and goes on
+            kill_and_note()
+            self.start()
+            self.assertEqual(json.loads(record.read_text())["replaces"], 0)
+            file.write("more")
+        self.assertEqual(pathlib.Path(path, "log").read_text(), "more")
+        # Somebody has mounted something over it meanwhile: that is theirs.
+        kill_and_note()
+        subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "theirs", path], check=True)
+        self.mounted.append(path)  # twice
+        pathlib.Path(path, "precious").write_text("x")
+        self.start()
+        self.assertEqual(pathlib.Path(path, "precious").read_text(), "x")
+        self.ask("POST", "/v1/branches/w/snapshots", {}, 409)
+        subprocess.run(["umount", path], check=True)
+        self.daemon.end(signal.SIGKILL)
+        self.start()
+        pathlib.Path(path, "log").write_text("it can be written again")
+        self.snapshot("w")
+        # It was moved: not there any more, but the daemon starts.
+        kill_and_note()
+        subprocess.run(["umount", path], check=True)
+        os.rename(path, path + "-old")
+        self.start()
+        self.assertEqual(self.ask("GET", "/v1/mounts"), [])
+        os.rename(path + "-old", path)
 
     def test_while_importing(self):
         """The same request goes on where it was; before it is done nobody sees anything."""

@@ -65,11 +65,6 @@ Result<> check_unused(const std::string& path);
 /// The same as `unmount` at once, as detach_mount.
 Result<> detach_mount_at(const std::string& path);
 
-/// Where a file system is mounted, in whatever mount namespace some process has: "/srv/m", "/data (process 4711)".
-/// Each place once per namespace. What is held by descriptors alone is not seen. Blocks for some milliseconds.
-/// @param device its st_dev, and `source` what it was mounted from, because numbers are used again
-Result<std::vector<std::string>> find_mounts(std::uint64_t device, std::string_view source);
-
 /// mount(2) of before the descriptors: what takes more in one option than fsconfig's 255 bytes, up to a page, on
 /// kernels that have no other way. @param path a directory, where it is attached. Errors: Invalid (options longer than
 /// a page)

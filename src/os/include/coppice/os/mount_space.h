@@ -24,4 +24,7 @@ private:
     Fd ns_;
 };
 
+/// Runs `body` on a thread in another mount namespace, at its root; waits for it. Descriptors are shared. Any thread.
+Result<> run_in_mount_namespace(const Fd& ns, const std::function<Result<>()>& body);
+
 } // namespace coppice::os

@@ -84,7 +84,9 @@ private:
     {
     }
     Result<> recover();
-    Result<> while_unmounted(const std::string& working, const std::function<Result<>()>& body);
+    /// @param ready what it will lie on, or the nearest to it that is there
+    Result<> while_unmounted(const std::string& working, const store::SnapshotId& ready,
+                             const std::function<Result<>()>& body);
 
     std::unique_ptr<store::Store> store_;
     std::unique_ptr<vdisk::SnapshotMounts> mounts_;

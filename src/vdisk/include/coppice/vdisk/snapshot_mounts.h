@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/os/id_map.h"
+#include "coppice/os/mount_places.h"
 #include "coppice/store/shortcut.h"
 #include "coppice/vdisk/layer_mounts.h"
 #include "coppice/vdisk/releaser.h"
@@ -74,14 +75,17 @@ public:
     /// Nobody writes through the mount of a working layer while `body` works on the layer; afterwards, whether it
     /// succeeded or not, the mount shows the layer over what is below it then. What is below the mount point is not
     /// seen in between (before Linux 6.5: for a moment). Other mounts and unmounts wait.
-    /// Errors: those of `body`; Conflict (in use: `body` was not called); as `attach_working`, and it is not mounted
-    /// any more
+    /// A mount that propagation has put at the same path of other mount namespaces goes along.
+    /// Errors: those of `body`; Conflict, `body` was not called: it is in use, covered by another mount, or mounted at
+    /// another place, too (what is held by descriptors of a detached mount is not seen); as `attach_working`, and it is
+    /// not mounted any more
     Result<> while_quiet(const MountRecord& record, const std::function<Result<>()>& body);
-    /// Errors: Conflict, saying where else a working layer is mounted: bound to another place or into another mount
-    /// namespace, or covered by another mount. (What is held by descriptors of a detached mount is not seen.)
-    Result<> check_only_place(const MountRecord& record) const;
-    /// After a start: finishes what a killed process was at in `while_quiet`. The layers must be recovered.
-    Result<> recover();
+    /// Whatever of the snapshot's layers has to be made before they can be mounted, which may take long. It is kept
+    /// while the result lives. Errors: those of `open`
+    Result<std::shared_ptr<void>> make_ready(const store::SnapshotId& snapshot);
+    /// After a start: finishes what a killed process was at in `while_quiet`. What cannot be finished is logged, and
+    /// left as it is. The layers must be recovered. @param check_usable of a working layer
+    Result<> recover(const std::function<Result<>(const std::string& working)>& check_usable);
     /// The root of what is mounted, by its path. Errors: Conflict (something else is there)
     Result<os::Fd> open_place(const MountRecord& record) const;
     /// Those that are mounted now.
@@ -106,6 +110,9 @@ private:
     /// @param put attaches a mount at a path
     Result<MountRecord> attach_locked(MountRecord record, const MountUse& use,
                                       const std::function<Result<>(int, const std::string&)>& put);
+    Result<std::vector<os::MountPlace>> followers_of(const MountRecord& record) const;
+    Result<> stop_writers(const MountRecord& record);
+    Result<> recover_one(MountRecord record);
     Result<> renew_locked(MountRecord record);
     Result<> unmount_locked(const MountRecord& record);
 
