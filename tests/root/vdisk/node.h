@@ -24,6 +24,7 @@ struct Node {
     {
         value_of(mounts->forget_dead());
         recovered = value_of(working.recover());
+        value_of(mounts->recover([this](const std::string& name) { return working.check_usable(name); }));
         unknown = value_of(sealer.recover());
     }
     std::unique_ptr<store::Store> store;
