@@ -562,6 +562,7 @@ class Trees(StorageCase):
         self.assertEqual(self.text("os@t0", "fresh"), "0\n")
         self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
         self.work("POST", "/v1/system/gc", {"grace_seconds": 0})
+        self.assertTrue(wait_until(lambda: all(s["state"] == "sealed" for s in self.ask("GET", "/v1/snapshots")), 30))
         self.assertEqual(self.work("POST", "/v1/snapshots/os@t0/verify", {"deep": True})["snapshots"], 2)
         self.assertEqual(self.work("POST", "/v1/system/fsck", {"level": "full"})["findings"], [])
 
