@@ -28,6 +28,7 @@ std::string to_json(const InstanceConfig& config)
                                     {"workdir", config.workdir},    {"user", config.user},
                                     {"hostname", config.hostname},  {"terminal", config.terminal},
                                     {"created", config.created},    {"started", config.started}};
+    if (!config.snapshot.empty()) document["snapshot"] = config.snapshot;
     if (config.memory_bytes) document["memoryBytes"] = *config.memory_bytes;
     if (config.millicpus) document["millicpus"] = *config.millicpus;
     if (config.pids) document["pids"] = *config.pids;
@@ -47,6 +48,7 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     config.name = TRY(TRY(node.get("name")).text());
     TRY(check_name(config.name));
     config.root = TRY(TRY(node.get("root")).text());
+    config.snapshot = TRY(node.text_or("snapshot", ""));
     config.mode = TRY(parse_mode(TRY(TRY(node.get("mode")).text())));
     config.remove_at_end = TRY(node.boolean_or("removeAtEnd", false));
     config.command = TRY(node.texts_or_none("command"));

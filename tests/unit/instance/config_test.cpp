@@ -3,7 +3,7 @@
 #include "coppice/os/unix_socket.h"
 #include "coppice/test/expect.h"
 #include "coppice/test/temp_dir.h"
-#include "protocol.h"
+#include "coppice/instance/protocol.h"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>

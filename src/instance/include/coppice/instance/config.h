@@ -32,7 +32,10 @@ inline constexpr std::int64_t kDefaultPids = 2048;
 /// Everything that defines an instance; what `coppice run` was asked for. Kept as instance.json.
 struct InstanceConfig {
     std::string name;
-    std::string root; ///< absolute path of the directory or EROFS image
+    std::string root; ///< absolute path of the directory or EROFS image; or with `snapshot` the reference asked for
+    /// 32 hexadecimal digits: the instance writes into the branch of its own name, which began on this snapshot, and
+    /// the daemon mounts it. Empty: `root` is a path, and the layer is in the instance's directory.
+    std::string snapshot;
     Mode mode = Mode::Private;
     bool remove_at_end = false; ///< --rm: nothing of the instance is left when it stops
 
