@@ -3,6 +3,7 @@
 #include "coppice/base/time.h"
 #include "coppice/os/process.h"
 #include "coppice/runtime/container.h"
+#include "daemon_link.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -47,9 +48,16 @@ Result<> stop(const instance::InstanceStore& store, const std::string& name, int
     return fail(ErrorKind::Conflict, cat("instance ", name, " does not stop"));
 }
 
-Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force)
+Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force, const GlobalOptions& global)
 {
+    const auto config = store.read_config(name); // a damaged one can be removed, too
     if (force && TRY(store.is_running(name))) TRY(stop(store, name, SIGKILL, 0));
+    if (config && !config->snapshot.empty()) { // its branch is the daemon's
+        const auto client = TRY(reach_daemon(global));
+        const auto removed = client.call({.method = "DELETE", .target = cat("/v1/instances/", name)});
+        if (removed || (force && removed.error().kind() == ErrorKind::NotFound)) return {}; // --rm took it
+        return fail(removed.error());
+    }
     auto held = store.hold(name);
     if (!held) {
         if (force && held.error().kind() == ErrorKind::NotFound) return {}; // --rm took it
@@ -119,7 +127,7 @@ void add_rm(CLI::App& app, Command& chosen)
         chosen = [options](const GlobalOptions& global) -> Result<int> {
             const auto store = TRY(instance::InstanceStore::look(global.root));
             return for_each(options->names, [&](const std::string& name) {
-                return with_context(remove(store, name, options->force), cat("rm ", name));
+                return with_context(remove(store, name, options->force, global), cat("rm ", name));
             });
         };
     });

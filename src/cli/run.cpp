@@ -6,12 +6,14 @@
 #include "coppice/instance/launch.h"
 #include "coppice/os/file.h"
 #include "coppice/vdisk/image.h"
+#include "daemon_link.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <fcntl.h>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace coppice::cli {
@@ -19,7 +21,7 @@ namespace coppice::cli {
 namespace {
 
 struct RunOptions {
-    std::string root, name, mode, memory, cpus, hostname, workdir = "/", user;
+    std::string root, name, mode, memory, cpus, hostname, workdir, user;
     std::vector<std::string> env, volumes, command;
     std::int64_t pids = 0;
     bool remove = false, interactive = false, terminal = false, detached = false;
@@ -36,6 +38,9 @@ Result<instance::Mode> mode_of(const RunOptions& options)
     return options.remove ? instance::Mode::Shared : instance::Mode::Private;
 }
 
+/// What has a slash is a path: ./debian is a directory, debian a vdisk.
+bool is_vdisk(const std::string& root) { return root.find('/') == std::string::npos; }
+
 Result<instance::InstanceConfig> config_of(const RunOptions& options)
 {
     instance::InstanceConfig config;
@@ -43,14 +48,19 @@ Result<instance::InstanceConfig> config_of(const RunOptions& options)
     TRY_DOING(cat("--name '", config.name, "'"), check_name(config.name));
     config.mode = TRY(mode_of(options));
     config.remove_at_end = options.remove;
-    const auto image = TRY(vdisk::Image::open(options.root)); // a wrong ROOT is told before anything is made
-    config.root = image.path();
-    config.command = options.command.empty() ? std::vector<std::string>{"/bin/sh"} : options.command;
-    if (config.command.front().empty()) return fail(ErrorKind::Invalid, "the command is empty");
+    config.root = options.root;
+    config.command = options.command;
+    if (!is_vdisk(options.root)) {
+        const auto image = TRY(vdisk::Image::open(options.root)); // a wrong ROOT is told before anything is made
+        config.root = image.path();
+        TRY(instance::apply_image_config(config, "")); // it has none
+    }
+    if (!config.command.empty() && config.command.front().empty())
+        return fail(ErrorKind::Invalid, "the command is empty");
     config.env = TRY(environment_entries(options.env));
     for (const std::string& text : options.volumes)
         config.volumes.push_back(TRY(instance::parse_volume(text)));
-    if (!options.workdir.starts_with('/'))
+    if (!options.workdir.empty() && !options.workdir.starts_with('/'))
         return fail(ErrorKind::Invalid, cat("-w ", options.workdir, ": must be an absolute path"));
     config.workdir = options.workdir;
     config.user = options.user;
@@ -103,6 +113,12 @@ Result<> close_input()
     return {};
 }
 
+api::Client::Call start_of(const instance::InstanceConfig& config, bool attach)
+{
+    nlohmann::json body{{"config", nlohmann::json::parse(instance::to_json(config))}, {"attach", attach}};
+    return {.method = "POST", .target = "/v1/instances", .body = std::move(body)};
+}
+
 Result<int> run(const RunOptions& options, const GlobalOptions& global)
 {
     TRY(need_root("running an instance"));
@@ -110,10 +126,22 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
         return fail(ErrorKind::Invalid, "-d and -i do not go together: nobody is there to give input");
     if (!options.detached) TRY(check_terminal_wish(options.terminal, options.interactive));
     const auto config = TRY(config_of(options));
-    const auto store = TRY(instance::InstanceStore::open(global.root));
     // Before anything starts, so that no signal is lost between its start and our readiness to hand signals on.
     const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
     if (!options.interactive && !options.terminal) TRY(close_input());
+    if (is_vdisk(options.root)) {
+        const auto client = TRY(reach_daemon(global));
+        if (options.detached) {
+            TRY_DOING(cat("run ", config.name), client.call(start_of(config, false)));
+            std::puts(config.name.c_str());
+            return 0;
+        }
+        auto running = TRY_DOING(cat("run ", config.name),
+                                 instance::RunningInstance::join(TRY(client.open_link(start_of(config, true))),
+                                                                 config.name, config.terminal));
+        return attend(running, options, signals);
+    }
+    const auto store = TRY(instance::InstanceStore::open(global.root));
     auto running =
         TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));
     if (!options.detached) return attend(running, options, signals);
@@ -128,7 +156,10 @@ void add_run(CLI::App& app, Command& chosen)
 {
     auto options = std::make_shared<RunOptions>();
     CLI::App* const command = app.add_subcommand("run", "Start an instance on a root and run a command in it");
-    command->add_option("root", options->root, "Directory or EROFS image file: shared, never written to")
+    command
+        ->add_option("root", options->root,
+                     "Vdisk, VDISK:VERSION, VDISK@TAG, snapshot; or with a slash a directory or EROFS image. It is "
+                     "never written to")
         ->type_name("ROOT")
         ->required();
     command->add_flag("--rm", options->remove, "Leave nothing of the instance behind when it stops");
@@ -164,11 +195,11 @@ void add_run(CLI::App& app, Command& chosen)
     command->add_option("-u,--user", options->user, "USER[:GROUP], names or numbers, looked up inside (default: root)")
         ->type_name("USER")
         ->check(&not_empty);
-    command->footer(
-        "Example: coppice run -d --name web -m 256m debian.erofs -- nginx -g 'daemon off;'\n"
-        "Behind ROOT stands the command with its arguments, with or without `--` before it (default: /bin/sh).\n"
-        "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
-        "126 when the command cannot be executed, 127 when it does not exist.");
+    command->footer("Example: coppice run -d --name web -m 256m debian:3 -- nginx -g 'daemon off;'\n"
+                    "Behind ROOT stands the command with its arguments, with or without `--` before it (default: "
+                    "the\nvdisk's own, or /bin/sh).\n"
+                    "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
+                    "126 when the command cannot be executed, 127 when it does not exist.");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) {
             options->command = global.inner_command;

@@ -1,5 +1,6 @@
 #include "coppice/instance/config.h"
 
+#include "coppice/base/environment.h"
 #include "coppice/base/id.h"
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
@@ -53,7 +54,7 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     config.remove_at_end = TRY(node.boolean_or("removeAtEnd", false));
     config.command = TRY(node.texts_or_none("command"));
     config.env = TRY(node.texts_or_none("env"));
-    config.workdir = TRY(node.text_or("workdir", "/"));
+    config.workdir = TRY(node.text_or("workdir", ""));
     config.user = TRY(node.text_or("user", ""));
     config.hostname = TRY(node.text_or("hostname", ""));
     config.terminal = TRY(node.boolean_or("terminal", false));
@@ -74,6 +75,27 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
         return {};
     }));
     return config;
+}
+
+Result<> apply_image_config(InstanceConfig& config, std::string_view image)
+{
+    const auto document = image.empty() ? nlohmann::json::object() : TRY(parse_json(image));
+    const auto part = TRY(JsonNode{document}.find("config"));
+    if (part) {
+        auto command = TRY(part->texts_or_none("Entrypoint"));
+        const auto rest = config.command.empty() ? TRY(part->texts_or_none("Cmd")) : config.command;
+        command.insert(command.end(), rest.begin(), rest.end());
+        config.command = std::move(command);
+        auto env = TRY(part->texts_or_none("Env"));
+        for (const std::string& entry : config.env)
+            set_variable(env, entry);
+        config.env = std::move(env);
+        if (config.workdir.empty()) config.workdir = TRY(part->text_or("WorkingDir", ""));
+        if (config.user.empty()) config.user = TRY(part->text_or("User", ""));
+    }
+    if (config.command.empty()) config.command = {"/bin/sh"};
+    if (config.workdir.empty()) config.workdir = "/";
+    return {};
 }
 
 Result<Volume> parse_volume(std::string_view text)

@@ -2,11 +2,11 @@
 
 #include "coppice/base/text.h"
 #include "coppice/instance/leftovers.h"
+#include "coppice/instance/protocol.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/executable.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
-#include "coppice/instance/protocol.h"
 
 #include <array>
 #include <cerrno>

@@ -14,7 +14,8 @@ constexpr std::size_t kMessageMaxBytes = 192U << 10; // what a socket takes as o
 
 std::string to_text(const Launch& launch)
 {
-    return cat(launch.detached ? "detached" : "attached", '\n', launch.by_daemon ? "daemon" : "starter", '\n', launch.store_root, '\n', to_json(launch.config));
+    return cat(launch.detached ? "detached" : "attached", '\n', launch.by_daemon ? "daemon" : "starter", '\n',
+               launch.store_root, '\n', to_json(launch.config));
 }
 
 Result<Launch> parse_launch(std::string_view text)

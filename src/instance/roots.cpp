@@ -17,8 +17,7 @@ Result<os::Fd> DaemonRoot::attach(const os::Fd& user_namespace)
     auto heard = TRY(hear(*daemon_));
     if (!heard) return fail(ErrorKind::Gone, "coppiced has ended before the root was mounted");
     if (heard->word == Say::Failed) return fail(decode_error(heard->text));
-    if (heard->word != Say::Mounted || heard->fds.empty())
-        return fail(ErrorKind::Corrupt, "coppiced sent no mount");
+    if (heard->word != Say::Mounted || heard->fds.empty()) return fail(ErrorKind::Corrupt, "coppiced sent no mount");
     return heard->take_fd();
 }
 

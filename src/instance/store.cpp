@@ -2,10 +2,10 @@
 
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/protocol.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
 #include "coppice/vdisk/working_layer.h"
-#include "coppice/instance/protocol.h"
 
 #include <algorithm>
 #include <cerrno>

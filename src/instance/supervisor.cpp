@@ -5,6 +5,7 @@
 #include "coppice/base/units.h"
 #include "coppice/instance/id_range.h"
 #include "coppice/instance/log_file.h"
+#include "coppice/instance/protocol.h"
 #include "coppice/instance/store.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
@@ -14,7 +15,6 @@
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
 #include "oci_config.h"
-#include "coppice/instance/protocol.h"
 #include "roots.h"
 
 #include <array>
@@ -312,7 +312,8 @@ Result<> Supervisor::watch_daemon(os::EventLoop& loop)
 Result<> Supervisor::watch(os::EventLoop& loop)
 {
     TRY(loop.add(init_.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));
-    if (starter_.is_open()) TRY(loop.add(starter_, EPOLLIN, [&](std::uint32_t) { watch_starter(loop); }));
+    if (starter_.is_open())
+        TRY(loop.add(starter_, EPOLLIN, [&](std::uint32_t) { watch_starter(loop); }));
     else
         detached_ = true;
     if (control_.is_open()) TRY(watch_daemon(loop));

@@ -2,6 +2,7 @@
 
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/base/time.h"
 #include "coppice/base/units.h"
 #include "coppice/instance/id_range.h"
 #include "coppice/instance/leftovers.h"
@@ -28,7 +29,8 @@ constexpr unsigned kThreads = 4; ///< that mount, and hear what supervisors say
 
 Error runs_already(const std::string& name)
 {
-    return Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(cat("stop it first: coppice stop ", name));
+    return Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(
+        cat("stop it first: coppice stop ", name));
 }
 
 } // namespace
@@ -114,10 +116,16 @@ Result<> Instances::adopt(const InstanceConfig& config)
     return parts_->links->add(running->link, [this, running] { return listen(running); });
 }
 
-/// What the end of an instance demands of its branch. Repeating it does no harm.
+/// After one whose supervisor has gone. Repeating it does no harm.
 Result<> Instances::settle(const InstanceConfig& config)
 {
     TRY(instance::clean_up_dead(parts_->store, config.name));
+    return settle_branch(config);
+}
+
+/// What the end of an instance demands of its branch.
+Result<> Instances::settle_branch(const InstanceConfig& config)
+{
     TRY(parts_->storage.end_use(config.name));
     const auto branch = TRY(
         parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, config.name); }));
@@ -135,9 +143,10 @@ Result<bool> Instances::prepare(InstanceConfig& config)
     if (existing && !existing->remove_at_end && !existing->started.empty()) {
         if (TRY(parts_->store.is_running(config.name))) return fail(runs_already(config.name));
         if (existing->root != config.root || existing->snapshot.empty())
-            return fail(
-                Error{ErrorKind::Conflict, cat("instance ", config.name, " exists already with the root ", existing->root)}
-                    .hint(cat("choose another name, or remove it: coppice rm ", config.name)));
+            return fail(Error{ErrorKind::Conflict,
+                              cat("instance ", config.name, " exists already with the root ", existing->root)}
+                            .hint(cat("choose another name, or remove it: coppice rm ", config.name)));
+        config.started = existing->started;   // it has writes that are worth keeping
         config.snapshot = existing->snapshot; // its own, whatever the reference stands for by now
         return false;
     }
@@ -182,7 +191,8 @@ Result<os::Fd> Instances::run(InstanceConfig config, bool detached)
         if (running->is_new) {
             running->config.remove_at_end = true;
             if (const auto undone = settle(running->config); !undone)
-                log::error("node", "a start could not be undone", {{"instance", name}, {"error", undone.error().line()}});
+                log::error("node", "a start could not be undone",
+                           {{"instance", name}, {"error", undone.error().line()}});
         }
         forget(name);
         return fail(std::move(begun).error());
@@ -192,6 +202,26 @@ Result<os::Fd> Instances::run(InstanceConfig config, bool detached)
     parts_->changed.wait(lock, [&] { return running->started.has_value(); });
     if (!*running->started) return fail(running->started->error());
     return os::Fd{};
+}
+
+Result<Instances::Known> Instances::find(const std::string& name) const
+{
+    Known known{.config = TRY(parts_->store.read_config(name))};
+    known.is_running = TRY(parts_->store.is_running(name));
+    return known;
+}
+
+Result<std::vector<Instances::Known>> Instances::list() const
+{
+    std::vector<Known> all;
+    for (const std::string& name : TRY(parts_->store.list())) {
+        auto known = find(name);
+        if (known)
+            all.push_back(*std::move(known));
+        else if (known.error().kind() != ErrorKind::NotFound)
+            log::warn("node", "an instance cannot be read", {{"instance", name}, {"error", known.error().line()}});
+    }
+    return all;
 }
 
 Result<> Instances::remove(const std::string& name)
@@ -253,13 +283,15 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
         return true; // if it has gone, we hear that next
     }
     case Say::Started:
+        running->config.started = to_rfc3339(now());
         started({});
         parts_->tell({.what = "started", .name = name});
         return true;
     case Say::Failed: { // the supervisor ends; what it has made in its directory is undone
         const Error error = decode_error((*heard)->text);
         running->has_ended = true;
-        [[maybe_unused]] const auto status = running->supervisor.pid() > 0 ? running->supervisor.wait() : Result<os::ExitStatus>{};
+        [[maybe_unused]] const auto status =
+            running->supervisor.pid() > 0 ? running->supervisor.wait() : Result<os::ExitStatus>{};
         if (running->is_new) running->config.remove_at_end = true;
         if (const auto settled = settle(running->config); !settled)
             log::error("node", "a failed start could not be undone",
@@ -271,8 +303,9 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
     case Say::Ended: {
         running->has_ended = true;
         const auto ended = instance::parse_ended((*heard)->text);
-        if (const auto settled = settle_ended(running->config); !settled)
-            log::error("node", "an instance could not be settled", {{"instance", name}, {"error", settled.error().line()}});
+        if (const auto settled = settle_branch(running->config); !settled)
+            log::error("node", "an instance could not be settled",
+                       {{"instance", name}, {"error", settled.error().line()}});
         [[maybe_unused]] const auto said = say(running->link, Say::Settled);
         parts_->tell({.what = "ended", .name = name, .status = ended ? ended->status : 0});
         return true; // until it lets the name go
@@ -291,7 +324,8 @@ void Instances::give_up(const std::shared_ptr<Running>& running)
         log::warn("node", "a supervisor was killed", {{"instance", name}});
         if (running->is_new && !running->started) running->config.remove_at_end = true;
         if (const auto settled = settle(running->config); !settled)
-            log::error("node", "an instance could not be settled", {{"instance", name}, {"error", settled.error().line()}});
+            log::error("node", "an instance could not be settled",
+                       {{"instance", name}, {"error", settled.error().line()}});
         parts_->tell({.what = "ended", .name = name, .status = 255});
     }
     forget(name);

@@ -70,8 +70,7 @@ void LinkPool::work()
         }
         bool goes_on = link->handler();
         if (goes_on) {
-            const auto again =
-                watch(epoll_.get(), EPOLL_CTL_MOD, link->socket, EPOLLIN | EPOLLONESHOT, event.data.u64);
+            const auto again = watch(epoll_.get(), EPOLL_CTL_MOD, link->socket, EPOLLIN | EPOLLONESHOT, event.data.u64);
             if (again) continue;
             log::error("node", "a supervisor is not heard any more", {{"error", again.error().line()}});
         }

@@ -109,8 +109,8 @@ Result<> Storage::make_for_use(const std::string& working, const store::Snapshot
 {
     TRY(store_->write([&](store::Txn& txn) -> Result<> {
         if (TRY(store::find_working(txn, working)))
-            return fail(Error{ErrorKind::Conflict, cat("there is a branch ", working, " already")}.hint(
-                "choose another name"));
+            return fail(
+                Error{ErrorKind::Conflict, cat("there is a branch ", working, " already")}.hint("choose another name"));
         return store::take_lease(txn, holder_of(working), snapshot, kForever);
     }));
     auto made = layers_.create(working, snapshot);

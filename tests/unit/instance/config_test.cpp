@@ -1,9 +1,9 @@
 #include "coppice/instance/config.h"
 
+#include "coppice/instance/protocol.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/test/expect.h"
 #include "coppice/test/temp_dir.h"
-#include "coppice/instance/protocol.h"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -156,17 +156,17 @@ TEST(ProtocolTest, EndedInstances)
 TEST(ProtocolTest, MessagesWithAndWithoutADescriptor)
 {
     auto [ours, theirs] = value_of(os::socket_pair());
-    ASSERT_TRUE(succeeds(say(ours, Say::Started, "text", ours.get())));
+    ASSERT_TRUE(succeeds(say(ours, Say::Started, "text", {ours.get()})));
     ASSERT_TRUE(succeeds(say(ours, Say::Detach)));
     const auto first = value_of(hear(theirs));
     ASSERT_TRUE(first.has_value());
     EXPECT_EQ(first->word, Say::Started);
     EXPECT_EQ(first->text, "text");
-    EXPECT_TRUE(first->fd.is_open());
+    EXPECT_EQ(first->fds.size(), 1U);
     const auto second = value_of(hear(theirs));
     ASSERT_TRUE(second.has_value());
     EXPECT_EQ(second->word, Say::Detach);
-    EXPECT_FALSE(second->fd.is_open());
+    EXPECT_TRUE(second->fds.empty());
 }
 
 TEST(ProtocolTest, TheEndOfTheOtherOneIsAMessage)

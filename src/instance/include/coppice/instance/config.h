@@ -41,9 +41,9 @@ struct InstanceConfig {
 
     std::vector<std::string> command;
     std::vector<std::string> env; ///< NAME=value, above the defaults
-    std::string workdir = "/";
-    std::string user;     ///< USER[:GROUP], looked up inside; empty: root
-    std::string hostname; ///< empty: the name
+    std::string workdir;          ///< empty: the image's, or /
+    std::string user;             ///< USER[:GROUP], looked up inside; empty: root
+    std::string hostname;         ///< empty: the name
     bool terminal = false;
     std::optional<std::uint64_t> memory_bytes; ///< swap is limited to the same amount again
     std::optional<std::uint64_t> millicpus;
@@ -55,6 +55,11 @@ struct InstanceConfig {
     std::optional<int> exit_status; ///< of its last run; empty while it runs
     bool operator==(const InstanceConfig&) const = default;
 };
+
+/// Fills in what was not asked for from an OCI image configuration, as engines do: its environment below ours, its
+/// entry point before the command, its command if there is none, working directory and user. Without any command
+/// it is /bin/sh. @param image the document or empty. Errors: Invalid. Source: OCI image specification, config.md
+Result<> apply_image_config(InstanceConfig& config, std::string_view image);
 
 std::string to_json(const InstanceConfig& config);
 Result<InstanceConfig> parse_instance_config(std::string_view text);

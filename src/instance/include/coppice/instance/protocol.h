@@ -30,7 +30,8 @@ enum class Say : char {
     Ended = 'x',   ///< to both: text is the exit status and what there is to tell about it
     Signal = 'k',  ///< from both: text is a signal's number for the instance
     Detach = 'd',  ///< from the starter: it goes and the instance stays
-    Mount = 'm',   ///< to the daemon: the root, please; text is the first id of the instance's range, with its user namespace
+    Mount =
+        'm', ///< to the daemon: the root, please; text is the first id of the instance's range, with its user namespace
     Mounted = 'r', ///< from the daemon: the root's detached mount
     Settled = 'g', ///< from the daemon, after Ended: the instance's layer is what its mode demands
 };

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace coppice::node {
 
@@ -38,8 +39,17 @@ public:
     /// @param config `created`, `started`, `exit_status` count for nothing
     /// @returns for an attached one the socket on which its supervisor speaks with who started it (`Say` in the
     /// instance module's protocol), before it runs; for a detached one nothing, when it runs
-    /// Errors: Conflict (it runs; the name is a vdisk's or a branch's; another root), those of the start of a detached one
+    /// Errors: Conflict (it runs; the name is a vdisk's or a branch's; another root), those of the start of a detached
+    /// one
     Result<os::Fd> run(instance::InstanceConfig config, bool detached);
+    struct Known {
+        instance::InstanceConfig config;
+        bool is_running = false;
+    };
+    /// By name. One that cannot be read is left out, and logged.
+    Result<std::vector<Known>> list() const;
+    /// Errors: NotFound
+    Result<Known> find(const std::string& name) const;
     /// With its branch and all that is in it. Errors: NotFound, Conflict (it runs)
     Result<> remove(const std::string& name);
 
@@ -54,6 +64,7 @@ private:
     Result<os::Fd> mount(const Running& running, std::string_view first_id, const os::Fd& user_namespace);
     void give_up(const std::shared_ptr<Running>& running);
     Result<> settle(const instance::InstanceConfig& config);
+    Result<> settle_branch(const instance::InstanceConfig& config);
     void forget(const std::string& name);
 
     struct Parts;
