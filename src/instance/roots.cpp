@@ -13,9 +13,10 @@ Result<os::Fd> LayeredRoot::attach(const os::Fd& user_namespace)
 
 Result<os::Fd> DaemonRoot::attach(const os::Fd& user_namespace)
 {
-    TRY(say(*daemon_, Say::Mount, cat(first_id_), {user_namespace.get()}));
+    const auto gone = [] { return fail(ErrorKind::Unavailable, "coppiced has ended before the root was mounted"); };
+    if (!say(*daemon_, Say::Mount, cat(first_id_), {user_namespace.get()})) return gone();
     auto heard = TRY(hear(*daemon_));
-    if (!heard) return fail(ErrorKind::Gone, "coppiced has ended before the root was mounted");
+    if (!heard) return gone();
     if (heard->word == Say::Failed) return fail(decode_error(heard->text));
     if (heard->word != Say::Mounted || heard->fds.empty()) return fail(ErrorKind::Corrupt, "coppiced sent no mount");
     return heard->take_fd();

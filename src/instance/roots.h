@@ -29,7 +29,7 @@ class DaemonRoot final : public runtime::RootSource {
 public:
     /// @param daemon borrowed; see protocol.h
     DaemonRoot(const os::Fd& daemon, std::uint32_t first_id) : daemon_{&daemon}, first_id_{first_id} {}
-    /// Errors: those of the daemon, and Gone
+    /// Errors: those of the daemon; Unavailable (it has gone)
     Result<os::Fd> attach(const os::Fd& user_namespace) override;
 
 private:

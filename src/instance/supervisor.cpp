@@ -105,8 +105,9 @@ public:
     Result<> start();
     /// From then on until its end and clean-up.
     Result<Ended> finish();
-    /// To starter and daemon, as far as they are there.
-    void tell(Say word, const std::string& text) const;
+    /// How it ended: first to the daemon, which does its part meanwhile and is waited for (or does it later, if it is
+    /// not there), so that for the starter everything is over.
+    void tell_end(Say word, const std::string& text);
 
 private:
     Result<> create_and_start(Prepared& prepared);
@@ -118,7 +119,6 @@ private:
     void watch_starter(os::EventLoop& loop);
     Result<> watch_daemon(os::EventLoop& loop);
     void obey(const Heard& heard);
-    void settle(const Ended& ended);
     void drain();
     Ended describe_end(os::ExitStatus status) const;
     void undo(const Prepared& prepared);
@@ -136,13 +136,6 @@ private:
     os::CgroupPaths cgroup_;
     bool detached_ = false; ///< the starter has taken its leave
 };
-
-void Supervisor::tell(Say word, const std::string& text) const
-{
-    for (const os::Fd* const socket : {&starter_, &daemon_})
-        if (socket->is_open()) [[maybe_unused]]
-            const auto said = say(*socket, word, text); // it may have gone
-}
 
 /// Of a starter that came by the daemon; one that made us gave us its own.
 Result<> Supervisor::take_streams()
@@ -351,23 +344,21 @@ Result<Ended> Supervisor::finish()
         if (const auto saved = InstanceStore::write_config(prepared_->held.directory, prepared_->config); !saved)
             ended.note +=
                 cat(ended.note.empty() ? "" : "; ", "its exit status is not recorded: ", saved.error().line());
-    settle(ended);
     return ended;
 }
 
-/// The name is given back when the daemon has done its part. One that is gone or slow does it when it comes back.
-void Supervisor::settle(const Ended& ended)
+void Supervisor::tell_end(Say word, const std::string& text)
 {
-    if (!daemon_.is_open()) return;
-    if (!say(daemon_, Say::Ended, to_text(ended))) return;
-    constexpr int kPatienceMs = 30'000;
-    for (;;) {
-        const auto came = os::wait_for_message(daemon_, kPatienceMs);
-        if (!came || !*came) return;
-        const auto heard = hear(daemon_);
-        if (!heard || !*heard || (*heard)->word == Say::Settled) break;
+    if (daemon_.is_open() && say(daemon_, word, text)) {
+        constexpr int kPatienceMs = 30'000;
+        for (bool settled = false; !settled;) {
+            const auto came = os::wait_for_message(daemon_, kPatienceMs);
+            const auto heard = came && *came ? hear(daemon_) : Result<std::optional<Heard>>{};
+            settled = !heard || !*heard || (*heard)->word == Say::Settled; // or it has gone, or is slow
+        }
     }
-    daemon_.reset(); // it knows all
+    if (starter_.is_open()) [[maybe_unused]]
+        const auto said = say(starter_, word, text); // it may have gone
 }
 
 } // namespace
@@ -393,11 +384,11 @@ int supervise(os::Fd socket)
     os::Fd daemon = by_daemon ? std::move(socket) : os::Fd{};
     Supervisor supervisor{std::move(starter), std::move(daemon), *std::move(launch), *std::move(store), open_files};
     if (const auto started = supervisor.start(); !started) {
-        supervisor.tell(Say::Failed, encode(started.error()));
+        supervisor.tell_end(Say::Failed, encode(started.error()));
         return 1;
     }
     const auto ended = supervisor.finish();
-    supervisor.tell(ended ? Say::Ended : Say::Failed, ended ? to_text(*ended) : encode(ended.error()));
+    supervisor.tell_end(ended ? Say::Ended : Say::Failed, ended ? to_text(*ended) : encode(ended.error()));
     return ended ? 0 : 1;
 }
 

@@ -42,7 +42,8 @@ struct Instances::Running {
     os::Process supervisor; ///< none for one that an earlier daemon started
     os::Fd link;
     std::optional<Result<>> started; ///< under the mutex of Parts
-    bool has_ended = false;          ///< its end was told
+    bool has_ended = false;          ///< its end was told, or why it did not start:
+    std::optional<Error> failure;
 };
 
 struct Instances::Parts {
@@ -104,11 +105,21 @@ Result<> Instances::adopt(const InstanceConfig& config)
 {
     parts_->storage.resume_use(config.name);
     const auto running = std::make_shared<Running>();
-    running->config = config;
     running->started = Result<>{};
-    constexpr int kPatienceMs = 1000;
-    const auto directory = TRY(parts_->store.find_directory(config.name));
-    running->link = TRY(os::connect_in(directory.get(), instance::kControlSocket, kPatienceMs));
+    // One that is just starting listens in a moment, or gives up because the daemon that it came from has gone.
+    constexpr int kTries = 500, kPauseMs = 10;
+    for (int left = kTries; !running->link.is_open(); --left) {
+        const auto directory = parts_->store.find_directory(config.name);
+        if (!directory || !TRY(parts_->store.is_running(config.name))) return settle(config);
+        auto link = os::connect_in(directory->get(), instance::kControlSocket, kPauseMs);
+        if (link)
+            running->link = *std::move(link);
+        else if (left == 0)
+            return fail(std::move(link).error());
+        else
+            sleep_ms(kPauseMs);
+    }
+    running->config = TRY(parts_->store.read_config(config.name)); // as it is since it listens
     {
         const std::lock_guard lock{parts_->mutex};
         parts_->running[config.name] = running;
@@ -270,11 +281,6 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
         return false;
     }
     const std::string& name = running->config.name;
-    const auto started = [&](Result<> outcome) {
-        const std::lock_guard lock{parts_->mutex};
-        running->started = std::move(outcome);
-        parts_->changed.notify_all();
-    };
     switch ((*heard)->word) {
     case Say::Mount: {
         const auto root = mount(*running, (*heard)->text, (*heard)->take_fd());
@@ -284,30 +290,26 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
     }
     case Say::Started:
         running->config.started = to_rfc3339(now());
-        started({});
+        {
+            const std::lock_guard lock{parts_->mutex};
+            running->started = Result<>{};
+            parts_->changed.notify_all();
+        }
         parts_->tell({.what = "started", .name = name});
         return true;
-    case Say::Failed: { // the supervisor ends; what it has made in its directory is undone
-        const Error error = decode_error((*heard)->text);
-        running->has_ended = true;
-        [[maybe_unused]] const auto status =
-            running->supervisor.pid() > 0 ? running->supervisor.wait() : Result<os::ExitStatus>{};
-        if (running->is_new) running->config.remove_at_end = true;
-        if (const auto settled = settle(running->config); !settled)
-            log::error("node", "a failed start could not be undone",
-                       {{"instance", name}, {"error", settled.error().line()}});
-        forget(name);
-        started(fail(error));
-        return false;
-    }
+    case Say::Failed: // it has undone what was its own
     case Say::Ended: {
+        const bool failed = (*heard)->word == Say::Failed;
+        if (failed) running->failure = decode_error((*heard)->text);
+        if (failed && running->is_new) running->config.remove_at_end = true;
         running->has_ended = true;
-        const auto ended = instance::parse_ended((*heard)->text);
         if (const auto settled = settle_branch(running->config); !settled)
             log::error("node", "an instance could not be settled",
                        {{"instance", name}, {"error", settled.error().line()}});
         [[maybe_unused]] const auto said = say(running->link, Say::Settled);
-        parts_->tell({.what = "ended", .name = name, .status = ended ? ended->status : 0});
+        const auto ended =
+            failed ? instance::Ended{} : instance::parse_ended((*heard)->text).value_or(instance::Ended{});
+        if (!failed) parts_->tell({.what = "ended", .name = name, .status = ended.status});
         return true; // until it lets the name go
     }
     default: return true;
@@ -331,7 +333,8 @@ void Instances::give_up(const std::shared_ptr<Running>& running)
     forget(name);
     const std::lock_guard lock{parts_->mutex};
     if (!running->started)
-        running->started = fail(ErrorKind::Gone, cat("the supervisor of instance ", name, " has died"));
+        running->started = fail(
+            running->failure.value_or(Error{ErrorKind::Gone, cat("the supervisor of instance ", name, " has died")}));
     parts_->changed.notify_all();
 }
 

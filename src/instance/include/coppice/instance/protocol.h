@@ -33,7 +33,7 @@ enum class Say : char {
     Mount =
         'm', ///< to the daemon: the root, please; text is the first id of the instance's range, with its user namespace
     Mounted = 'r', ///< from the daemon: the root's detached mount
-    Settled = 'g', ///< from the daemon, after Ended: the instance's layer is what its mode demands
+    Settled = 'g', ///< from the daemon, after Ended or Failed: the instance's layer is what its mode demands
 };
 
 struct Launch {
