@@ -6,6 +6,7 @@
 #include "coppice/store/seal.h"
 #include "coppice/store/vdisk.h"
 #include "fsck_parts.h"
+#include "guards.h"
 #include "snapshot_rows.h"
 
 #include <map>
@@ -172,6 +173,14 @@ int FsckReport::exit_status() const
 Result<FsckReport> fsck(Store& store, FsckLevel level, const Watch& watch)
 {
     FsckRun run{.store = store, .level = level, .watch = watch, .report = {}};
+    // What a collection takes away while it is looked at would be told as lost, and what it punches as damaged.
+    Result<> wanted;
+    if (!store.layer_guard().collecting.lock_while([&] {
+            wanted = run.count(0);
+            return wanted.has_value();
+        }))
+        return fail(std::move(wanted).error());
+    const std::lock_guard lock{store.layer_guard().collecting, std::adopt_lock};
     const bool bytes = level == FsckLevel::Full || level == FsckLevel::Repair;
     if (run.repairs()) {
         // One that cannot be done is no reason to say nothing of all the rest.
