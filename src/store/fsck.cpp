@@ -7,6 +7,7 @@
 #include "coppice/store/vdisk.h"
 #include "fsck_parts.h"
 #include "guards.h"
+#include "schema.h"
 #include "snapshot_rows.h"
 
 #include <map>
@@ -48,6 +49,17 @@ Result<> repair_references(FsckRun& run)
         return dangling;
     }));
     if (removed > 0) run.find(cat(removed, " references of layers to chunks led nowhere"), {}, true);
+    return {};
+}
+
+/// It follows from the parents.
+Result<> repair_depths(FsckRun& run)
+{
+    const auto mended = TRY(run.store.write([](Txn& txn) {
+        return txn.db().execute("UPDATE snapshot SET depth = d.depth FROM (" COPPICE_SNAPSHOT_DEPTHS
+                                ") d WHERE d.id = snapshot.id AND d.depth != snapshot.depth");
+    }));
+    if (mended > 0) run.find(cat("the depth of ", mended, " snapshots was not one more than their parents'"), {}, true);
     return {};
 }
 
@@ -185,6 +197,7 @@ Result<FsckReport> fsck(Store& store, FsckLevel level, const Watch& watch)
     if (run.repairs()) {
         // One that cannot be done is no reason to say nothing of all the rest.
         if (const auto done = repair_references(run); !done) run.find(cat("references: ", done.error().line()));
+        if (const auto done = repair_depths(run); !done) run.find(cat("depths: ", done.error().line()));
         if (const auto done = index_from_packs(run); !done) run.find(cat("search in packs: ", done.error().line()));
     }
     TRY(check_database(run));

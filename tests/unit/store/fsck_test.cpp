@@ -491,6 +491,19 @@ TEST(FsckTest, ABadBlobIsMended)
     expect_mended(f);
 }
 
+TEST(FsckTest, DepthsAreMended)
+{
+    Damaged f;
+    const auto c = import(*f.store, f.vdisk, {chunk_of(6)}, f.b.id, "third");
+    f.sql("UPDATE snapshot SET depth = 7 WHERE seq = 2");
+    EXPECT_EQ(f.check(FsckLevel::Quick).exit_status(), 4);
+    // Who climbs the line takes no notice.
+    const auto line = value_of(f.store->read([&](const View& view) { return ancestors(view, c.id); }));
+    EXPECT_EQ(line.size(), 3U);
+    expect_mended(f);
+    EXPECT_EQ(value_of(f.store->read([&](const View& view) { return get_snapshot(view, f.b.id); })).depth, 2U);
+}
+
 TEST(FsckTest, TheSequenceIsMended)
 {
     Damaged f;
