@@ -622,6 +622,7 @@ class Repeats(StorageCase):
         made = self.ask("POST", "/v1/branches/w/snapshots", {}, Idempotency_Key="s")
         self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}, Idempotency_Key="v")
         promoted = self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200, Idempotency_Key="p")
+        self.work("POST", "/v1/vdisks", {"name": "another", "source": self.source}, Idempotency_Key="import-2")
         # A daemon that has forgotten its answers: killed before it could write them down.
         self.daemon.end(signal.SIGKILL)
         os.remove(self.root + "/daemon/answers.journal")
@@ -632,7 +633,9 @@ class Repeats(StorageCase):
         self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}, Idempotency_Key="v")["number"], 2)
         self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200, Idempotency_Key="p"), promoted)
         self.ask("POST", "/v1/branches/w/snapshots", {"message": "another"}, 422, Idempotency_Key="s")
-        self.assertEqual((len(self.ask("GET", "/v1/snapshots")), len(self.ask("GET", "/v1/vdisks/os")["versions"])), (2, 2))
+        refused = self.work("POST", "/v1/vdisks", {"name": "another", "source": self.source + "/usr"}, "failed", Idempotency_Key="import-2")
+        self.assertIn("used for another request", str(refused))
+        self.assertEqual((len(self.ask("GET", "/v1/snapshots")), len(self.ask("GET", "/v1/vdisks/os")["versions"])), (3, 2))
 
 
 class Kills(StorageCase):
