@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import io
+import json
 import os
 import pathlib
 import random
@@ -716,6 +717,29 @@ class Kills(StorageCase):
         over = self.ask("GET", f"/v1/operations/{began['id']}/wait?timeout=60")
         self.assertEqual(over["state"], "cancelled", over)
         self.assertEqual(self.ask("GET", "/v1/vdisks"), [])
+
+    def test_a_checkout_ends_with_its_client(self):
+        """Who waits for the branch waits no longer than that."""
+        for number in range(200):
+            pathlib.Path(self.source, f"file-{number}").write_bytes(os.urandom(1 << 20))
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        there = pathlib.Path(self.root, "working/w/layer/upper")
+
+        def written():
+            return len(list(there.glob("file-*")))
+
+        connection = Connection(self.daemon.socket)
+        connection.request("POST", "/v1/branches/w/checkout", json.dumps({"from": "os", "paths": ["/"]}),
+                           {"Content-Type": "application/json"})
+        self.assertTrue(wait_until(written, 30, 0.001))
+        connection.close()
+        _, record = self.mount(branch="w")  # waits for it
+        names = os.listdir(there)
+        self.assertLess(len(names), 200)
+        self.assertEqual([name for name in names if name.startswith(".")], [], "nothing is there by half")
+        self.unmount(record)
 
     def test_cancelled_work_changes_nothing(self):
         with open(self.source + "/large", "wb") as file:
