@@ -39,7 +39,7 @@ asan: deps ## unit and root under the address and undefined behaviour sanitizers
 	cmake --build --preset asan
 	ctest --preset asan
 
-tsan: deps ## unit under the thread sanitizer
+tsan: deps ## unit and threads (of root) under the thread sanitizer
 	cmake --preset tsan
 	cmake --build --preset tsan
 	ctest --preset tsan

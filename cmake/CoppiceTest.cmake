@@ -1,4 +1,5 @@
-# Tests carry one label: unit, root, system, fuzz or bench. Exit status 77 means skipped, with the reason printed.
+# Tests carry one label: unit, root, system, fuzz or bench; those of root that hammer with threads "threads" as well, for
+# the thread sanitizer. Exit status 77 means skipped, with the reason printed.
 
 find_package(GTest REQUIRED)
 

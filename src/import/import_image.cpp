@@ -79,7 +79,7 @@ Result<> check_free(store::Store& store, const std::string& name)
 
 store::RequestKey request_of(const ImportOptions& options)
 {
-    return {.key = options.key, .fingerprint = cat("import into ", options.vdisk)};
+    return {.key = options.key, .fingerprint = cat("import into ", options.vdisk, '\n', options.fingerprint)};
 }
 
 Result<ImportedVersion> parse_outcome(const std::string& text)

@@ -227,7 +227,7 @@ Result<Storage::Lease> Storage::lease(const std::vector<store::SnapshotId>& snap
 }
 
 Result<> Storage::checkout(const std::string& working, const store::SnapshotId& from,
-                           const std::vector<std::string>& paths)
+                           const std::vector<std::string>& paths, const store::Watch& watch)
 {
     const auto snapshot = TRY(lease({from}));
     const auto tree = TRY(vdisk::merge_trees(TRY(trees_.stack_of(from))));
@@ -236,7 +236,7 @@ Result<> Storage::checkout(const std::string& working, const store::SnapshotId& 
             return fail(ErrorKind::NotFound, cat(printable(path), " is not in snapshot ", from.hex()));
     const auto write = [&](const os::Fd& root) -> Result<> {
         for (const std::string& path : paths)
-            TRY(vdisk::write_tree(tree, path, root.get()));
+            TRY(vdisk::write_tree(tree, path, root.get(), watch));
         return {};
     };
     const std::lock_guard lock{working_};

@@ -6,6 +6,8 @@
 #include "coppice/store/seal.h"
 #include "coppice/store/vdisk.h"
 #include "fsck_parts.h"
+#include "guards.h"
+#include "schema.h"
 #include "snapshot_rows.h"
 
 #include <map>
@@ -47,6 +49,17 @@ Result<> repair_references(FsckRun& run)
         return dangling;
     }));
     if (removed > 0) run.find(cat(removed, " references of layers to chunks led nowhere"), {}, true);
+    return {};
+}
+
+/// It follows from the parents.
+Result<> repair_depths(FsckRun& run)
+{
+    const auto mended = TRY(run.store.write([](Txn& txn) {
+        return txn.db().execute("UPDATE snapshot SET depth = d.depth FROM (" COPPICE_SNAPSHOT_DEPTHS
+                                ") d WHERE d.id = snapshot.id AND d.depth != snapshot.depth");
+    }));
+    if (mended > 0) run.find(cat("the depth of ", mended, " snapshots was not one more than their parents'"), {}, true);
     return {};
 }
 
@@ -172,10 +185,19 @@ int FsckReport::exit_status() const
 Result<FsckReport> fsck(Store& store, FsckLevel level, const Watch& watch)
 {
     FsckRun run{.store = store, .level = level, .watch = watch, .report = {}};
+    // What a collection takes away while it is looked at would be told as lost, and what it punches as damaged.
+    Result<> wanted;
+    if (!store.layer_guard().collecting.lock_while([&] {
+            wanted = run.count(0);
+            return wanted.has_value();
+        }))
+        return fail(std::move(wanted).error());
+    const std::lock_guard lock{store.layer_guard().collecting, std::adopt_lock};
     const bool bytes = level == FsckLevel::Full || level == FsckLevel::Repair;
     if (run.repairs()) {
         // One that cannot be done is no reason to say nothing of all the rest.
         if (const auto done = repair_references(run); !done) run.find(cat("references: ", done.error().line()));
+        if (const auto done = repair_depths(run); !done) run.find(cat("depths: ", done.error().line()));
         if (const auto done = index_from_packs(run); !done) run.find(cat("search in packs: ", done.error().line()));
     }
     TRY(check_database(run));

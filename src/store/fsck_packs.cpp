@@ -117,7 +117,7 @@ Result<> check_packs(FsckRun& run)
         if (pack.end > pack.bytes) run.find(cat("pack ", number, ": a chunk lies behind its committed end"));
         const auto still = later.find(number);
         if (pack.chunks == 0 || still == later.end() || still->second.chunks == 0)
-            continue; // goes with the next collection, or went
+            continue; // goes with the next collection
         const auto file = files.find(number);
         if (file == files.end())
             run.find(cat("pack ", number, " is missing, with ", pack.chunks, " chunks"));
@@ -140,8 +140,9 @@ Result<> check_chunk_bytes(FsckRun& run)
         const auto sound = header ? check_pack_header(*header, number) : Result<>{fail(header.error())};
         if (!sound) run.find(sound.error().message());
         std::uint64_t end = 0;
-        for (const ChunkRow& row :
-             TRY(run.store.read([&](const View& view) { return chunks_of_pack(view, number); }))) {
+        const auto rows = TRY(run.store.read([&](const View& view) { return chunks_of_pack(view, number); }));
+        step("chunks of a pack read");
+        for (const ChunkRow& row : rows) {
             if (row.place.offset < end)
                 run.find(cat("pack ", number, ": two chunks overlap at byte ", row.place.offset));
             end = row.place.offset + row.chunk.stored_bytes;
@@ -221,7 +222,8 @@ Result<> check_blob(FsckRun& run, const LayerRow& row)
                      run.repairs());
         return {};
     }
-    TRY(run.count(0)); // or it was ended
+    TRY(run.count(0));                                   // or it was ended
+    if (!TRY(has_blob(run.store, row.layer))) return {}; // or taken away meanwhile
     // It can be made again at any time, from packs that are looked at for themselves.
     if (run.repairs()) TRY(evict_blob(run.store, row.layer.digest));
     run.find(cat("blob of layer ", row.layer.digest.hex(), ": ", scrubbed.error().message()), {}, run.repairs());
@@ -233,7 +235,9 @@ Result<> check_blob(FsckRun& run, const LayerRow& row)
 Result<> check_layers(FsckRun& run)
 {
     const bool bytes = run.level == FsckLevel::Full || run.repairs();
-    for (const LayerRow& row : TRY(run.store.read([](const View& view) { return all_layers(view); }))) {
+    const auto layers = TRY(run.store.read([](const View& view) { return all_layers(view); }));
+    step("layers read");
+    for (const LayerRow& row : layers) {
         TRY(run.count(0));
         ++run.report.layers;
         const std::string path = cat("layers/", row.layer.digest.hex());

@@ -4,6 +4,9 @@
 #include "coppice/store/seal.h"
 #include "coppice/store/shortcut.h"
 #include "fsck_parts.h"
+#include "guards.h"
+
+#include <algorithm>
 
 namespace coppice::store {
 
@@ -25,10 +28,18 @@ Result<> check_content(FsckRun& run, const Shortcut& shortcut)
     const auto table = TRY(load_table(run.store, layer));
     const ChunkReader reader{run.store};
     std::string plain(kChunkMaxBytes, '\0');
-    for (std::size_t i = 0; i < table.size(); ++i)
+    for (std::size_t i = 0; i < table.size(); ++i) {
         TRY(reader.read_plain(table[i], plain.data()));
-    run.report.read_bytes += layer.blob_bytes;
+        TRY(run.count(table[i].plain_bytes));
+    }
     return {};
+}
+
+/// Not removed with its snapshot meanwhile, nor replaced by another one.
+Result<bool> is_there(const Store& store, const Shortcut& shortcut)
+{
+    const auto all = TRY(store.read([](const View& view) { return shortcuts(view); }));
+    return std::find(all.begin(), all.end(), shortcut) != all.end();
 }
 
 } // namespace
@@ -36,10 +47,14 @@ Result<> check_content(FsckRun& run, const Shortcut& shortcut)
 Result<> check_shortcuts(FsckRun& run)
 {
     const bool bytes = run.level == FsckLevel::Full || run.repairs();
-    for (const Shortcut& shortcut : TRY(run.store.read([](const View& view) { return shortcuts(view); }))) {
+    const auto all = TRY(run.store.read([](const View& view) { return shortcuts(view); }));
+    step("shortcuts read");
+    for (const Shortcut& shortcut : all) {
         auto good = check_row(run, shortcut);
         if (good && bytes) good = check_content(run, shortcut);
         if (good) continue;
+        TRY(run.count(0)); // or it was ended
+        if (!TRY(is_there(run.store, shortcut))) continue;
         if (run.repairs()) TRY(run.store.write([&](Txn& txn) { return remove_shortcut(txn, shortcut.snapshot); }));
         run.find(cat("shortcut of snapshot ", shortcut.snapshot.hex(), ": ", good.error().message()), {},
                  run.repairs());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/base/turn.h"
 #include "coppice/store/store.h"
 
 #include <mutex>
@@ -11,7 +12,7 @@ namespace coppice::store {
 
 /// What running work of this process needs, beyond what the database says.
 struct Store::LayerGuard {
-    std::mutex collecting;             ///< one collection at a time
+    Turn collecting;                   ///< one collection at a time, and none beside fsck. Taken before `mutex`
     std::mutex mutex;                  ///< held while files of a layer come or go
     std::multiset<LayerDigest> staged; ///< layers whose files must stay though the database does not know them yet
     std::set<std::string> sessions;    ///< keys of running ingests

@@ -203,10 +203,7 @@ CREATE TABLE compact(
   CHECK(id != parent)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO compact SELECT s.id, vdisk, parent, layer, state, seq, epoch, coalesce(d.depth, 1), created, bytes, author, message,
-  manifest FROM snapshot s LEFT JOIN (
-    WITH RECURSIVE line(id, depth) AS (SELECT id, 1 FROM snapshot WHERE parent IS NULL UNION ALL
-      SELECT child.id, line.depth + 1 FROM snapshot child JOIN line ON child.parent = line.id)
-    SELECT id, depth FROM line) d ON d.id = s.id;
+  manifest FROM snapshot s LEFT JOIN ()sql" COPPICE_SNAPSHOT_DEPTHS R"sql() d ON d.id = s.id;
 DROP TABLE snapshot;
 ALTER TABLE compact RENAME TO snapshot;
 CREATE INDEX snapshot_parent ON snapshot(parent) WHERE parent IS NOT NULL;

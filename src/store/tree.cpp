@@ -2,6 +2,7 @@
 #include "snapshot_rows.h"
 
 #include <algorithm>
+#include <map>
 
 namespace coppice::store {
 
@@ -41,6 +42,25 @@ bool is_end(End end, const Snapshot& snapshot)
            (end == End::Content && !(is_sealed && !snapshot.layer));
 }
 
+/// The snapshot first, each followed by its parent. They come in this order, though nothing promises it; ordered by
+/// SQLite they would take half as long again. Errors: Corrupt (they are no line)
+Result<> put_in_order(const SnapshotId& id, std::vector<Snapshot>& line)
+{
+    const auto is_apart = [](const Snapshot& below, const Snapshot& above) { return below.parent != above.id; };
+    if (line.front().id == id && std::adjacent_find(line.begin(), line.end(), is_apart) == line.end()) return {};
+    std::map<SnapshotId, Snapshot> rest;
+    for (Snapshot& one : line)
+        rest.emplace(one.id, std::move(one));
+    std::vector<Snapshot> ordered;
+    for (auto found = rest.extract(id); !found.empty(); found = rest.extract(*ordered.back().parent)) {
+        ordered.push_back(std::move(found.mapped()));
+        if (!ordered.back().parent) break;
+    }
+    if (ordered.size() != line.size()) return fail(ordered.empty() ? no_such(id) : broken_line(ordered.back()));
+    line = std::move(ordered);
+    return {};
+}
+
 /// From a snapshot upwards in one statement: a line may be ten thousand long.
 /// @param most 0: all
 Result<std::vector<Snapshot>> climb(const View& view, const SnapshotId& id, End end, std::size_t most = 0)
@@ -57,11 +77,7 @@ Result<std::vector<Snapshot>> climb(const View& view, const SnapshotId& id, End 
             goes_on(end), ") SELECT id FROM line) u ON u.id = s.id"),
         id, limit));
     if (line.empty()) return fail(no_such(id));
-    // They come in this order, though nothing promises it; ordered by SQLite they would take half as long again.
-    const auto is_below = [](const Snapshot& a, const Snapshot& b) { return a.depth > b.depth; };
-    if (!std::is_sorted(line.begin(), line.end(), is_below)) std::sort(line.begin(), line.end(), is_below);
-    for (std::size_t i = 1; i < line.size(); ++i)
-        if (line[i - 1].parent != line[i].id) return fail(broken_line(line[i - 1]));
+    TRY(put_in_order(id, line));
     if (line.size() != most && !is_end(end, line.back())) return fail(broken_line(line.back()));
     return line;
 }

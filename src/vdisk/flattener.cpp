@@ -65,7 +65,12 @@ Result<std::size_t> Flattener::flatten(const store::SnapshotId& id, const GoOn& 
     std::reverse(missing.begin(), missing.end()); // each looks at what is below it: the fewer layers the better
     for (const Span& span : missing) {
         if (!go_on()) break;
-        if (TRY_DOING(cat("flatten snapshot ", span.top.hex()), trees_->add_shortcut(span.top, span.base))) ++made;
+        auto added = trees_->add_shortcut(span.top, span.base, [&](std::uint64_t) -> Result<> {
+            if (go_on()) return {};
+            return fail(ErrorKind::Unavailable, "flattening was stopped; it goes on later");
+        });
+        if (!added && !go_on()) break;
+        if (TRY_DOING(cat("flatten snapshot ", span.top.hex()), std::move(added))) ++made;
     }
     return made;
 }

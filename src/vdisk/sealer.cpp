@@ -40,6 +40,8 @@ Error lost_error(const store::Snapshot& snapshot)
         .hint("remove it");
 }
 
+Error stopped() { return Error{ErrorKind::Unavailable, "sealing was stopped; it goes on later"}; }
+
 /// Marks a directory that may be moved away, or be gone, at this moment.
 Result<> mark_if_there(const store::Store& store, const std::string& path)
 {
@@ -167,6 +169,7 @@ Result<> Sealer::make_durable(const store::SnapshotId& id, Doubtful doubtful)
 
 Result<> Sealer::seal_one(const store::Snapshot& snapshot, const GoOn& go_on)
 {
+    if (!go_on()) return fail(stopped());
     const auto directory =
         TRY(os::open_at(store_->directory(), frozen_name(snapshot.id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     auto tree = TRY(read_tree(directory, {.form = ScanOptions::Form::OverlayUpper, .cross_mounts = false}));
@@ -178,7 +181,7 @@ Result<> Sealer::seal_one(const store::Snapshot& snapshot, const GoOn& go_on)
         const auto ingest = TRY(store::Ingest::begin(*store_, {.key = cat("seal ", snapshot.id.hex())}));
         IngestSink sink{*ingest, [&](std::uint64_t) -> Result<> {
                             if (go_on()) return {};
-                            return fail(ErrorKind::Unavailable, "sealing was stopped; it goes on later");
+                            return fail(stopped());
                         }};
         size = TRY(write_layer(tree, sink, sink));
         step("seal written");
@@ -212,7 +215,8 @@ Result<> Sealer::seal_claimed(const store::SnapshotId& id, const GoOn& go_on)
 
 Result<> Sealer::seal(const store::SnapshotId& id, const GoOn& go_on)
 {
-    const std::lock_guard lock{sealing_};
+    if (!sealing_.lock_while(go_on)) return fail(stopped());
+    const std::lock_guard lock{sealing_, std::adopt_lock};
     auto line = TRY(store_->read([&](const store::View& view) { return store::unsealed_ancestors(view, id); }));
     std::reverse(line.begin(), line.end()); // a manifest names its parent's
     for (const store::Snapshot& one : line)

@@ -182,7 +182,13 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
     }
     const auto cut =
         TRY(cut_at(id, base, store::Shortcuts::Ignore)); // first: a wrong base is told before anything is sealed
-    TRY(sealer_->seal(id));
+    Result<> wanted_still;
+    auto sealed = sealer_->seal(id, [&] {
+        wanted_still = note.watch(0);
+        return wanted_still.has_value();
+    });
+    TRY(std::move(wanted_still));
+    TRY(std::move(sealed));
     std::string config;
     const auto top = TRY(store_->read([&](const store::View& view) -> Result<store::Snapshot> {
         config = TRY(store::config_of(view, id));
@@ -215,14 +221,14 @@ Result<store::Snapshot> SnapshotTrees::merge(const store::SnapshotId& id, const 
     return enter(&layer);
 }
 
-Result<bool> SnapshotTrees::add_shortcut(const store::SnapshotId& id, const store::SnapshotId& base)
+Result<bool> SnapshotTrees::add_shortcut(const store::SnapshotId& id, const store::SnapshotId& base,
+                                         const store::Watch& watch)
 {
     const auto cut = TRY(cut_at(id, base, store::Shortcuts::Use));
     if (cut.above.size() < 2) return false;
     LayerSize size;
     // Its blob is made when it is mounted.
-    const auto layer =
-        TRY(write_merged(cut, {.key = cat("flatten ", id.hex()), .write_blob = false}, store::unwatched, size));
+    const auto layer = TRY(write_merged(cut, {.key = cat("flatten ", id.hex()), .write_blob = false}, watch, size));
     step("flatten staged");
     return store_->write([&](store::Txn& txn) -> Result<bool> {
         if (!TRY(store::find_snapshot(txn, id))) return false; // removed meanwhile; a collection takes what was written

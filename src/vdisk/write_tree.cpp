@@ -42,7 +42,14 @@ Result<> write_attributes(const Tree& tree, InodeId inode, int directory, const 
     return {};
 }
 
-Result<> write_content(const Tree& tree, InodeId inode, int directory, const std::string& name)
+/// What was written so far, and who asks whether to go on.
+struct Written {
+    const store::Watch& watch;
+    std::uint64_t bytes = 0;
+    Result<> add(std::uint64_t more) { return watch(bytes += more); }
+};
+
+Result<> write_content(const Tree& tree, InodeId inode, int directory, const std::string& name, Written& written)
 {
     const auto file = TRY(os::open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL, 0600));
     const auto size = tree.size(inode);
@@ -58,13 +65,14 @@ Result<> write_content(const Tree& tree, InodeId inode, int directory, const std
         if (::lseek(file.get(), static_cast<off_t>(at), SEEK_SET) < 0)
             return fail_os(errno, cat("write ", printable(name)));
         TRY(os::write_all(file.get(), part, printable(name)));
+        TRY(written.add(part.size()));
     }
     return content->check_unchanged();
 }
 
-Result<> make_entry(const Tree& tree, InodeId inode, int directory, const std::string& name)
+Result<> make_entry(const Tree& tree, InodeId inode, int directory, const std::string& name, Written& written)
 {
-    if (tree.is_file(inode)) return write_content(tree, inode, directory, name);
+    if (tree.is_file(inode)) return write_content(tree, inode, directory, name, written);
     const auto device = tree.device(inode);
     const int made = tree.is_link(inode)
                          ? ::symlinkat(std::string{tree.target(inode)}.c_str(), directory, name.c_str())
@@ -83,17 +91,18 @@ Result<bool> make_directory(const Tree& tree, InodeId inode, int parent, const s
     return true;
 }
 
-Result<> write_entry(const Tree& tree, InodeId inode, int parent, const std::string& name)
+Result<> write_entry(const Tree& tree, InodeId inode, int parent, const std::string& name, Written& written)
 {
+    TRY(written.add(0));
     if (tree.is_directory(inode)) {
         TRY(make_directory(tree, inode, parent, name));
         const auto directory = TRY(os::open_at(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
         for (const auto& entry : tree.entries(inode))
-            TRY(write_entry(tree, entry.inode, directory.get(), std::string{entry.name}));
+            TRY(write_entry(tree, entry.inode, directory.get(), std::string{entry.name}, written));
         return write_attributes(tree, inode, parent, name); // its time changed by what came into it
     }
     const std::string fresh = cat(".coppice-", random_hex(16));
-    auto made = make_entry(tree, inode, parent, fresh);
+    auto made = make_entry(tree, inode, parent, fresh, written);
     if (made) made = write_attributes(tree, inode, parent, fresh);
     const auto there = os::find_status(parent, name, false);
     if (made && there && *there && S_ISDIR((*there)->st_mode)) made = os::remove_tree(parent, name);
@@ -105,15 +114,16 @@ Result<> write_entry(const Tree& tree, InodeId inode, int parent, const std::str
 
 } // namespace
 
-Result<> write_tree(const Tree& tree, const std::string& path, int root)
+Result<> write_tree(const Tree& tree, const std::string& path, int root, const store::Watch& watch)
 {
+    Written written{.watch = watch};
     const auto wanted = tree.find_path(path);
     if (!wanted) return fail(ErrorKind::NotFound, cat(printable(path), " is not in the snapshot"));
     std::vector<std::string_view> names = split(path, '/');
     std::erase(names, std::string_view{});
     if (names.empty()) {
         for (const auto& entry : tree.entries(Tree::root()))
-            TRY(write_entry(tree, entry.inode, root, std::string{entry.name}));
+            TRY(write_entry(tree, entry.inode, root, std::string{entry.name}, written));
         return {};
     }
     std::string above; // of the directory that `path` is in
@@ -127,7 +137,7 @@ Result<> write_tree(const Tree& tree, const std::string& path, int root)
         above += cat(above.empty() ? "" : "/", name);
     }
     const auto parent = TRY(os::open_in_root(root, above.empty() ? "." : above, O_RDONLY | O_DIRECTORY));
-    return write_entry(tree, *wanted, parent.get(), std::string{names.back()});
+    return write_entry(tree, *wanted, parent.get(), std::string{names.back()}, written);
 }
 
 } // namespace coppice::vdisk

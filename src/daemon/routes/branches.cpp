@@ -149,7 +149,10 @@ Result<Reply> check_out(const StorageApiPtr& api, const Request& request)
     const JsonNode body{request.body};
     const auto from = TRY(snapshot_named(*api, TRY(TRY(body.get("from")).text())));
     const auto paths = TRY(TRY(body.get("paths")).texts());
-    TRY(api->storage->checkout(request.param("name"), from, paths));
+    TRY(api->storage->checkout(request.param("name"), from, paths, [&](std::uint64_t) -> Result<> {
+        if (!request.stop.stop_requested()) return {};
+        return fail(ErrorKind::Unavailable, "stopped: some of the files are written, others are not");
+    }));
     return Reply::json({{"paths", paths}});
 }
 

@@ -113,11 +113,14 @@ Result<json> run_import(const StorageApi& api, const ImportRequest& wanted, Oper
 Result<Reply> import_vdisk(const StorageApiPtr& api, const Request& request)
 {
     auto wanted = TRY(parse_import(request));
-    const auto key = request_key(request);
+    if (const auto key = request_key(request)) {
+        wanted.options.key = key->key;
+        wanted.options.fingerprint = key->fingerprint;
+    }
     const std::string subject = path_of(wanted.options.vdisk);
     return begin(api, "vdisk.import", subject,
-                 [api, wanted = std::move(wanted), key](OperationContext& operation) mutable -> Result<json> {
-                     wanted.options.key = key ? key->key : cat("import ", operation.id());
+                 [api, wanted = std::move(wanted)](OperationContext& operation) mutable -> Result<json> {
+                     if (wanted.options.key.empty()) wanted.options.key = cat("import ", operation.id());
                      return run_import(*api, wanted, operation);
                  });
 }

@@ -126,6 +126,22 @@ TEST_F(SnapshotTest, ADeepStackIsShortWhereItPays)
     EXPECT_EQ(layers(), 3U);
 }
 
+TEST_F(SnapshotTest, FlatteningEndsInTheMiddleOfAShortcut)
+{
+    value_of(node_->working.create("a", base_));
+    std::vector<SnapshotId> line;
+    for (unsigned i = 0; i < 4; ++i) {
+        in_layer("a", [&](const std::string& root) { write_text(cat(root, "/etc/f", i), noise(1'000'000, i)); });
+        line.push_back(freeze("a"));
+    }
+    value_of(node_->sealer.seal(line.back()));
+    Flattener flattener{*node_->store, node_->trees, {.in_directory = 1, .layers = 1}};
+    int asked = 0;
+    EXPECT_EQ(value_of(flattener.flatten(line.back(), [&] { return ++asked < 3; })), 0U);
+    EXPECT_EQ(asked, 4); // once before it, twice by what writes it, and once whether that was the reason
+    EXPECT_EQ(value_of(flattener.flatten(line.back())), 1U);
+}
+
 TEST_F(SnapshotTest, AShortcutGoesWithItsSnapshotAndADamagedOneStopsNobody)
 {
     value_of(node_->working.create("a", base_));

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <thread>
 
 namespace coppice::vdisk::test {
@@ -84,6 +85,37 @@ TEST_F(SealerTest, WhatIsBeingSealedIsRemovedAtOnce)
     EXPECT_TRUE(succeeds(node_->sealer.sweep()));
     EXPECT_TRUE(fs::is_empty(directory_ / "store/frozen"));
     EXPECT_TRUE(value_of(node_->sealer.seal_all()).failed.empty());
+}
+
+TEST_F(SealerTest, WhoWaitsForTheSealOfAnotherCanBeStopped)
+{
+    const auto sealed = frozen("a"), waiting = frozen("b");
+    std::future<Result<>> stopped;
+    {
+        const AtStep during{"seal written", [&] {
+                                if (stopped.valid()) return;
+                                stopped = std::async(std::launch::async,
+                                                     [&] { return node_->sealer.seal(waiting, [] { return false; }); });
+                                EXPECT_EQ(stopped.wait_for(std::chrono::seconds{10}), std::future_status::ready);
+                            }};
+        EXPECT_TRUE(succeeds(node_->sealer.seal(sealed)));
+    }
+    EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "was stopped", stopped.get()));
+    EXPECT_EQ(state_of(waiting), store::SnapshotState::Frozen);
+}
+
+TEST_F(SealerTest, AMergeEndsWhileItSeals)
+{
+    const auto id = frozen("a");
+    int asked = 0;
+    EXPECT_TRUE(fails_as(
+        ErrorKind::Unavailable, "enough",
+        node_->trees.merge(id, {}, {.author = "tester", .message = "", .watch = [&](std::uint64_t) -> Result<> {
+                                        if (++asked < 3) return {};
+                                        return fail(ErrorKind::Unavailable, "enough");
+                                    }})));
+    EXPECT_EQ(state_of(id), store::SnapshotState::Frozen);
+    EXPECT_TRUE(succeeds(node_->trees.merge(id, {}, {.author = "tester", .message = ""})));
 }
 
 TEST_F(SealerTest, WhatWasSealedMeanwhileIsNotLost)

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 #include <unistd.h>
 
 namespace coppice::vdisk {
@@ -102,6 +103,26 @@ TEST_F(WriteTreeTest, WhatFailsLeavesNothing)
     t.tree.set_content(file, t.source, t.source->add("shorter than it says"), 1000);
     EXPECT_TRUE(fails_as(ErrorKind::Conflict, "", write_tree(t.tree, "etc/motd", root().get())));
     EXPECT_TRUE(fs::is_empty(directory_ / "etc"));
+}
+
+TEST_F(WriteTreeTest, EndsWhenItsWatchSaysSo)
+{
+    const auto write_until = [&](std::uint64_t most) {
+        const TempDir to;
+        const auto root = value_of(os::open_at(os::kCwd, to.path(), O_RDONLY | O_DIRECTORY));
+        EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "enough",
+                             write_tree(t.tree, "etc", root.get(), [&](std::uint64_t bytes) -> Result<> {
+                                 if (bytes < most) return {};
+                                 return fail(ErrorKind::Unavailable, "enough");
+                             })));
+        std::set<std::string> names;
+        for (const auto& entry : fs::directory_iterator(to / "etc"))
+            names.insert(entry.path().filename());
+        return names;
+    };
+    // Of the file that it is at nothing stays.
+    EXPECT_EQ(write_until(6), (std::set<std::string>{"link"}));
+    EXPECT_EQ(write_until(1'000'000), (std::set<std::string>{"link", "motd", "null", "pipe"}));
 }
 
 } // namespace

@@ -667,6 +667,7 @@ class Repeats(StorageCase):
         made = self.ask("POST", "/v1/branches/w/snapshots", {}, Idempotency_Key="s")
         self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}, Idempotency_Key="v")
         promoted = self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200, Idempotency_Key="p")
+        self.work("POST", "/v1/vdisks", {"name": "another", "source": self.source}, Idempotency_Key="import-2")
         # A daemon that has forgotten its answers: killed before it could write them down.
         self.daemon.end(signal.SIGKILL)
         os.remove(self.root + "/daemon/answers.journal")
@@ -677,7 +678,9 @@ class Repeats(StorageCase):
         self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions", {"snapshot": "w"}, Idempotency_Key="v")["number"], 2)
         self.assertEqual(self.ask("POST", "/v1/vdisks/os/versions/2/promote", status=200, Idempotency_Key="p"), promoted)
         self.ask("POST", "/v1/branches/w/snapshots", {"message": "another"}, 422, Idempotency_Key="s")
-        self.assertEqual((len(self.ask("GET", "/v1/snapshots")), len(self.ask("GET", "/v1/vdisks/os")["versions"])), (2, 2))
+        refused = self.work("POST", "/v1/vdisks", {"name": "another", "source": self.source + "/usr"}, "failed", Idempotency_Key="import-2")
+        self.assertIn("used for another request", str(refused))
+        self.assertEqual((len(self.ask("GET", "/v1/snapshots")), len(self.ask("GET", "/v1/vdisks/os")["versions"])), (3, 2))
 
 
 class Kills(StorageCase):
@@ -799,6 +802,29 @@ class Kills(StorageCase):
         over = self.ask("GET", f"/v1/operations/{began['id']}/wait?timeout=60")
         self.assertEqual(over["state"], "cancelled", over)
         self.assertEqual(self.ask("GET", "/v1/vdisks"), [])
+
+    def test_a_checkout_ends_with_its_client(self):
+        """Who waits for the branch waits no longer than that."""
+        for number in range(200):
+            pathlib.Path(self.source, f"file-{number}").write_bytes(os.urandom(1 << 20))
+        self.start()
+        self.imported()
+        self.ask("POST", "/v1/branches", {"name": "w", "from": "os"})
+        there = pathlib.Path(self.root, "working/w/layer/upper")
+
+        def written():
+            return len(list(there.glob("file-*")))
+
+        connection = Connection(self.daemon.socket)
+        connection.request("POST", "/v1/branches/w/checkout", json.dumps({"from": "os", "paths": ["/"]}),
+                           {"Content-Type": "application/json"})
+        self.assertTrue(wait_until(written, 30, 0.001))
+        connection.close()
+        _, record = self.mount(branch="w")  # waits for it
+        names = os.listdir(there)
+        self.assertLess(len(names), 200)
+        self.assertEqual([name for name in names if name.startswith(".")], [], "nothing is there by half")
+        self.unmount(record)
 
     def test_cancelled_work_changes_nothing(self):
         with open(self.source + "/large", "wb") as file:

@@ -1,6 +1,7 @@
 #include "../../../src/store/connection.h"
 #include "../../../src/store/guards.h"
 #include "../../../src/store/stage.h"
+#include "at_step.h"
 #include "coppice/store/blob.h"
 #include "coppice/store/fsck.h"
 #include "support.h"
@@ -9,11 +10,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace coppice::store {
 namespace {
 
+using test::AtStep;
 using test::chunk_of;
 using test::import;
 using test::joined;
@@ -322,18 +326,139 @@ TEST(FsckTest, AFailedSearchIsToldWithAllTheRest)
     EXPECT_NE(text_of(report).find("behind its snapshots [repaired]"), std::string::npos) << text_of(report);
 }
 
-std::function<void()> at_packs;
-
 TEST(FsckTest, AnImportBesideItIsNoDamage)
 {
     Damaged f;
-    at_packs = [&] { import(*f.store, f.vdisk, {chunk_of(-50), chunk_of(-51)}, {}, "beside"); };
-    on_step = [](std::string_view step) {
-        if (step == "packs read") at_packs();
-    };
+    const AtStep at{"packs read", [&] { import(*f.store, f.vdisk, {chunk_of(-50), chunk_of(-51)}, {}, "beside"); }};
     const auto report = f.check(FsckLevel::Quick);
-    on_step = nullptr;
     EXPECT_EQ(report.exit_status(), 0) << text_of(report);
+}
+
+constexpr std::chrono::milliseconds kLong{500}; // more than what waits would need if it did not wait
+
+class FsckBesideCollectTest : public testing::TestWithParam<const char*> {};
+
+/// What nobody needs any more is there until the check is done.
+TEST_P(FsckBesideCollectTest, NothingGoes)
+{
+    Damaged f;
+    value_of(f.store->write([&](Txn& txn) -> Result<> {
+        TRY(remove_snapshot(txn, f.b.id));
+        return remove_snapshot(txn, f.a.id);
+    }));
+    f.reopen(); // its pack is not written any more
+    std::future<Result<Collected>> collected;
+    const AtStep at{GetParam(), [&] {
+                        collected =
+                            std::async(std::launch::async, [&] { return collect(*f.store, {.grace_seconds = 0}); });
+                        EXPECT_EQ(collected.wait_for(kLong), std::future_status::timeout);
+                    }};
+    const auto report = f.check(FsckLevel::Full);
+    EXPECT_EQ(report.exit_status(), 0) << text_of(report);
+    ASSERT_TRUE(collected.valid());
+    EXPECT_EQ(value_of(collected.get()).removed_packs, 2U);
+    EXPECT_EQ(f.check(FsckLevel::Full).exit_status(), 0);
+}
+INSTANTIATE_TEST_SUITE_P(At, FsckBesideCollectTest,
+                         testing::Values("packs read", "layers read", "chunks of a pack read"), [](const auto& one) {
+                             std::string name = one.param;
+                             std::erase(name, ' ');
+                             return name;
+                         });
+
+/// It waits for a collection, and need not.
+TEST(FsckTest, WhoWaitsForACollectionCanBeStopped)
+{
+    Damaged f;
+    std::future<Result<FsckReport>> report;
+    std::atomic<bool> stop = false;
+    const AtStep at{"chunks found", [&] {
+                        report = std::async(std::launch::async, [&] {
+                            return fsck(*f.store, FsckLevel::Repair, [&](std::uint64_t) -> Result<> {
+                                if (stop) return fail(ErrorKind::Unavailable, "stopped");
+                                return {};
+                            });
+                        });
+                        EXPECT_EQ(report.wait_for(kLong), std::future_status::timeout);
+                        stop = true;
+                        EXPECT_TRUE(test::fails_as(ErrorKind::Unavailable, "stopped", report.get()));
+                    }};
+    value_of(collect(*f.store));
+}
+
+/// As vdisk::WorkingLayers does it: the directory, then the row.
+SnapshotId freeze(Damaged& f, SnapshotState state)
+{
+    const auto id = security::make_random<SnapshotId>();
+    std::filesystem::create_directory(f.root + "/frozen/" + id.hex());
+    value_of(f.store->write([&](Txn& txn) {
+        return add_snapshot(txn, {.id = id, .vdisk = f.vdisk, .parent = f.b.id, .state = state, .author = "tester"});
+    }));
+    return id;
+}
+
+void branch(Damaged& f, const std::string& name)
+{
+    value_of(f.store->write([&](Txn& txn) { return add_working(txn, name, f.b.id); }));
+    std::filesystem::create_directory(f.root + "/working/" + name);
+}
+
+struct Beside {
+    const char* name;
+    const char* step;
+    std::function<void(Damaged&)> before, at; ///< of the step
+};
+
+/// Others freeze, branch, mount and remove while directories are compared with rows.
+TEST(FsckTest, WhatOthersDoMeanwhileIsNoDamage)
+{
+    SnapshotId id;
+    const auto nothing = [](Damaged&) {};
+    const std::vector<Beside> all{
+        {"a freeze", "directories read", nothing, [](Damaged& f) { freeze(f, SnapshotState::Frozen); }},
+        {"a freeze and a sync", "directories read", nothing, [](Damaged& f) { freeze(f, SnapshotState::Durable); }},
+        {"a branch", "directories read", nothing, [](Damaged& f) { branch(f, "w"); }},
+        {"a branch half made", "directories doubted",
+         [](Damaged& f) { value_of(f.store->write([&](Txn& txn) { return add_working(txn, "w", f.b.id); })); },
+         [](Damaged& f) { std::filesystem::create_directory(f.root + "/working/w"); }},
+        {"a snapshot removed", "directories read", [&](Damaged& f) { id = freeze(f, SnapshotState::Durable); },
+         [&](Damaged& f) {
+             value_of(f.store->write([&](Txn& txn) { return remove_snapshot(txn, id); }));
+             std::filesystem::remove(f.root + "/frozen/" + id.hex());
+         }},
+        {"a snapshot removed, its row first", "directories doubted",
+         [](Damaged& f) {
+             value_of(f.store->write([&](Txn& txn) {
+                 return add_snapshot(txn, {.id = security::make_random<SnapshotId>(),
+                                           .vdisk = f.vdisk,
+                                           .parent = f.b.id,
+                                           .state = SnapshotState::Frozen,
+                                           .author = "tester"});
+             }));
+         },
+         [](Damaged& f) {
+             value_of(f.store->write([](Txn& txn) -> Result<> {
+                 for (const Snapshot& one : TRY(unsealed(txn)))
+                     TRY(remove_snapshot(txn, one.id));
+                 return {};
+             }));
+         }},
+        {"a branch removed", "directories read", [](Damaged& f) { branch(f, "w"); },
+         [](Damaged& f) {
+             value_of(f.store->write([](Txn& txn) { return remove_working(txn, "w"); }));
+             std::filesystem::remove(f.root + "/working/w");
+         }},
+        {"a mount forgotten", "directories doubted", [](Damaged& f) { f.directory.write("store/mounts/m.json", "{}"); },
+         [](Damaged& f) { std::filesystem::remove(f.root + "/mounts/m.json"); }},
+    };
+    for (const Beside& one : all) {
+        SCOPED_TRACE(one.name);
+        Damaged f;
+        one.before(f);
+        const AtStep at{one.step, [&] { one.at(f); }};
+        const auto report = f.check(FsckLevel::Quick);
+        EXPECT_EQ(report.exit_status(), 0) << text_of(report);
+    }
 }
 
 TEST(FsckTest, WhatNoRowNamesIsToldWhenItIsOld)
@@ -364,6 +489,19 @@ TEST(FsckTest, ABadBlobIsMended)
     Damaged f;
     f.write("cache/" + f.a.layer->hex() + ".blob", 70000, "?");
     expect_mended(f);
+}
+
+TEST(FsckTest, DepthsAreMended)
+{
+    Damaged f;
+    const auto c = import(*f.store, f.vdisk, {chunk_of(6)}, f.b.id, "third");
+    f.sql("UPDATE snapshot SET depth = 7 WHERE seq = 2");
+    EXPECT_EQ(f.check(FsckLevel::Quick).exit_status(), 4);
+    // Who climbs the line takes no notice.
+    const auto line = value_of(f.store->read([&](const View& view) { return ancestors(view, c.id); }));
+    EXPECT_EQ(line.size(), 3U);
+    expect_mended(f);
+    EXPECT_EQ(value_of(f.store->read([&](const View& view) { return get_snapshot(view, f.b.id); })).depth, 2U);
 }
 
 TEST(FsckTest, TheSequenceIsMended)

@@ -1,5 +1,6 @@
 #include "../../../src/store/connection.h"
 #include "../../../src/store/schema.h"
+#include "at_step.h"
 #include "coppice/store/fsck.h"
 #include "coppice/store/shortcut.h"
 #include "coppice/store/usage.h"
@@ -10,6 +11,7 @@
 namespace coppice::store {
 namespace {
 
+using test::AtStep;
 using test::chunk_of;
 using test::fails_as;
 using test::import;
@@ -63,6 +65,28 @@ TEST(ShortcutTest, StandsForTheLayersAboveItsBase)
     const auto other = import(*f.store, f.vdisk, {chunk_of(9)}, f.all[5].id, "other");
     EXPECT_EQ(f.parts(other.id).size(), 4U);
     EXPECT_EQ(value_of(f.store->read([](const View& view) { return in_use(view); })), std::vector{other.id});
+}
+
+TEST(ShortcutTest, IsCheckedChunkByChunkAndMayGoMeanwhile)
+{
+    Line f;
+    std::vector<std::uint64_t> seen;
+    std::size_t first = 0;
+    {
+        const AtStep at{"shortcuts read", [&] { first = seen.size(); }};
+        const auto note = [&](std::uint64_t bytes) -> Result<> {
+            seen.push_back(bytes);
+            return {};
+        };
+        EXPECT_EQ(value_of(fsck(*f.store, FsckLevel::Full, note)).exit_status(), 0);
+    }
+    ASSERT_GT(seen.size(), first + 1);
+    EXPECT_EQ(seen[first] - seen[first - 1], 64U << 10);
+    EXPECT_EQ(seen[first + 1] - seen[first], 64U << 10);
+
+    const AtStep at{"shortcuts read",
+                    [&] { value_of(f.store->write([&](Txn& txn) { return remove_snapshot(txn, f.all[5].id); })); }};
+    EXPECT_EQ(f.check(FsckLevel::Full).exit_status(), 0);
 }
 
 TEST(ShortcutTest, IsKeptByCollectionAndGoesWithItsSnapshot)

@@ -12,6 +12,7 @@ namespace coppice::imports {
 struct ImportOptions {
     std::string vdisk; ///< its name; made if there is none, else it gets a further version
     std::string key;   ///< names the request: repeated, it goes on where it was, and takes effect once. 1 to 128 bytes
+    std::string fingerprint = {}; ///< of what is asked for, beyond `vdisk`: the same key with another one is refused
     std::string author;
     std::string message;
     std::optional<store::VersionState> state; ///< empty: production for a vdisk's first version, else maintenance

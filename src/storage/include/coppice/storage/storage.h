@@ -64,7 +64,8 @@ public:
     Result<> rollback(const std::string& working, const store::SnapshotId& to,
                       const vdisk::WorkingLayers::Request& request = {});
     /// Writes files and directories of a snapshot into a working layer, mounted or not; see vdisk::write_tree.
-    Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths);
+    Result<> checkout(const std::string& working, const store::SnapshotId& from, const std::vector<std::string>& paths,
+                      const store::Watch& watch = store::unwatched);
 
     /// There may be something to do in the background: what others put into the store needs it, too. Does not block.
     void wake() { background_->wake(); }

@@ -18,8 +18,8 @@ struct Collected {
 };
 
 /// Finds what nobody needs, removes what nobody has needed for the grace period. Runs beside ingests and readers: what
-/// counts is asked again in each deleting transaction. Interrupted at any point, the next one goes on. One at a time;
-/// any thread. Errors: those of the disk and the database
+/// counts is asked again in each deleting transaction. Interrupted at any point, the next one goes on. One at a time,
+/// and not beside fsck: it waits for one, which may take hours. Any thread. Errors: those of the disk and the database
 Result<Collected> collect(Store& store, const CollectOptions& options = {});
 
 } // namespace coppice::store

@@ -39,7 +39,8 @@ struct FsckReport {
 };
 
 /// Looks for damage. Never removes a snapshot, whatever is wrong with it: it says so. Runs beside other work, but what
-/// is added meanwhile may be missed. Ended by `watch`, it keeps what it has mended.
+/// is added meanwhile may be missed; a collection waits until it is done, or is waited for. Ended by `watch`, it keeps
+/// what it has mended.
 /// Errors: what keeps it from looking at all (Operational), those of `watch`
 Result<FsckReport> fsck(Store& store, FsckLevel level, const Watch& watch = unwatched);
 

@@ -15,6 +15,7 @@ class CheckedManifests;
 struct Shortcut {
     SnapshotId snapshot, base;
     LayerDigest layer;
+    bool operator==(const Shortcut&) const = default;
 };
 
 inline constexpr std::string_view kShortcutType = "application/vnd.coppice.shortcut.v1+json";

@@ -25,7 +25,8 @@ public:
 
     /// Makes the shortcuts that the sealed part of this snapshot's line needs, if any. Mounts that there are stay as
     /// they are. Killed at any point, the next call makes what is missing.
-    /// @param go_on asked before each one. @returns how many were made. Errors: NotFound, Corrupt, Unavailable
+    /// @param go_on asked again and again; false: stop as soon as is safe
+    /// @returns how many were made. Errors: NotFound, Corrupt, Unavailable
     Result<std::size_t> flatten(const store::SnapshotId& id, const GoOn& go_on = [] { return true; });
     struct Flattened {
         std::size_t made = 0;

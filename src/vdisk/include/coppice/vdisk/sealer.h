@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/base/turn.h"
 #include "coppice/store/snapshot.h"
 
 #include <condition_variable>
@@ -68,7 +69,7 @@ private:
     Result<> finish_removal(int frozen, const store::SnapshotId& id);
 
     store::Store* store_;
-    std::mutex sealing_;    ///< one seal at a time; nothing else waits for it
+    Turn sealing_;          ///< one seal at a time; nothing else waits for it
     std::mutex syncing_;    ///< a failed sync is marked before anybody looks again
     std::mutex sweeping_;   ///< never taken with another one
     bool unmarked_ = false; ///< a failed sync could not be marked. Guarded by syncing_, as all of marking

@@ -45,7 +45,8 @@ public:
         std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
         /// What is entered with it, in the same transaction.
         std::function<Result<>(store::Txn&, const store::Snapshot&)> also = {};
-        store::Watch watch = store::unwatched; ///< of the bytes written; ended by it, nothing is entered
+        store::Watch watch = store::unwatched; ///< of the bytes written, 0 while `id` is sealed; ended by it, nothing
+                                               ///< is entered
     };
     /// A new, sealed snapshot with the content of `id`, in which everything above `base` is one layer; its parent is
     /// `base`, or nothing: flattened. `id` and what is between stay as they are. Seals `id` first.
@@ -55,8 +56,9 @@ public:
 
     /// Merges what is above `base` into one layer and enters it as a shortcut; both must be sealed. @returns false:
     /// there is nothing to merge, or the snapshot was removed meanwhile. Errors: Invalid (`base` is not an ancestor),
-    /// Corrupt
-    Result<bool> add_shortcut(const store::SnapshotId& id, const store::SnapshotId& base);
+    /// Corrupt, those of `watch`, after which nothing is entered
+    Result<bool> add_shortcut(const store::SnapshotId& id, const store::SnapshotId& base,
+                              const store::Watch& watch = store::unwatched);
     /// The trees of these layers and frozen directories.
     Result<TreeStack> trees_of(std::span<const store::StackPart> parts);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/store/watch.h"
 #include "coppice/vdisk/tree.h"
 
 #include <string>
@@ -13,7 +14,8 @@ namespace coppice::vdisk {
 /// entries stay. Missing directories above `path` are made like those in the tree. Links inside `root` are followed as
 /// if it were the root of everything. Hard links become files of their own. Blocks.
 /// @param tree merged: without whiteouts
-/// Errors: NotFound (the path), Unavailable (disk full), Denied, those of the content
-Result<> write_tree(const Tree& tree, const std::string& path, int root);
+/// @param watch asked before each entry and each part of a file; ended by it, what was written by then stays
+/// Errors: NotFound (the path), Unavailable (disk full), Denied, those of the content and of `watch`
+Result<> write_tree(const Tree& tree, const std::string& path, int root, const store::Watch& watch = store::unwatched);
 
 } // namespace coppice::vdisk
