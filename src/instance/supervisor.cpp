@@ -15,6 +15,7 @@
 #include "coppice/runtime/container.h"
 #include "coppice/vdisk/image.h"
 #include "coppice/vdisk/working_layer.h"
+#include "device_nodes.h"
 #include "oci_config.h"
 #include "protocol.h"
 
@@ -170,8 +171,10 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     LayeredRoot root{std::move(image), layer, ids_->mapping(),
                      undone ? vdisk::WorkingLayer::Durability::None : vdisk::WorkingLayer::Durability::Normal};
     const auto layout = TRY(os::CgroupLayout::detect());
+    const std::string directory = cat(store_.root(), "/instances/", config.name);
+    const auto devices = TRY(DeviceNodes::make(directory + "/devices", config.devices, ids_->mapping()));
     const std::string oci_config =
-        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_);
+        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_, devices.nodes());
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
@@ -180,7 +183,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     if (config.terminal) console = TRY(os::socket_pair());
     const auto runtime_root = TRY(store_.runtime_root());
     const runtime::CreateRequest request{.id = config.name,
-                                         .bundle = cat(store_.root(), "/instances/", config.name),
+                                         .bundle = directory,
                                          .config_text = oci_config,
                                          .console = {.socket_path = {}, .socket_fd = console.second.get()},
                                          .pid_file = {},
