@@ -14,6 +14,7 @@
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
+#include "device_nodes.h"
 #include "oci_config.h"
 #include "roots.h"
 
@@ -179,8 +180,10 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     ids_.emplace(TRY(IdRange::take(kIdRangeLocks)));
     const auto root = TRY(root_of(prepared));
     const auto layout = TRY(os::CgroupLayout::detect());
+    const std::string directory = cat(store_.root(), "/instances/", config.name);
+    const auto devices = TRY(DeviceNodes::make(directory + "/devices", config.devices, ids_->mapping()));
     const std::string oci_config =
-        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_);
+        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_, devices.nodes());
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
@@ -189,7 +192,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     if (config.terminal) console = TRY(os::socket_pair());
     const auto runtime_root = TRY(store_.runtime_root());
     const runtime::CreateRequest request{.id = config.name,
-                                         .bundle = cat(store_.root(), "/instances/", config.name),
+                                         .bundle = directory,
                                          .config_text = oci_config,
                                          .console = {.socket_path = {}, .socket_fd = console.second.get()},
                                          .pid_file = {},
