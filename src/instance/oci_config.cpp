@@ -72,7 +72,7 @@ json process_of(const InstanceConfig& config, const rlimit& open_files, const st
             {"user", user},
             {"args", config.command},
             {"env", env},
-            {"cwd", config.workdir},
+            {"cwd", config.workdir.empty() ? "/" : config.workdir},
             {"rlimits", limits_of(config, open_files)},
             {"noNewPrivileges", config.no_new_privileges},
             {"apparmorProfile", config.apparmor},
