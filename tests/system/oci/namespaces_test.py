@@ -37,7 +37,7 @@ class NamespaceCase(OciCase):
         self.assertTrue(wait_until(lambda: children.read_text().split()))
         pid = int(children.read_text().split()[0])
         self.addCleanup(os.kill, pid, signal.SIGKILL)
-        self.assertTrue(wait_until(lambda: b"sleep" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()))
+        self.assertTrue(wait_until(lambda: pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")))
         return pid
 
 
