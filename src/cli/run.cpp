@@ -49,6 +49,14 @@ api::Client::Call start_of(const instance::InstanceConfig& config, bool attach)
     return {.method = "POST", .target = "/v1/instances", .body = std::move(body)};
 }
 
+/// What is no vdisk may be meant as a path.
+template <typename T> Result<T> meant_path(Result<T> outcome, const std::string& root)
+{
+    if (outcome || outcome.error().kind() != ErrorKind::NotFound || !os::exists(os::kCwd, root)) return outcome;
+    return fail(
+        Error{ErrorKind::NotFound, outcome.error().message()}.hint(cat("for what is here by that name: ./", root)));
+}
+
 Result<int> run(const RunOptions& options, const GlobalOptions& global)
 {
     TRY(need_root("running an instance"));
@@ -62,13 +70,14 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
     if (is_vdisk(options.root)) {
         const auto client = TRY(reach_daemon(global));
         if (options.detached) {
-            TRY_DOING(cat("run ", config.name), client.call(start_of(config, false)));
+            TRY_DOING(cat("run ", config.name), meant_path(client.call(start_of(config, false)), options.root));
             std::puts(config.name.c_str());
             return 0;
         }
+        auto link =
+            TRY_DOING(cat("run ", config.name), meant_path(client.open_link(start_of(config, true)), options.root));
         auto running = TRY_DOING(cat("run ", config.name),
-                                 instance::RunningInstance::join(TRY(client.open_link(start_of(config, true))),
-                                                                 config.name, config.terminal));
+                                 instance::RunningInstance::join(std::move(link), config.name, config.terminal));
         return attend(running, options, signals);
     }
     const auto store = TRY(instance::InstanceStore::open(global.root));
@@ -90,12 +99,11 @@ void add_run(CLI::App& app, Command& chosen)
     command->add_flag("-d,--detach", options->detached,
                       "Run in the background; print the name; output goes to `coppice logs`");
     command->add_flag("-i,--interactive", options->interactive, "Hand standard input on");
-    command->footer(
-        "Example: coppice run -d --name web -m 256m debian:3 -- nginx -g 'daemon off;'\n"
-        "Behind ROOT stands the command with its arguments, with or without `--` before it (default: the\n"
-        "vdisk's own, or /bin/sh).\n"
-        "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
-        "126 when the command cannot be executed, 127 when it does not exist.");
+    command->footer("Example: coppice run -d --name web -m 256m debian:3 -- nginx -g 'daemon off;'\n"
+                    "Behind ROOT stands the command with its arguments, with or without `--` before it (default: the\n"
+                    "vdisk's own, or /bin/sh).\n"
+                    "Exit status: the command's own; 128 + N when signal N ended it; 125 when coppice itself failed,\n"
+                    "126 when the command cannot be executed, 127 when it does not exist.");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) {
             options->command = global.inner_command;

@@ -231,7 +231,10 @@ bool is_vdisk(const std::string& root) { return root.find('/') == std::string::n
 
 void declare_instance(CLI::App& command, RunOptions& options)
 {
-    command.add_option("root", options.root, "Vdisk, VDISK:VERSION, VDISK@TAG or snapshot; with a slash: a directory or EROFS image. Never written to")
+    command
+        .add_option(
+            "root", options.root,
+            "Vdisk, VDISK:VERSION, VDISK@TAG or snapshot; with a slash: a directory or EROFS image. Never written to")
         ->type_name("ROOT")
         ->required();
     command.add_flag("--rm", options.remove, "Leave nothing of the instance behind when it stops");
