@@ -193,6 +193,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     TRY_DOING(cat("--name '", config.name, "'"), check_name(config.name));
     config.mode = TRY(mode_of(options));
     config.remove_at_end = options.remove;
+    if (options.root.empty()) return fail(ErrorKind::Invalid, "the root is empty");
     config.root = options.root;
     config.command = options.command;
     if (!is_vdisk(options.root)) {
