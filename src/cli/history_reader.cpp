@@ -165,7 +165,7 @@ private:
 Result<std::vector<LoggedSnapshot>> read_snapshots(std::string_view text)
 {
     Reader reader;
-    reader.snapshots.reserve(text.size() / 256); // each takes at least as much
+    reader.snapshots.reserve(text.size() / 256); // about
     rapidjson::MemoryStream stream{text.data(), text.size()};
     const auto parsed = rapidjson::Reader{}.Parse<rapidjson::kParseValidateEncodingFlag>(stream, reader);
     if (!parsed.IsError() && stream.Tell() != text.size()) reader.complaint = "more than JSON"; // a NUL ends it, too

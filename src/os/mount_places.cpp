@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <set>
 #include <string_view>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include <utility>
@@ -82,7 +83,9 @@ Result<std::vector<MountPlace>> find_mounts(std::uint64_t device, std::string_vi
         if (!table) continue;
         for (const MountLine& mount : parse_mountinfo(*table))
             if (mount.device == wanted && unescape_mount(mount.source) == source)
-                found.push_back({.place = {.point = unescape_mount(mount.point), .process = static_cast<pid_t>(*pid)},
+                found.push_back({.place = {.point = unescape_mount(mount.point),
+                                           .process = static_cast<pid_t>(*pid),
+                                           .read_only = cat(',', mount.flags, ',').find(",ro,") != std::string::npos},
                                  .tags = std::string{mount.tags}});
     }
     mark_followers(found);
@@ -93,12 +96,15 @@ Result<std::vector<MountPlace>> find_mounts(std::uint64_t device, std::string_vi
     return places;
 }
 
-Result<> set_place_read_only(const MountPlace& place, bool read_only)
+Result<> set_place_read_only(const MountPlace& place, std::uint64_t device, bool read_only)
 {
     // Opened from here, where it can be named; changed from within its namespace, as the kernel demands.
     const Fd mount{::open(cat("/proc/", place.process, "/root", place.point).c_str(),
                           O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC)};
     if (!mount.is_open()) return fail_os(errno, place.text());
+    struct stat status{};
+    if (::fstat(mount.get(), &status) < 0) return fail_os(errno, place.text());
+    if (status.st_dev != device) return fail(ErrorKind::Conflict, cat("something else is mounted at ", place.text()));
     const auto space = TRY(open_at(kCwd, cat("/proc/", place.process, "/ns/mnt"), O_RDONLY));
     return with_context(run_in_mount_namespace(space,
                                                [&] {

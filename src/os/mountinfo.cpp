@@ -20,7 +20,7 @@ std::vector<MountLine> parse_mountinfo(std::string_view table)
         mount.device = next_part(line, ' ');
         mount.root = next_part(line, ' ');
         mount.point = next_part(line, ' ');
-        next_part(line, ' '); // options of the mount
+        mount.flags = next_part(line, ' ');
         mount.tags = line;
         mount.type = next_part(after, ' ');
         mount.source = next_part(after, ' ');

@@ -10,6 +10,7 @@ namespace coppice::os {
 struct MountLine {
     std::string_view device;      ///< "0:42"
     std::string_view root, point; ///< directory of the file system that is mounted, and where; see `unescape_mount`
+    std::string_view flags;       ///< of the mount: "ro,nosuid"
     std::string_view tags;        ///< of propagation: "shared:1 master:2"
     std::string_view type, source;
     std::string_view options; ///< the file system's own, with commas between

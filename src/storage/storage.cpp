@@ -60,22 +60,21 @@ Result<> Storage::recover()
     return {};
 }
 
-Result<> Storage::while_unmounted(const std::string& working, const store::SnapshotId& ready,
+Result<> Storage::while_unmounted(const std::string& working, const std::optional<store::SnapshotId>& next,
                                   const std::function<Result<>()>& body)
 {
-    // What has to be made for the new mount is made while writers can go on.
-    const auto records_before = TRY(mounts_->records());
-    const bool is_mounted = std::any_of(records_before.begin(), records_before.end(),
-                                        [&](const vdisk::MountRecord& record) { return record.working == working; });
-    std::shared_ptr<void> layers;
-    if (is_mounted) layers = TRY(mounts_->make_ready(ready));
+    const auto find_mount = [&]() -> Result<std::optional<vdisk::MountRecord>> {
+        for (vdisk::MountRecord& record : TRY(mounts_->records()))
+            if (record.working == working) return std::move(record);
+        return std::optional<vdisk::MountRecord>{};
+    };
+    // What has to be made for the new mount is made while writers can go on. What is wrong is told below.
+    Result<std::shared_ptr<void>> layers;
+    if (const auto before = TRY(find_mount())) layers = mounts_->make_ready(next.value_or(before->snapshot));
     const std::lock_guard lock{working_};
     TRY(check_unused(working));
-    const auto records = TRY(mounts_->records());
-    const auto mounted = std::find_if(records.begin(), records.end(),
-                                      [&](const vdisk::MountRecord& record) { return record.working == working; });
-    if (mounted == records.end()) return body();
-    return mounts_->while_quiet(*mounted, body);
+    const auto mounted = TRY(find_mount());
+    return mounted ? mounts_->while_quiet(*mounted, body) : body();
 }
 
 Result<> Storage::check_unused(const std::string& working) const
@@ -169,9 +168,7 @@ Result<> Storage::remove(const std::vector<std::string>& working, std::span<cons
 Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note)
 {
     std::optional<store::Snapshot> made;
-    const auto below =
-        TRY(store_->read([&](const store::View& view) { return store::get_working(view, working); })).snapshot;
-    TRY(while_unmounted(working, below, [&]() -> Result<> {
+    TRY(while_unmounted(working, {}, [&]() -> Result<> {
         made = TRY(layers_.freeze(working, note));
         return {};
     }));

@@ -212,27 +212,48 @@ Result<> SnapshotMounts::stop_writers(const MountRecord& record)
 {
     static_cast<void>(TRY(open_place(record)));
     TRY(os::check_unused(record.path)); // who works in it would go on in what is a snapshot by then
-    const auto followers = TRY(followers_of(record));
+    TRY(followers_of(record, Transient::Awaited));
     MountRecord noted = record;
     noted.replaces = record.device;
     TRY(write_mount_record(*store_, noted));
-    std::size_t stopped = 0;
-    const auto stop = [&]() -> Result<> {
-        for (; stopped < followers.size(); ++stopped) {
-            const auto done = os::set_place_read_only(followers[stopped], true);
-            if (!done && done.error().kind() != ErrorKind::NotFound) return done; // its namespace may just have gone
-        }
-        return with_context(
-            os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false), record.path);
-    };
-    auto done = stop();
+    std::vector<os::MountPlace> stopped;
+    auto done = stop_noted(record, stopped);
     if (done) return done;
-    for (std::size_t i = 0; i < stopped; ++i)
-        if (const auto back = os::set_place_read_only(followers[i], false); !back)
-            log::warn("vdisk", "a mount stays read-only",
-                      {{"where", followers[i].text()}, {"error", back.error().line()}});
+    const auto go_on = [&](Result<> back, const std::string& where) {
+        if (!back && back.error().kind() != ErrorKind::NotFound)
+            log::warn("vdisk", "a mount stays read-only", {{"where", where}, {"error", back.error().line()}});
+    };
+    for (const os::MountPlace& place : stopped)
+        go_on(os::set_place_read_only(place, record.device, false), place.text());
+    const auto root = open_place(record);
+    go_on(root ? os::set_mount_attributes(root->get(), 0, os::mount_attr::kReadOnly, false)
+               : Result<>{fail(root.error())},
+          record.path);
     TRY(write_mount_record(*store_, record));
     return done;
+}
+
+/// First ours: what is copied from it from then on is read-only, too. Then what had been copied before.
+/// @param stopped those of others that have become read-only, also after an error
+Result<> SnapshotMounts::stop_noted(const MountRecord& record, std::vector<os::MountPlace>& stopped)
+{
+    TRY_DOING(record.path,
+              os::set_mount_attributes(TRY(open_place(record)).get(), os::mount_attr::kReadOnly, 0, false));
+    constexpr int kTries = 5;
+    for (int left = kTries;; --left) {
+        bool has_gone = false;
+        for (os::MountPlace& place : TRY(followers_of(record, Transient::Refused))) {
+            if (place.read_only) continue; // its owner's wish, or ours of the round before
+            const auto done = os::set_place_read_only(place, record.device, true);
+            if (done)
+                stopped.push_back(std::move(place));
+            else if (done.error().kind() == ErrorKind::NotFound && left > 0)
+                has_gone = true; // its process; another one may have the same mount
+            else
+                return done;
+        }
+        if (!has_gone) return {};
+    }
 }
 
 Result<> SnapshotMounts::while_quiet(const MountRecord& record, const std::function<Result<>()>& body)
@@ -337,12 +358,11 @@ Result<std::shared_ptr<void>> SnapshotMounts::make_ready(const store::SnapshotId
 }
 
 /// Where propagation has put the mount. Errors: Conflict (it is somewhere else)
-Result<std::vector<os::MountPlace>> SnapshotMounts::followers_of(const MountRecord& record) const
+Result<std::vector<os::MountPlace>> SnapshotMounts::followers_of(const MountRecord& record, Transient transient) const
 {
-    // A container that is just being started has all mounts of the host until it leaves them: wait for that.
     constexpr int kTries = 20;
     constexpr long kPauseMs = 10;
-    for (int left = kTries;; --left) {
+    for (int left = transient == Transient::Awaited ? kTries : 0;; --left) {
         auto places = TRY(os::find_mounts(record.device, source_of(record.snapshot)));
         std::erase_if(places,
                       [&](const os::MountPlace& place) { return place.process == 0 && place.point == record.path; });

@@ -6,14 +6,13 @@
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
 #include "faults.h"
+#include "killed_child.h"
 #include "node.h"
 
 #include <gtest/gtest.h>
 
 #include <array>
 #include <filesystem>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace coppice::vdisk {
@@ -342,31 +341,13 @@ TEST_P(SnapshotKillTest, AtEveryCall)
     for (std::uint64_t nth = 1 + static_cast<std::uint64_t>(::getpid()) % stride(); nth <= calls; nth += stride()) {
         SCOPED_TRACE(cat("call ", nth));
         World world;
-        std::array<int, 2> pipe{};
-        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipe.data()), 0);
-        const pid_t child = ::fork();
-        ASSERT_GE(child, 0);
-        if (child == 0) {
-            try {
-                Node node{world.root};
-                Life life{node, world.root, world.base,
-                          [&](const Acknowledged& all) { (void)::send(pipe[1], &all, sizeof all, 0); }};
-                faults::arm(Kind::Kill, nth);
-                life.run();
-            } catch (const std::exception& error) {
-                std::fprintf(stderr, "%s\n", error.what());
-            }
-            ::_exit(0);
-        }
-        ::close(pipe[1]);
         Acknowledged all;
-        Acknowledged said;
-        while (::read(pipe[0], &said, sizeof said) == sizeof said)
-            all = said;
-        ::close(pipe[0]);
-        int status = 0;
-        ASSERT_EQ(::waitpid(child, &status, 0), child);
-        killed += WIFEXITED(status) && WEXITSTATUS(status) == faults::kKilledStatus ? 1 : 0;
+        killed += faults::run_in_child(all, [&](const auto& say) {
+            Node node{world.root};
+            Life life{node, world.root, world.base, say};
+            faults::arm(Kind::Kill, nth);
+            life.run();
+        });
         check(world.root, world.base, all);
         if (HasFailure()) break;
     }

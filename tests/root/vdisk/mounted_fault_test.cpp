@@ -6,6 +6,7 @@
 #include "coppice/test/needs.h"
 #include "coppice/test/temp_dir.h"
 #include "faults.h"
+#include "killed_child.h"
 #include "node.h"
 
 #include <gtest/gtest.h>
@@ -14,8 +15,6 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace coppice::vdisk {
@@ -236,30 +235,13 @@ TEST_P(MountedKillTest, AtEveryCall)
     for (std::uint64_t nth = first(); nth <= calls && !HasFailure(); nth += kStride) {
         SCOPED_TRACE(cat("call ", nth));
         World world;
-        std::array<int, 2> pipe{};
-        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipe.data()), 0);
-        const pid_t child = ::fork();
-        ASSERT_GE(child, 0);
-        if (child == 0) {
-            try {
-                Node node{world.root};
-                Life life{node, world.path,
-                          [&](const Acknowledged& all) { (void)::send(pipe[1], &all, sizeof all, 0); }};
-                faults::arm(Kind::Kill, nth);
-                life.run();
-            } catch (const std::exception& error) {
-                std::fprintf(stderr, "%s\n", error.what());
-            }
-            ::_exit(0);
-        }
-        ::close(pipe[1]);
-        Acknowledged all, said;
-        while (::read(pipe[0], &said, sizeof said) == sizeof said)
-            all = said;
-        ::close(pipe[0]);
-        int status = 0;
-        ASSERT_EQ(::waitpid(child, &status, 0), child);
-        killed += WIFEXITED(status) && WEXITSTATUS(status) == faults::kKilledStatus ? 1 : 0;
+        Acknowledged all;
+        killed += faults::run_in_child(all, [&](const auto& say) {
+            Node node{world.root};
+            Life life{node, world.path, say};
+            faults::arm(Kind::Kill, nth);
+            life.run();
+        });
         check(world, all);
     }
     std::printf("%lu calls, %lu kills\n", calls, killed);

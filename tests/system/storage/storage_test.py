@@ -90,6 +90,12 @@ class StorageCase(DaemonCase):
     def imported(self, name="os", **more):
         return self.work("POST", "/v1/vdisks", {"name": name, "source": self.source, **more})
 
+    def make_large(self, megabytes):
+        """What takes so long that it can be interrupted."""
+        with open(self.source + "/large", "wb") as file:
+            for _ in range(megabytes):
+                file.write(os.urandom(1 << 20))
+
     def mount(self, **what):
         path = f"{self.root}-m{len(self.mounted)}"
         os.mkdir(path)
@@ -511,10 +517,13 @@ class Trees(StorageCase):
                 self.assertEqual(pathlib.Path(root + place, "through").read_text(), str(number + 1))
             (theirs / "through").write_text(str(number + 2))
             self.assertEqual(pathlib.Path(place, "through").read_text(), str(number + 2), "it shows the same as ours")
-        # Somebody writes there: as if it were here.
+        # Somebody writes there: as if it were here. What was read-only by its owner's wish stays so.
+        subprocess.run(["nsenter", "-t", str(nested.pid), "-m", "mount", "-o", "remount,bind,ro", place], check=True)
         with open(theirs / "held", "w"):
             detail = self.ask("POST", "/v1/branches/w/snapshots", {}, 409)["detail"]
             self.assertIn("process", detail)
+        with self.assertRaises(OSError):
+            pathlib.Path(f"/proc/{nested.pid}/root{place}", "through").write_text("forbidden")
         (theirs / "through").write_text("again")
         pathlib.Path(place, "through").write_text("and again")
         self.ask("POST", "/v1/branches/w/rollback", {"to": "os"}, 200)
@@ -778,9 +787,7 @@ class Kills(StorageCase):
 
     def test_while_importing(self):
         """The same request goes on where it was; before it is done nobody sees anything."""
-        with open(self.source + "/large", "wb") as file:
-            for _ in range(200):
-                file.write(os.urandom(1 << 20))
+        self.make_large(200)
         self.start()
         began = self.ask("POST", "/v1/vdisks", {"name": "os", "source": self.source}, 202, Idempotency_Key="i")
         self.assertTrue(wait_until(lambda: any(p.stat().st_size > 20 << 20 for p in pathlib.Path(self.root, "packs").glob("*.pack")), 30))
@@ -793,9 +800,7 @@ class Kills(StorageCase):
         self.assertEqual(self.work("POST", "/v1/snapshots/os/verify", {"deep": True})["snapshots"], 1)
 
     def test_cancelled_import(self):
-        with open(self.source + "/large", "wb") as file:
-            for _ in range(100):
-                file.write(os.urandom(1 << 20))
+        self.make_large(100)
         self.start()
         began = self.ask("POST", "/v1/vdisks", {"name": "os", "source": self.source}, 202)
         self.ask("DELETE", f"/v1/operations/{began['id']}", status=200)
@@ -827,9 +832,7 @@ class Kills(StorageCase):
         self.unmount(record)
 
     def test_cancelled_work_changes_nothing(self):
-        with open(self.source + "/large", "wb") as file:
-            for _ in range(200):
-                file.write(os.urandom(1 << 20))
+        self.make_large(200)
         self.start()
         self.imported()
         before = self.ask("GET", "/v1/snapshots")

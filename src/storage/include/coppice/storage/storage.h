@@ -98,8 +98,8 @@ private:
     }
     Result<> recover();
     [[nodiscard]] Result<> check_unused(const std::string& working) const;
-    /// @param ready what it will lie on, or the nearest to it that is there
-    Result<> while_unmounted(const std::string& working, const store::SnapshotId& ready,
+    /// @param next what it will lie on; empty: on what is made of it
+    Result<> while_unmounted(const std::string& working, const std::optional<store::SnapshotId>& next,
                              const std::function<Result<>()>& body);
 
     std::unique_ptr<store::Store> store_;

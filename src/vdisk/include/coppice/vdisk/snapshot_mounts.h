@@ -110,8 +110,11 @@ private:
     /// @param put attaches a mount at a path
     Result<MountRecord> attach_locked(MountRecord record, const MountUse& use,
                                       const std::function<Result<>(int, const std::string&)>& put);
-    Result<std::vector<os::MountPlace>> followers_of(const MountRecord& record) const;
+    /// A container that is just being started has all mounts of the host until it leaves them.
+    enum class Transient : unsigned char { Awaited, Refused };
+    Result<std::vector<os::MountPlace>> followers_of(const MountRecord& record, Transient transient) const;
     Result<> stop_writers(const MountRecord& record);
+    Result<> stop_noted(const MountRecord& record, std::vector<os::MountPlace>& stopped);
     Result<> recover_one(MountRecord record);
     Result<> renew_locked(MountRecord record);
     Result<> unmount_locked(const MountRecord& record);
