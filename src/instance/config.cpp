@@ -6,21 +6,13 @@
 #include "coppice/base/text.h"
 #include "coppice/os/process.h"
 
+#include <algorithm>
 #include <climits>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace coppice::instance {
-
-std::string_view to_word(Mode mode) { return mode == Mode::Private ? "private" : "shared"; }
-
-Result<Mode> parse_mode(std::string_view word)
-{
-    if (word == "private") return Mode::Private;
-    if (word == "shared") return Mode::Shared;
-    return fail(ErrorKind::Invalid, cat("mode '", word, "' is unknown; use private or shared"));
-}
 
 namespace {
 
@@ -48,6 +40,20 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
     add("labels", config.labels);
     add("stopSignal", config.stop_signal);
     add_number("stopTimeoutSeconds", config.stop_timeout_seconds);
+    if (config.on_stop != OnStop::Keep) document["onStop"] = to_word(config.on_stop);
+    if (config.restart.when != RestartPolicy::When::No) document["restart"] = to_text(config.restart);
+    if (const auto& check = config.health)
+        document["health"] = {{"command", check->command},
+                              {"intervalMs", check->interval_ms},
+                              {"timeoutMs", check->timeout_ms},
+                              {"startPeriodMs", check->start_period_ms},
+                              {"retries", check->retries}};
+    add("openInput", config.open_input);
+    add("awaitsStart", config.awaits_start);
+    add("finished", config.finished);
+    add("restarts", config.restarts);
+    add("stopAsked", config.stop_asked);
+    add("undecided", config.undecided);
     for (const Ulimit& limit : config.ulimits)
         document["ulimits"].push_back({{"name", limit.name}, {"soft", limit.soft}, {"hard", limit.hard}});
     for (const Tmpfs& tmpfs : config.tmpfs)
@@ -55,6 +61,32 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
     for (const Device& device : config.devices)
         document["devices"].push_back(
             {{"source", device.source}, {"destination", device.destination}, {"access", device.access}});
+}
+
+/// What it is to do at its end, and what has become of it.
+Result<> read_life(const JsonNode& node, InstanceConfig& config)
+{
+    config.on_stop = TRY(parse_on_stop(TRY(node.text_or("onStop", "keep"))));
+    config.restart = TRY(parse_restart(TRY(node.text_or("restart", "no"))));
+    if (const auto check = TRY(node.find("health"))) {
+        constexpr std::int64_t kMost = 366LL * 24 * 3600 * 1000;
+        HealthCheck health;
+        health.command = TRY(TRY(check->get("command")).texts());
+        if (health.command.empty() || health.command.front().empty())
+            return fail(TRY(check->get("command")).complain("must name a command"));
+        health.interval_ms = TRY(check->find_integer("intervalMs", 1, kMost)).value_or(health.interval_ms);
+        health.timeout_ms = TRY(check->find_integer("timeoutMs", 1, kMost)).value_or(health.timeout_ms);
+        health.start_period_ms = TRY(check->find_integer("startPeriodMs", 0, kMost)).value_or(health.start_period_ms);
+        health.retries = static_cast<int>(TRY(check->find_integer("retries", 1, INT_MAX)).value_or(health.retries));
+        config.health = std::move(health);
+    }
+    config.open_input = TRY(node.boolean_or("openInput", false));
+    config.awaits_start = TRY(node.boolean_or("awaitsStart", false));
+    config.finished = TRY(node.text_or("finished", ""));
+    config.restarts = static_cast<int>(TRY(node.find_integer("restarts", 0, INT_MAX)).value_or(0));
+    config.stop_asked = TRY(node.boolean_or("stopAsked", false));
+    config.undecided = TRY(node.boolean_or("undecided", false));
+    return {};
 }
 
 Result<> read_options(const JsonNode& node, InstanceConfig& config)
@@ -162,8 +194,34 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
         return {};
     }));
     TRY(read_options(node, config));
+    TRY(read_life(node, config));
     return config;
 }
+
+namespace {
+
+/// Docker's member Healthcheck: times in nanoseconds, 0 for the default.
+Result<std::optional<HealthCheck>> health_of(const JsonNode& image)
+{
+    const auto node = TRY(image.find("Healthcheck"));
+    if (!node) return std::optional<HealthCheck>{};
+    HealthCheck check;
+    check.command = TRY(node->texts_or_none("Test"));
+    if (check.command.empty() || check.command.front() == "NONE") return std::optional<HealthCheck>{};
+    if (check.command.front() == "CMD-SHELL")
+        check.command.insert(check.command.begin() + 1, {"/bin/sh", "-c"});
+    else if (check.command.front() != "CMD")
+        return fail(node->complain("Test must begin with CMD, CMD-SHELL or NONE"));
+    check.command.erase(check.command.begin());
+    for (const auto& [key, value] : {std::pair{"Interval", &check.interval_ms}, {"Timeout", &check.timeout_ms}, {"StartPeriod", &check.start_period_ms}})
+        if (const auto nanoseconds = TRY(node->find_integer(key, 0)); nanoseconds && *nanoseconds > 0)
+            *value = std::max<std::int64_t>(*nanoseconds / 1'000'000, 1);
+    if (const auto retries = TRY(node->find_integer("Retries", 0, INT_MAX)); retries && *retries > 0)
+        check.retries = static_cast<int>(*retries);
+    return std::optional{std::move(check)};
+}
+
+} // namespace
 
 Result<> apply_image_config(InstanceConfig& config, std::string_view image)
 {
@@ -180,7 +238,10 @@ Result<> apply_image_config(InstanceConfig& config, std::string_view image)
         config.env = std::move(env);
         if (config.workdir.empty()) config.workdir = TRY(part->text_or("WorkingDir", ""));
         if (config.user.empty()) config.user = TRY(part->text_or("User", ""));
+        if (config.stop_signal.empty()) config.stop_signal = TRY(part->text_or("StopSignal", ""));
+        if (!config.health) config.health = TRY(health_of(*part));
     }
+    if (config.health && config.health->command.empty()) config.health.reset(); // switched off
     if (config.command.empty()) config.command = {"/bin/sh"};
     if (config.workdir.empty()) config.workdir = "/";
     return {};

@@ -57,7 +57,7 @@ void find_instances(const InstanceStore& store, std::vector<Finding>& findings)
         if (!config) continue;
         const bool left_container = runtime && runtime->find(name).has_value();
         const bool left_layer = config->mode == Mode::Shared && os::exists(store.instances().get(), name + "/layer");
-        if (left_container || left_layer || has_parts(store, name) || config->remove_at_end || config->started.empty())
+        if (left_container || left_layer || has_parts(store, name) || !config->is_kept())
             findings.push_back({{"remains of a killed run of instance " + name, path},
                                 [&store, name] { return clean_up_dead(store, name); }});
     }

@@ -2,7 +2,9 @@
 
 #include "coppice/base/environment.h"
 #include "coppice/instance/default_seccomp.h"
+#include "coppice/instance/limits.h"
 #include "coppice/os/capability.h"
+#include "coppice/runtime/control.h"
 #include "seccomp_profile.h"
 
 #include <algorithm>
@@ -180,16 +182,9 @@ std::uint64_t cpu_shares_of(std::uint64_t weight, const os::CgroupLayout& layout
 /// OCI counts from 10 to 1000; the runtime turns that back where the kernel counts to 10,000.
 std::uint64_t block_io_weight_of(std::uint64_t weight) { return 10 + ((weight - 1) * 990 + 9998) / 9999; }
 
-json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout, const std::vector<DeviceNode>& devices)
+json limits_of(const InstanceConfig& config, const os::CgroupLayout& layout)
 {
-    // Devices: nothing but what the runtime allows to every container, and what was asked for.
-    json resources{{"devices", json::array({{{"allow", false}, {"access", "rwm"}}})}};
-    for (const DeviceNode& device : devices)
-        resources["devices"].push_back({{"allow", true},
-                                        {"type", std::string(1, device.type)},
-                                        {"major", device.major},
-                                        {"minor", device.minor},
-                                        {"access", device.access}});
+    json resources = json::object();
     if (config.memory_bytes) {
         const std::uint64_t memory = std::min<std::uint64_t>(*config.memory_bytes, INT64_MAX / 2);
         const std::int64_t swap = config.swap_bytes.value_or(static_cast<std::int64_t>(memory));
@@ -206,6 +201,20 @@ json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout, 
         resources["pids"] = {{"limit", *config.pids}};
     else if (can_limit_pids(layout))
         resources["pids"] = {{"limit", kDefaultPids}};
+    return resources;
+}
+
+json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout, const std::vector<DeviceNode>& devices)
+{
+    json resources = limits_of(config, layout);
+    // Nothing but what the runtime allows to every container, and what was asked for.
+    resources["devices"] = json::array({{{"allow", false}, {"access", "rwm"}}});
+    for (const DeviceNode& device : devices)
+        resources["devices"].push_back({{"allow", true},
+                                        {"type", std::string(1, device.type)},
+                                        {"major", device.major},
+                                        {"minor", device.minor},
+                                        {"access", device.access}});
     return resources;
 }
 
@@ -226,6 +235,12 @@ json ranges_of(const os::IdMap& map)
 }
 
 } // namespace
+
+Result<> apply_limits(const InstanceStore& store, const InstanceConfig& config)
+{
+    const auto layout = TRY(os::CgroupLayout::detect());
+    return runtime::update(TRY(store.runtime_root()), config.name, limits_of(config, layout).dump());
+}
 
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
                             const os::CgroupLayout& layout, const std::string& cgroup, const rlimit& open_files,

@@ -2,6 +2,7 @@
 
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/health.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr const char* kLock = kInstanceLock;
 constexpr const char* kConfig = "instance.json";
+constexpr const char* kEditLock = "edit-lock";
 
 Error already_there(const std::string& name)
 {
@@ -145,6 +147,18 @@ Result<InstanceConfig> InstanceStore::read_config(const std::string& name) const
                               ", or remove the instance: coppice rm ", name)));
 }
 
+Result<InstanceConfig> InstanceStore::change(const std::string& name,
+                                             const std::function<Result<>(InstanceConfig&)>& edit) const
+{
+    const auto directory = TRY(find_directory(name));
+    const auto turn = TRY(os::FileLock::take(directory.get(), kEditLock));
+    auto config = TRY(read_config(name));
+    const InstanceConfig before = config;
+    TRY(edit(config));
+    if (config != before) TRY(write_config(directory, config));
+    return config;
+}
+
 Result<> InstanceStore::write_config(const os::Fd& directory, const InstanceConfig& config)
 {
     const bool lasting = config.mode == Mode::Private && !config.remove_at_end;
@@ -176,10 +190,11 @@ Result<> InstanceStore::remove_container(const std::string& name) const
 Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config) const
 {
     TRY(remove_container(config.name));
-    if (config.remove_at_end || config.started.empty()) return remove(held, config.name);
+    if (!config.is_kept()) return remove(held, config.name);
     if (config.mode == Mode::Shared) TRY(vdisk::WorkingLayer::discard(held.directory.get()));
     TRY(vdisk::WorkingLayer::sweep(held.directory.get()));
-    TRY(os::remove_file(held.directory.get(), kControlSocket));
+    for (const char* const file : {kControlSocket, kHealthFile})
+        TRY(os::remove_file(held.directory.get(), file));
     for (const std::string& name : TRY(os::list_directory(held.directory.get(), ".")))
         if (is_interrupted_write(name)) TRY(os::remove_file(held.directory.get(), name));
     return {};

@@ -15,12 +15,16 @@
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
 #include "device_nodes.h"
+#include "health_monitor.h"
 #include "oci_config.h"
 #include "roots.h"
+#include "watchers.h"
 
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <list>
+#include <memory>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
@@ -69,7 +73,7 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
     if (!held && held.error().kind() == ErrorKind::NotFound) return prepare_new(store, std::move(wanted));
     if (!held) return fail(std::move(held).error());
     const auto existing = TRY(store.read_config(wanted.name));
-    if (existing.remove_at_end || existing.started.empty()) { // what a killed run left; it was to be gone
+    if (!existing.is_kept()) { // what a killed run left; it was to be gone
         TRY(store.clean_up(*held, existing));
         held = fail(ErrorKind::NotFound, wanted.name);
         return prepare_new(store, std::move(wanted));
@@ -81,13 +85,17 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
     };
     if (existing.root != wanted.root || existing.snapshot != wanted.snapshot) return differs("the root", existing.root);
     if (existing.mode != wanted.mode) return differs("the mode", to_word(existing.mode));
-    if (wanted.remove_at_end)
+    if (wanted.remove_at_end && !existing.remove_at_end)
         return fail(
             Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already; --rm would delete its writes")}
                 .hint("leave --rm out, or choose another name"));
     TRY(store.clean_up(*held, existing)); // whatever a killed run left
     wanted.created = existing.created;
-    wanted.started = to_rfc3339(now());
+    wanted.awaits_start = existing.awaits_start;
+    if (!wanted.awaits_start) wanted.started = to_rfc3339(now());
+    wanted.finished.clear();
+    wanted.exit_status.reset();
+    wanted.stop_asked = false;
     TRY(InstanceStore::write_config(held->directory, wanted));
     return Prepared{*std::move(held), std::move(wanted), false};
 }
@@ -114,28 +122,38 @@ private:
     Result<> create_and_start(Prepared& prepared);
     Result<std::unique_ptr<runtime::RootSource>> root_of(const Prepared& prepared);
     Result<> take_streams();
-    Result<> redirect_output();
+    Result<> redirect_streams();
     Result<> announce(os::Fd terminal);
+    Result<> keep_output();
     Result<> watch(os::EventLoop& loop);
     void watch_starter(os::EventLoop& loop);
-    Result<> watch_daemon(os::EventLoop& loop);
+    void watch_daemon(os::EventLoop& loop);
+    Result<> watch_control(os::EventLoop& loop);
+    void greet(os::EventLoop& loop, std::list<os::Fd>::iterator client);
+    Result<> attach(os::Fd& client, bool with_streams);
+    Result<> take_over(os::EventLoop& loop);
     void obey(const Heard& heard);
     void drain();
     Ended describe_end(os::ExitStatus status) const;
     void undo(const Prepared& prepared);
 
     os::Fd starter_, daemon_;
-    os::Fd control_; ///< where a daemon that has started again finds us
+    os::Fd control_; ///< where we are found
+    std::list<os::Fd> newcomers_; ///< have connected there, and not said yet what they are
     Launch launch_;
     InstanceStore store_;
     rlimit open_files_; ///< the instance gets the starter's limit back
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
     std::optional<LogFile> log_;
-    os::Fd output_; ///< of a detached instance: pipe's reading end or terminal's master
+    os::Fd terminal_; ///< its master
+    os::Fd output_;   ///< of a detached instance: pipe's reading end or terminal
+    os::Fd input_;    ///< of one that takes input: pipe's writing end or terminal
+    Watchers watchers_;
+    std::unique_ptr<HealthMonitor> health_;
     os::Process init_;
     os::CgroupPaths cgroup_;
-    bool detached_ = false; ///< the starter has taken its leave
+    bool detached_ = false; ///< nobody attends it any more, or ever did
 };
 
 /// Of a starter that came by the daemon; one that made us gave us its own.
@@ -150,10 +168,16 @@ Result<> Supervisor::take_streams()
     return {};
 }
 
-Result<> Supervisor::redirect_output()
+Result<> Supervisor::redirect_streams()
 {
     if (!launch_.detached || launch_.config.terminal) return {};
     std::array<int, 2> ends{-1, -1};
+    if (launch_.config.open_input) {
+        if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
+        const os::Fd reading{ends[0]};
+        input_ = os::Fd{ends[1]};
+        if (::dup2(reading.get(), STDIN_FILENO) < 0) return fail_os(errno, "redirect the input");
+    }
     if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
     output_ = os::Fd{ends[0]};
     const os::Fd writing{ends[1]};
@@ -187,7 +211,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
-    TRY(redirect_output());
+    TRY(redirect_streams());
     std::pair<os::Fd, os::Fd> console;
     if (config.terminal) console = TRY(os::socket_pair());
     const auto runtime_root = TRY(store_.runtime_root());
@@ -201,11 +225,13 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     console.second.reset();
     os::Fd terminal;
     if (config.terminal) terminal = TRY(runtime::receive_console(console.first));
-    if (prepared.is_new) { // from here on it has writes of its own
+    if (prepared.is_new || config.awaits_start) { // from here on it has writes of its own
         config.started = to_rfc3339(now());
-        if (!config.remove_at_end) TRY(InstanceStore::write_config(prepared.held.directory, config));
+        const bool is_told = config.awaits_start || !config.remove_at_end;
+        config.awaits_start = false;
+        if (is_told) TRY(InstanceStore::write_config(prepared.held.directory, config));
     }
-    if (daemon_.is_open()) control_ = TRY(os::listen_in(prepared.held.directory.get(), kControlSocket));
+    control_ = TRY(os::listen_in(prepared.held.directory.get(), kControlSocket));
     TRY(runtime::start(runtime_root, config.name));
     return announce(std::move(terminal));
 }
@@ -221,22 +247,33 @@ Result<> Supervisor::announce(os::Fd terminal)
     };
     const std::string& name = prepared_->config.name;
     if (daemon_.is_open()) TRY(say(daemon_, Say::Started, name));
+    terminal_ = std::move(terminal);
     if (!launch_.detached) {
         if (daemon_.is_open()) TRY(let_go({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}));
         return say(starter_, Say::Started, name,
-                   terminal.is_open() ? std::vector<int>{terminal.get()} : std::vector<int>{});
+                   terminal_.is_open() ? std::vector<int>{terminal_.get()} : std::vector<int>{});
     }
-    log_ = TRY(LogFile::open(prepared_->held.directory.get()));
-    if (terminal.is_open()) output_ = std::move(terminal);
-    TRY(let_go({STDOUT_FILENO, STDERR_FILENO})); // the pipe must end with the instance, not with us
+    TRY(keep_output());
+    TRY(let_go({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})); // a pipe must end with the instance, not with us
     return starter_.is_open() ? say(starter_, Say::Started, name) : Result<>{};
+}
+
+/// From now on its output goes to the log, and to those who watch.
+Result<> Supervisor::keep_output()
+{
+    log_ = TRY(LogFile::open(prepared_->held.directory.get()));
+    if (!terminal_.is_open()) return {};
+    output_ = TRY(terminal_.duplicate());
+    if (prepared_->config.open_input) input_ = TRY(terminal_.duplicate());
+    return {};
 }
 
 void Supervisor::undo(const Prepared& prepared)
 {
     init_ = os::Process{};
     ids_.reset(); // descriptors may be what there were too few of
-    output_.reset();
+    for (os::Fd* const fd : {&output_, &input_, &terminal_, &control_})
+        fd->reset();
     log_.reset();
     const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config.name)
                                         : store_.clean_up(prepared.held, prepared.config);
@@ -260,23 +297,35 @@ void Supervisor::drain()
         output_.reset(); // epoll forgets a closed descriptor by itself
         return;
     }
+    const std::string_view text{buffer.data(), static_cast<std::size_t>(got)};
     // A full disk must not stop the instance: its output is lost, its work is not.
     if (log_) [[maybe_unused]]
-        const auto appended = log_->append({buffer.data(), static_cast<std::size_t>(got)});
+        const auto appended = log_->append(text);
+    watchers_.show(Watchers::Stream::Output, text);
 }
 
 void Supervisor::obey(const Heard& heard)
 {
-    if (heard.word == Say::Detach) detached_ = true;
     if (heard.word != Say::Signal) return;
     if (const auto signal = parse_integer(heard.text, 1, SIGRTMAX)) [[maybe_unused]]
         const auto sent = init_.send(static_cast<int>(*signal)); // it may just have ended
 }
 
+/// Who started it leaves it to us.
+Result<> Supervisor::take_over(os::EventLoop& loop)
+{
+    detached_ = true;
+    if (launch_.detached || !terminal_.is_open()) return {};
+    TRY(keep_output());
+    return loop.add(output_, EPOLLIN, [this](std::uint32_t) { drain(); });
+}
+
 void Supervisor::watch_starter(os::EventLoop& loop)
 {
     const auto heard = hear(starter_);
-    if (heard && *heard) return obey(**heard);
+    const bool has_left = heard && *heard && (*heard)->word == Say::Detach;
+    if (has_left) detached_ = take_over(loop).has_value();
+    if (heard && *heard && !has_left) return obey(**heard);
     loop.remove(starter_);
     starter_.reset();
     // An attached instance ends with its starter, however that ended.
@@ -285,24 +334,57 @@ void Supervisor::watch_starter(os::EventLoop& loop)
 }
 
 /// The daemon may go and another one come: that is nothing to the instance.
-Result<> Supervisor::watch_daemon(os::EventLoop& loop)
+void Supervisor::watch_daemon(os::EventLoop& loop)
 {
-    const auto listen_to = [this, &loop]() -> Result<> {
-        return loop.add(daemon_, EPOLLIN, [this, &loop](std::uint32_t) {
-            const auto heard = hear(daemon_);
-            if (heard && *heard) return obey(**heard);
-            loop.remove(daemon_);
-            daemon_.reset();
-        });
-    };
-    TRY(loop.add(control_, EPOLLIN, [this, &loop, listen_to](std::uint32_t) {
+    const auto watched = loop.add(daemon_, EPOLLIN, [this, &loop](std::uint32_t) {
+        const auto heard = hear(daemon_);
+        if (heard && *heard) return obey(**heard);
+        loop.remove(daemon_);
+        daemon_.reset();
+    });
+    if (!watched) daemon_.reset(); // it comes back
+}
+
+Result<> Supervisor::attach(os::Fd& client, bool with_streams)
+{
+    if (with_streams && !detached_)
+        return fail(Error{ErrorKind::Conflict, cat("instance ", prepared_->config.name, " is attended by who started it")}
+                        .hint("its output is seen there; more commands run with: coppice exec"));
+    return watchers_.add(std::move(client), with_streams, terminal_.is_open(), input_);
+}
+
+/// Somebody has connected to the control socket, and says what it is.
+void Supervisor::greet(os::EventLoop& loop, std::list<os::Fd>::iterator client)
+{
+    loop.remove(*client);
+    os::Fd socket = std::move(*client);
+    newcomers_.erase(client);
+    const auto heard = hear(socket);
+    if (!heard || !*heard) return;
+    if ((*heard)->word == Say::Daemon) {
+        if (daemon_.is_open()) loop.remove(daemon_);
+        daemon_ = std::move(socket);
+        return watch_daemon(loop);
+    }
+    if ((*heard)->word != Say::Attach) return;
+    if (const auto attached = attach(socket, (*heard)->text == kAttachStreams); !attached && socket.is_open())
+        [[maybe_unused]] const auto said = say(socket, Say::Failed, encode(attached.error()));
+}
+
+Result<> Supervisor::watch_control(os::EventLoop& loop)
+{
+    return loop.add(control_, EPOLLIN, [this, &loop](std::uint32_t) {
+        constexpr std::size_t kMost = 16; // that have connected and say nothing
         auto came = os::accept_from(control_);
         if (!came) return; // it has gone again
-        if (daemon_.is_open()) loop.remove(daemon_);
-        daemon_ = *std::move(came);
-        if (!listen_to()) daemon_.reset(); // it comes back
-    }));
-    return listen_to();
+        if (newcomers_.size() == kMost) {
+            loop.remove(newcomers_.front());
+            newcomers_.pop_front();
+        }
+        const auto client = newcomers_.insert(newcomers_.end(), *std::move(came));
+        if (!loop.add(*client, EPOLLIN, [this, &loop, client](std::uint32_t) { greet(loop, client); }))
+            newcomers_.erase(client);
+    });
 }
 
 Result<> Supervisor::watch(os::EventLoop& loop)
@@ -312,8 +394,15 @@ Result<> Supervisor::watch(os::EventLoop& loop)
         TRY(loop.add(starter_, EPOLLIN, [&](std::uint32_t) { watch_starter(loop); }));
     else
         detached_ = true;
-    if (control_.is_open()) TRY(watch_daemon(loop));
+    TRY(watch_control(loop));
+    if (daemon_.is_open()) watch_daemon(loop);
     if (output_.is_open()) TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) { drain(); }));
+    if (const auto& check = prepared_->config.health)
+        health_ = TRY(HealthMonitor::begin(loop, *check, TRY(store_.runtime_root()), prepared_->config.name,
+                                           prepared_->held.directory, [this](Health health) {
+                                               if (daemon_.is_open()) [[maybe_unused]]
+                                                   const auto said = say(daemon_, Say::Health, to_word(health));
+                                           }));
     return {};
 }
 
@@ -336,17 +425,22 @@ Result<Ended> Supervisor::finish()
     }));
     TRY(watch(loop));
     TRY(loop.run());
+    health_.reset();
     const auto status = TRY(init_.wait());
     auto ended = describe_end(status);
     while (output_.is_open())
         drain();
     // First of all clean up: what filled a disk may go by this, and is gone in any case.
     TRY(store_.clean_up(prepared_->held, prepared_->config));
-    prepared_->config.exit_status = status.code;
-    if (!prepared_->config.remove_at_end)
-        if (const auto saved = InstanceStore::write_config(prepared_->held.directory, prepared_->config); !saved)
-            ended.note +=
-                cat(ended.note.empty() ? "" : "; ", "its exit status is not recorded: ", saved.error().line());
+    if (prepared_->config.remove_at_end) return ended;
+    const auto saved = store_.change(prepared_->config.name, [&](InstanceConfig& config) -> Result<> {
+        config.exit_status = status.code;
+        config.finished = to_rfc3339(now());
+        config.undecided = config.on_stop == OnStop::Ask;
+        return {};
+    });
+    if (!saved)
+        ended.note += cat(ended.note.empty() ? "" : "; ", "its exit status is not recorded: ", saved.error().line());
     return ended;
 }
 
@@ -362,6 +456,7 @@ void Supervisor::tell_end(Say word, const std::string& text)
     }
     if (starter_.is_open()) [[maybe_unused]]
         const auto said = say(starter_, word, text); // it may have gone
+    watchers_.tell(word, text);
 }
 
 } // namespace

@@ -6,17 +6,15 @@
 #include "coppice/base/units.h"
 #include "coppice/instance/id_range.h"
 #include "coppice/instance/leftovers.h"
+#include "coppice/instance/look.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/os/executable.h"
 #include "coppice/os/spawn.h"
 #include "coppice/os/unix_socket.h"
-#include "link_pool.h"
+#include "parts.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <map>
-#include <mutex>
-#include <optional>
+#include <tuple>
 
 namespace coppice::node {
 
@@ -27,42 +25,22 @@ namespace {
 
 constexpr unsigned kThreads = 4; ///< that mount, and hear what supervisors say
 
+} // namespace
+
 Error runs_already(const std::string& name)
 {
     return Error{ErrorKind::Conflict, cat("instance ", name, " is running")}.hint(
         cat("stop it first: coppice stop ", name));
 }
 
-} // namespace
-
-/// An instance from its launch to the end of its supervisor.
-struct Instances::Running {
-    InstanceConfig config;
-    bool is_new = false;
-    os::Process supervisor; ///< none for one that an earlier daemon started
-    os::Fd link;
-    std::optional<Result<>> started; ///< under the mutex of Parts
-    bool has_ended = false;          ///< its end was told, or why it did not start:
-    std::optional<Error> failure;
-};
-
-struct Instances::Parts {
-    storage::Storage& storage;
-    instance::InstanceStore store;
-    std::function<void(const News&)> tell;
-    std::mutex mutex; ///< of the next two
-    std::condition_variable changed;
-    std::map<std::string, std::shared_ptr<Running>> running;
-    std::unique_ptr<LinkPool> links; ///< last: its threads use the others
-};
-
 Instances::Instances(storage::Storage& storage, instance::InstanceStore store, std::function<void(const News&)> tell)
-    : parts_{new Parts{storage, std::move(store), std::move(tell), {}, {}, {}, {}}}
+    : parts_{new Parts{.storage = storage, .store = std::move(store), .tell = std::move(tell)}}
 {
 }
 
 Instances::~Instances()
 {
+    parts_->timers.reset();
     parts_->links.reset();
     for (auto& [name, running] : parts_->running)
         running->supervisor.detach();
@@ -74,13 +52,24 @@ Result<std::unique_ptr<Instances>> Instances::open(storage::Storage& storage, co
     auto store = TRY(instance::InstanceStore::open(root));
     std::unique_ptr<Instances> all{new Instances{storage, std::move(store), std::move(tell)}};
     all->parts_->links = TRY(LinkPool::make(kThreads));
+    all->parts_->timers = std::make_unique<Timers>();
     TRY(all->recover());
+    all->start_by_policy_at_boot();
     return all;
 }
 
 Result<> Instances::recover()
 {
-    for (const std::string& name : TRY(parts_->storage.uses())) {
+    const auto uses = TRY(parts_->storage.uses());
+    for (const std::string& name : TRY(parts_->store.list())) { // those that the storage does not know
+        const auto config = parts_->store.read_config(name);
+        if (!config || std::find(uses.begin(), uses.end(), name) != uses.end()) continue;
+        if (const auto runs = parts_->store.is_running(name); !runs || !*runs) continue;
+        if (const auto adopted = adopt(*config); !adopted)
+            log::error("node", "an instance that runs does not answer",
+                       {{"instance", name}, {"error", adopted.error().line()}});
+    }
+    for (const std::string& name : uses) {
         const auto config = parts_->store.read_config(name);
         if (!config && config.error().kind() != ErrorKind::NotFound) { // somebody has to mend it
             log::error("node", "an instance cannot be read", {{"instance", name}, {"error", config.error().line()}});
@@ -90,7 +79,6 @@ Result<> Instances::recover()
         // Without a description: it was to leave nothing, or its first start was cut off.
         InstanceConfig gone;
         gone.name = name;
-        gone.remove_at_end = true;
         const InstanceConfig& known = config ? *config : gone;
         const auto done = config && TRY(parts_->store.is_running(name)) ? adopt(known) : settle(known);
         if (!done)
@@ -103,7 +91,7 @@ Result<> Instances::recover()
 /// One that an earlier daemon started.
 Result<> Instances::adopt(const InstanceConfig& config)
 {
-    parts_->storage.resume_use(config.name);
+    if (!config.snapshot.empty()) parts_->storage.resume_use(config.name);
     const auto running = std::make_shared<Running>();
     running->started = Result<>{};
     // One that is just starting listens in a moment, or gives up because the daemon that it came from has gone.
@@ -119,6 +107,7 @@ Result<> Instances::adopt(const InstanceConfig& config)
         else
             sleep_ms(kPauseMs);
     }
+    TRY(say(running->link, Say::Daemon));
     running->config = TRY(parts_->store.read_config(config.name)); // as it is since it listens
     {
         const std::lock_guard lock{parts_->mutex};
@@ -141,29 +130,80 @@ Result<> Instances::settle_branch(const InstanceConfig& config)
     const auto branch = TRY(
         parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, config.name); }));
     if (!branch) return {};
-    if (config.remove_at_end || config.started.empty()) return parts_->storage.remove({config.name}, {});
+    if (!config.is_kept()) return parts_->storage.remove({config.name}, {});
     if (config.mode == instance::Mode::Shared) return parts_->storage.rollback(config.name, branch->snapshot);
+    if (config.on_stop == instance::OnStop::Branch) return branch_off(config);
     return {};
+}
+
+/// What was written becomes a snapshot, and the branch begins anew. However often that is repeated, it is done once for
+/// each run.
+Result<> Instances::branch_off(const InstanceConfig& config)
+{
+    const std::string started = TRY(parts_->store.read_config(config.name)).started;
+    const auto key_of = [&](std::string_view step) {
+        const std::string text = cat(step, ':', config.name, ':', started);
+        return store::RequestKey{.key = text, .fingerprint = text};
+    };
+    vdisk::FreezeNote note;
+    note.author = cat("instance ", config.name);
+    note.message = cat("what ", config.name, " had written when it stopped");
+    note.request = key_of("stop");
+    TRY(parts_->storage.snapshot(config.name, note));
+    return parts_->storage.rollback(config.name, TRY(store::SnapshotId::parse(config.snapshot)), key_of("begin"));
 }
 
 /// Finds out what is to be started. @returns whether it is new, with a branch that was made for it
 Result<bool> Instances::prepare(InstanceConfig& config)
 {
-    const auto existing = parts_->store.read_config(config.name);
+    const std::string& name = config.name;
+    const auto existing = parts_->store.read_config(name);
     if (!existing && existing.error().kind() != ErrorKind::NotFound) return fail(existing.error());
-    if (existing && !existing->remove_at_end && !existing->started.empty()) {
-        if (TRY(parts_->store.is_running(config.name))) return fail(runs_already(config.name));
-        if (existing->root != config.root || existing->snapshot.empty())
+    if (existing && TRY(parts_->store.is_running(name))) return fail(runs_already(name));
+    if (existing && existing->is_kept()) {
+        if (existing->root != config.root || existing->snapshot.empty() != config.snapshot.empty())
             return fail(Error{ErrorKind::Conflict,
-                              cat("instance ", config.name, " exists already with the root ", existing->root)}
-                            .hint(cat("choose another name, or remove it: coppice rm ", config.name)));
-        config.started = existing->started;   // it has writes that are worth keeping
+                              cat("instance ", name, " exists already with the root ", existing->root)}
+                            .hint(cat("choose another name, or remove it: coppice rm ", name)));
+        if (existing->undecided)
+            return fail(Error{ErrorKind::Conflict, cat("it is not decided yet what becomes of the writes of ", name)}
+                            .hint(cat("coppice keep ", name, ", or coppice undo ", name)));
         config.snapshot = existing->snapshot; // its own, whatever the reference stands for by now
+        config.started = existing->started;   // it has writes that are worth keeping
+        config.awaits_start = existing->awaits_start;
         return false;
     }
     if (existing) TRY(settle(*existing)); // what a killed run left
-    TRY(parts_->storage.make_for_use(config.name, TRY(store::SnapshotId::parse(config.snapshot))));
+    config.started.clear();
+    config.awaits_start = false;
+    if (!config.snapshot.empty())
+        TRY(parts_->storage.make_for_use(name, TRY(store::SnapshotId::parse(config.snapshot))));
     return true;
+}
+
+Result<> Instances::create(InstanceConfig config)
+{
+    const auto running = std::make_shared<Running>(); // nobody else does anything with the name meanwhile
+    const std::string name = config.name;
+    TRY(claim(name, running));
+    const auto make = [&]() -> Result<> {
+        if (!TRY(prepare(config)))
+            return fail(Error{ErrorKind::Conflict, cat("instance ", name, " exists already")}.hint(
+                cat("choose another name, or remove it: coppice rm ", name)));
+        config.awaits_start = true;
+        config.created = to_rfc3339(now());
+        auto made = parts_->store.make(config);
+        if (made) return parts_->storage.end_use(name);
+        config.awaits_start = false;
+        if (const auto undone = settle(config); !undone)
+            log::error("node", "a creation could not be undone",
+                       {{"instance", name}, {"error", undone.error().line()}});
+        return fail(std::move(made).error());
+    };
+    auto made = make();
+    forget(name);
+    if (made) parts_->tell({.what = "created", .name = name});
+    return made;
 }
 
 Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client)
@@ -182,32 +222,48 @@ Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detache
     return parts_->links->add(running->link, [this, running] { return listen(running); });
 }
 
-Result<os::Fd> Instances::run(InstanceConfig config, bool detached)
+/// Takes the name for something that is to be done with it. One that has just ended is waited for.
+Result<> Instances::claim(const std::string& name, const std::shared_ptr<Running>& running)
 {
-    const auto running = std::make_shared<Running>();
-    const std::string name = config.name;
-    {
-        const std::lock_guard lock{parts_->mutex};
-        if (!parts_->running.try_emplace(name, running).second) return fail(runs_already(name));
-    }
-    os::Fd client, theirs;
-    const auto begin = [&]() -> Result<> {
-        running->is_new = TRY(prepare(config));
-        running->config = config;
+    constexpr std::chrono::seconds kPatience{10};
+    std::unique_lock lock{parts_->mutex};
+    const bool is_free = parts_->changed.wait_for(lock, kPatience, [&] {
+        const auto other = parts_->running.find(name);
+        return other == parts_->running.end() || !other->second->has_ended;
+    });
+    if (!is_free || !parts_->running.try_emplace(name, running).second) return fail(runs_already(name));
+    return {};
+}
+
+/// Until there is a supervisor that has been told what to do. Errors leave nothing behind.
+Result<> Instances::begin(const std::shared_ptr<Running>& running, bool detached, os::Fd& client)
+{
+    const std::string name = running->config.name;
+    TRY(claim(name, running));
+    const auto try_to = [&]() -> Result<> {
+        running->is_new = TRY(prepare(running->config));
+        os::Fd theirs;
         if (!detached) std::tie(client, theirs) = TRY(os::socket_pair());
         return launch(running, detached, std::move(theirs));
     };
-    if (auto begun = begin(); !begun) {
-        running->supervisor = os::Process{}; // killed, before it could do anything
-        if (running->is_new) {
-            running->config.remove_at_end = true;
-            if (const auto undone = settle(running->config); !undone)
-                log::error("node", "a start could not be undone",
-                           {{"instance", name}, {"error", undone.error().line()}});
-        }
-        forget(name);
-        return fail(std::move(begun).error());
-    }
+    auto begun = try_to();
+    if (begun) return {};
+    running->supervisor = os::Process{}; // killed, before it could do anything
+    if (running->is_new)
+        if (const auto undone = settle(running->config); !undone)
+            log::error("node", "a start could not be undone", {{"instance", name}, {"error", undone.error().line()}});
+    forget(name);
+    return begun;
+}
+
+Result<os::Fd> Instances::run(InstanceConfig config, bool detached)
+{
+    forget_restart(config.name);
+    const auto running = std::make_shared<Running>();
+    running->config = std::move(config);
+    running->config.restarts = 0;
+    os::Fd client;
+    TRY(begin(running, detached, client));
     if (!detached) return client;
     std::unique_lock lock{parts_->mutex};
     parts_->changed.wait(lock, [&] { return running->started.has_value(); });
@@ -215,10 +271,45 @@ Result<os::Fd> Instances::run(InstanceConfig config, bool detached)
     return os::Fd{};
 }
 
+Result<os::Fd> Instances::start(const std::string& name, bool detached)
+{
+    return run(TRY(parts_->store.read_config(name)), detached);
+}
+
+std::string_view to_word(State state)
+{
+    switch (state) {
+    case State::Created: return "created";
+    case State::Running: return "running";
+    case State::Paused: return "paused";
+    case State::Restarting: return "restarting";
+    case State::Undecided: return "undecided";
+    case State::Exited: return "exited";
+    case State::Stopped: return "stopped";
+    }
+    return {};
+}
+
+Result<State> Instances::state_of(const InstanceConfig& config) const
+{
+    if (TRY(parts_->store.is_running(config.name)))
+        return instance::is_paused(parts_->store, config.name) ? State::Paused : State::Running;
+    {
+        const std::lock_guard lock{parts_->mutex};
+        const auto restart = parts_->restarts.find(config.name);
+        if (restart != parts_->restarts.end() && restart->second.timer != 0) return State::Restarting;
+    }
+    if (config.awaits_start) return State::Created;
+    if (config.undecided) return State::Undecided;
+    return config.exit_status ? State::Exited : State::Stopped;
+}
+
 Result<Instances::Known> Instances::find(const std::string& name) const
 {
     Known known{.config = TRY(parts_->store.read_config(name))};
-    known.is_running = TRY(parts_->store.is_running(name));
+    known.state = TRY(state_of(known.config));
+    if (known.state == State::Running || known.state == State::Paused)
+        known.health = instance::read_health(parts_->store, name);
     return known;
 }
 
@@ -237,18 +328,20 @@ Result<std::vector<Instances::Known>> Instances::list() const
 
 Result<> Instances::remove(const std::string& name)
 {
-    {
-        const std::lock_guard lock{parts_->mutex};
-        if (parts_->running.contains(name)) return fail(runs_already(name));
-    }
-    const auto held = TRY(parts_->store.hold(name));
-    const auto config = TRY(parts_->store.read_config(name));
-    if (config.snapshot.empty()) return parts_->store.remove(held, name);
-    // The branch first: without it the instance is known to be one that is to be removed.
-    const auto branch =
-        TRY(parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, name); }));
-    if (branch) TRY(parts_->storage.remove({name}, {}));
-    TRY(parts_->store.remove(held, name));
+    TRY(claim(name, std::make_shared<Running>()));
+    const auto take_away = [&]() -> Result<> {
+        const auto held = TRY(parts_->store.hold(name));
+        const auto config = parts_->store.read_config(name); // a damaged one can be removed, too
+        // The branch first: without it the instance is known to be one that is to be removed.
+        const auto branch =
+            TRY(parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, name); }));
+        if (branch && (!config || !config->snapshot.empty())) TRY(parts_->storage.remove({name}, {}));
+        return parts_->store.remove(held, name);
+    };
+    auto removed = take_away();
+    forget(name);
+    TRY(std::move(removed));
+    forget_restart(name);
     parts_->tell({.what = "removed", .name = name});
     return {};
 }
@@ -290,6 +383,7 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
     }
     case Say::Started:
         running->config.started = to_rfc3339(now());
+        running->config.awaits_start = false;
         {
             const std::lock_guard lock{parts_->mutex};
             running->started = Result<>{};
@@ -297,23 +391,33 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
         }
         parts_->tell({.what = "started", .name = name});
         return true;
+    case Say::Health:
+        parts_->tell({.what = (*heard)->text, .name = name});
+        return true;
     case Say::Failed: // it has undone what was its own
-    case Say::Ended: {
-        const bool failed = (*heard)->word == Say::Failed;
-        if (failed) running->failure = decode_error((*heard)->text);
-        if (failed && running->is_new) running->config.remove_at_end = true;
-        running->has_ended = true;
-        if (const auto settled = settle_branch(running->config); !settled)
-            log::error("node", "an instance could not be settled",
-                       {{"instance", name}, {"error", settled.error().line()}});
-        [[maybe_unused]] const auto said = say(running->link, Say::Settled);
-        const auto ended =
-            failed ? instance::Ended{} : instance::parse_ended((*heard)->text).value_or(instance::Ended{});
-        if (!failed) parts_->tell({.what = "ended", .name = name, .status = ended.status});
+        running->failure = decode_error((*heard)->text);
+        end(running, {});
         return true; // until it lets the name go
-    }
+    case Say::Ended:
+        end(running, instance::parse_ended((*heard)->text).value_or(instance::Ended{}));
+        return true;
     default: return true;
     }
+}
+
+/// The supervisor has told of the end, and waits until the branch is what it is to be.
+void Instances::end(const std::shared_ptr<Running>& running, const std::optional<instance::Ended>& ended)
+{
+    running->ended = ended;
+    if (const auto settled = settle_branch(running->config); !settled)
+        log::error("node", "an instance could not be settled",
+                   {{"instance", running->config.name}, {"error", settled.error().line()}});
+    {
+        const std::lock_guard lock{parts_->mutex};
+        running->has_ended = true; // its supervisor lets the name go in a moment
+    }
+    [[maybe_unused]] const auto said = say(running->link, Say::Settled);
+    if (ended) parts_->tell({.what = "ended", .name = running->config.name, .status = ended->status});
 }
 
 /// The supervisor has gone: after its instance's end, or killed.
@@ -324,13 +428,13 @@ void Instances::give_up(const std::shared_ptr<Running>& running)
     const std::string name = running->config.name;
     if (!running->has_ended) {
         log::warn("node", "a supervisor was killed", {{"instance", name}});
-        if (running->is_new && !running->started) running->config.remove_at_end = true;
         if (const auto settled = settle(running->config); !settled)
             log::error("node", "an instance could not be settled",
                        {{"instance", name}, {"error", settled.error().line()}});
         parts_->tell({.what = "ended", .name = name, .status = 255});
     }
     forget(name);
+    consider_restart(*running);
     const std::lock_guard lock{parts_->mutex};
     if (!running->started)
         running->started = fail(

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 namespace coppice::os {
@@ -56,6 +57,29 @@ Result<> EventLoop::run()
         }
     }
     return {};
+}
+
+Result<TimerFd> TimerFd::make()
+{
+    Fd timer{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
+    if (!timer.is_open()) return fail_os(errno, "make a timer");
+    return TimerFd{std::move(timer)};
+}
+
+Result<> TimerFd::set(std::int64_t first_ms, std::int64_t every_ms) const
+{
+    const auto time_of = [](std::int64_t ms) {
+        return timespec{.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1'000'000L};
+    };
+    const itimerspec times{.it_interval = time_of(every_ms), .it_value = time_of(std::max<std::int64_t>(first_ms, 1))};
+    if (::timerfd_settime(fd_.get(), 0, &times, nullptr) < 0) return fail_os(errno, "set a timer");
+    return {};
+}
+
+void TimerFd::clear() const
+{
+    std::uint64_t ticks = 0;
+    [[maybe_unused]] const auto got = ::read(fd_.get(), &ticks, sizeof ticks); // EAGAIN: it was clear
 }
 
 Result<SignalFd> SignalFd::make(const std::vector<int>& signals)

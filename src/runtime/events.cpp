@@ -1,4 +1,5 @@
 #include "coppice/base/text.h"
+#include "coppice/os/event_loop.h"
 #include "coppice/os/cgroup_stats.h"
 #include "coppice/runtime/control.h"
 #include "resources.h"
@@ -8,7 +9,6 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <poll.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 namespace coppice::runtime {
@@ -38,16 +38,6 @@ Result<std::string> stats_line(const StateRecord& record)
     return event_line("stats", record.id, to_json(TRY(os::read_cgroup_stats(record.cgroup))));
 }
 
-Result<os::Fd> make_timer(int interval_ms)
-{
-    os::Fd timer{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)};
-    if (!timer.is_open()) return fail_os(errno, "make a timer");
-    const timespec interval{.tv_sec = interval_ms / 1000, .tv_nsec = interval_ms % 1000 * 1'000'000L};
-    const itimerspec times{.it_interval = interval, .it_value = interval};
-    if (::timerfd_settime(timer.get(), 0, &times, nullptr) < 0) return fail_os(errno, "set a timer");
-    return timer;
-}
-
 } // namespace
 
 Result<std::string> stats_event(const StateRoot& root, const std::string& id)
@@ -63,11 +53,12 @@ Result<> watch_events(const StateRoot& root, const std::string& id, int interval
     if (!init) return {}; // it has just ended
     auto memory = os::OomWatch::open(record.cgroup);
     if (!memory && memory.error().kind() != ErrorKind::Unsupported) return fail(memory.error());
-    const auto timer = TRY(make_timer(interval_ms));
+    const auto timer = TRY(os::TimerFd::make());
+    TRY(timer.set(interval_ms, interval_ms));
     for (;;) {
         std::array<pollfd, 3> waiting{{{.fd = init->pidfd().get(), .events = POLLIN, .revents = 0},
                                        {.fd = memory ? memory->fd().get() : -1, .events = POLLIN, .revents = 0},
-                                       {.fd = timer.get(), .events = POLLIN, .revents = 0}}};
+                                       {.fd = timer.fd().get(), .events = POLLIN, .revents = 0}}};
         if (os::retry_eintr([&] { return ::poll(waiting.data(), waiting.size(), -1); }) < 0)
             return fail_os(errno, "wait for events");
         const bool ended = waiting[0].revents != 0;
@@ -75,8 +66,8 @@ Result<> watch_events(const StateRoot& root, const std::string& id, int interval
             for (auto times = TRY(memory->happened()); times > 0; --times)
                 if (!tell(event_line("oom", id, nullptr))) return {};
         if (ended) return {};
-        std::uint64_t ticks = 0;
-        if (waiting[2].revents == 0 || ::read(timer.get(), &ticks, sizeof ticks) < 0) continue;
+        if (waiting[2].revents == 0) continue;
+        timer.clear();
         const auto line = stats_line(record);
         if (!line) // its end may have come in between, and with it that of its cgroup
             return TRY(init->wait_gone(0)) ? Result<>{} : fail(line.error());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "coppice/base/result.h"
+#include "coppice/instance/policy.h"
 
 #include <cstdint>
 #include <map>
@@ -10,14 +11,6 @@
 #include <vector>
 
 namespace coppice::instance {
-
-/// What becomes of an instance's writes when it stops.
-enum class Mode : unsigned char {
-    Private, ///< they stay and are found again at the next start
-    Shared,  ///< they are undone: a clean start every time
-};
-std::string_view to_word(Mode mode);
-Result<Mode> parse_mode(std::string_view word);
 
 /// A directory or file of the host inside the instance.
 struct Volume {
@@ -65,7 +58,8 @@ struct InstanceConfig {
     /// the daemon mounts it. Empty: `root` is a path, and the layer is in the instance's directory.
     std::string snapshot;
     Mode mode = Mode::Private;
-    bool remove_at_end = false; ///< --rm: nothing of the instance is left when it stops
+    OnStop on_stop = OnStop::Keep; ///< in private mode
+    bool remove_at_end = false;    ///< --rm: nothing of the instance is left when it stops
 
     std::vector<std::string> command;
     std::vector<std::string> env; ///< NAME=value, above the defaults
@@ -73,6 +67,7 @@ struct InstanceConfig {
     std::string user;             ///< USER[:GROUP], looked up inside; empty: root
     std::string hostname;         ///< empty: the name
     bool terminal = false;
+    bool open_input = false; ///< somebody may attach and give input
     std::optional<std::uint64_t> memory_bytes;
     std::optional<std::int64_t> swap_bytes; ///< beyond memory_bytes; empty: the same amount again; -1: no limit
     std::optional<std::uint64_t> millicpus;
@@ -92,10 +87,20 @@ struct InstanceConfig {
     std::map<std::string, std::string> labels;
     std::string stop_signal; ///< what `coppice stop` asks with; empty: TERM
     std::optional<std::int64_t> stop_timeout_seconds;
+    RestartPolicy restart;
+    std::optional<HealthCheck> health;
 
     std::string created;            ///< RFC 3339, of the instance
+    bool awaits_start = false;      ///< made by `create`, has never run
     std::string started;            ///< of its last start
+    std::string finished;           ///< of its last run
     std::optional<int> exit_status; ///< of its last run; empty while it runs
+    int restarts = 0;               ///< by its restart policy, since somebody has started it
+    bool stop_asked = false;        ///< somebody has stopped it: restart policies leave it alone
+    bool undecided = false;         ///< it has stopped, and somebody is to say what becomes of its writes (OnStop::Ask)
+
+    /// Whether a start that fails, or was cut off, leaves it as it was. Else nothing of it is left.
+    [[nodiscard]] bool is_kept() const { return awaits_start || (!remove_at_end && !started.empty()); }
     bool operator==(const InstanceConfig&) const = default;
 };
 

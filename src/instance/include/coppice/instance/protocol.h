@@ -14,7 +14,8 @@ namespace coppice::instance {
 /// Descriptor on which a supervisor finds the socket to whoever started it.
 inline constexpr int kSupervisorSocket = 3;
 
-/// Where a daemon that was started again finds an instance's supervisor: in the instance's directory.
+/// Where an instance's supervisor is found: in the instance's directory. Who connects says first what it is, `Daemon`
+/// or `Attach`.
 inline constexpr const char* kControlSocket = "control";
 
 /// What starter, daemon and supervisor say to each other, one message each. The end of a connection is a message too.
@@ -34,7 +35,13 @@ enum class Say : char {
         'm', ///< to the daemon: the root, please; text is the first id of the instance's range, with its user namespace
     Mounted = 'r', ///< from the daemon: the root's detached mount
     Settled = 'g', ///< from the daemon, after Ended or Failed: the instance's layer is what its mode demands
+    Health = 'h',  ///< to the daemon: text is a HealthStatus
+    Daemon = 'D',  ///< to the supervisor: from now on I am your daemon
+    Attach = 'a',  ///< to the supervisor: text is kAttachStreams, or empty for who wants to hear of the end only
+    Attached = 'A', ///< answer, then Ended at the end: text is kAttachTerminal or empty; with streams come output and,
+                    ///< without a terminal, errors; then what input is written to, if the instance takes any
 };
+inline constexpr std::string_view kAttachStreams = "streams", kAttachTerminal = "terminal";
 
 struct Launch {
     std::string store_root;

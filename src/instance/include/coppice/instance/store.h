@@ -5,6 +5,7 @@
 #include "coppice/os/lock.h"
 #include "coppice/runtime/state.h"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +46,10 @@ public:
     [[nodiscard]] Result<os::Fd> find_directory(const std::string& name) const; ///< Errors: NotFound, Invalid
     [[nodiscard]] Result<InstanceConfig> read_config(const std::string& name) const;
     static Result<> write_config(const os::Fd& directory, const InstanceConfig& config);
+    /// Changes what is remembered of an instance, running or not; one at a time does. @returns how it is now
+    /// Errors: NotFound, those of `edit`
+    Result<InstanceConfig> change(const std::string& name,
+                                  const std::function<Result<>(InstanceConfig&)>& edit) const;
     [[nodiscard]] Result<bool> is_running(const std::string& name) const; ///< somebody holds its lock
     /// Names in alphabetical order.
     [[nodiscard]] Result<std::vector<std::string>> list() const;

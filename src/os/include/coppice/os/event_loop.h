@@ -47,6 +47,21 @@ private:
     Fd fd_;
 };
 
+/// A clock as a readable descriptor. Source: timerfd_create(2), CLOCK_MONOTONIC
+class TimerFd {
+public:
+    static Result<TimerFd> make();
+    [[nodiscard]] const Fd& fd() const { return fd_; }
+    /// Readable after `first_ms`, at least 1, and then every `every_ms`; 0: not again. What was set before is over.
+    Result<> set(std::int64_t first_ms, std::int64_t every_ms) const;
+    /// Makes it unreadable until it is due again. Does not block.
+    void clear() const;
+
+private:
+    explicit TimerFd(Fd fd) : fd_{std::move(fd)} {}
+    Fd fd_;
+};
+
 /// The signals that a command which stands for another process hands on to it: all that it was not started to ignore,
 /// but for those about itself (its children, its faults, job control at its terminal, libc's own).
 std::vector<int> forwardable_signals();
