@@ -95,6 +95,22 @@ Result<Client::Answer> Client::call(const Call& call) const
     }
 }
 
+Result<os::Fd> Client::open_link(const Call& call) const
+{
+    const auto deadline = Clock::now() + call.timeout;
+    auto connection = HttpConnection::open(socket_, deadline, is_interrupted_);
+    if (!connection) return fail(unreachable(std::move(connection).error()));
+    TRY(connection->send(
+        call.method, call.target,
+        {{"Accept", "application/json"}, {"Connection", "Upgrade"}, {"Upgrade", std::string{kLinkProtocol}}},
+        call.body ? json_text(*call.body) : std::string{}, deadline));
+    const auto answer = TRY(connection->receive(deadline));
+    if (answer.status >= 400) return fail(error_of(answer.status, answer.body));
+    auto link = connection->take_descriptor();
+    if (answer.status != 101 || !link.is_open()) return fail(ErrorKind::Corrupt, "coppiced handed no socket over");
+    return link;
+}
+
 Result<> Client::download_once(const Call& call, const std::function<Result<>(std::string_view)>& take) const
 {
     const auto deadline = Clock::now() + call.timeout;

@@ -4,10 +4,12 @@
 #include "coppice/os/unix_socket.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -71,6 +73,27 @@ Result<> parse(Parser& parser, std::string& bytes)
     return {};
 }
 
+/// recv(2), with the descriptor that may come along.
+ssize_t receive_into(const os::Fd& socket, std::string& buffer, os::Fd& descriptor)
+{
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    iovec part{.iov_base = buffer.data(), .iov_len = buffer.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const auto got = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+    if (got < 0) return got;
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+        descriptor = os::Fd{fd};
+    }
+    return got;
+}
+
 HttpConnection::Answer answer_of(Parser& parser)
 {
     auto& message = parser.get();
@@ -121,9 +144,13 @@ Result<HttpConnection> HttpConnection::open(const std::string& socket, Deadline 
 Result<> HttpConnection::send(std::string_view method, std::string_view target, const std::vector<Header>& headers,
                               std::string_view body, Deadline deadline)
 {
-    std::string text = cat(method, ' ', target, " HTTP/1.1\r\nHost: coppice\r\nConnection: close\r\n");
-    for (const Header& header : headers)
+    std::string text = cat(method, ' ', target, " HTTP/1.1\r\nHost: coppice\r\n");
+    bool has_connection = false;
+    for (const Header& header : headers) {
         text += cat(header.name, ": ", header.value, "\r\n");
+        has_connection = has_connection || header.name == "Connection";
+    }
+    if (!has_connection) text += "Connection: close\r\n";
     if (!body.empty()) text += cat("Content-Type: application/json\r\nContent-Length: ", body.size(), "\r\n");
     text += "\r\n";
     text += body;
@@ -147,7 +174,7 @@ Result<std::string_view> HttpConnection::read_some(Deadline deadline)
     buffer_.resize(kReadBytes);
     for (;;) {
         TRY(check_interrupted()); // a stream that never pauses never waits
-        const auto got = ::recv(socket_.get(), buffer_.data(), buffer_.size(), 0);
+        const auto got = receive_into(socket_, buffer_, descriptor_);
         if (got >= 0) return std::string_view{buffer_.data(), static_cast<std::size_t>(got)};
         if (errno == ECONNRESET) return fail(closed());
         if (errno == EAGAIN)

@@ -33,8 +33,11 @@ public:
     static Result<HttpConnection> open(const std::string& socket, Deadline deadline,
                                        std::function<bool()> is_interrupted = {});
 
+    /// @param headers "Connection" among them, or it is "close"
     Result<> send(std::string_view method, std::string_view target, const std::vector<Header>& headers,
                   std::string_view body, Deadline deadline);
+    /// The descriptor that came with what was received; not open when none did.
+    [[nodiscard]] os::Fd take_descriptor() { return std::move(descriptor_); }
     /// The whole answer.
     Result<Answer> receive(Deadline deadline);
     /// An answer without an end: hands over each piece of the body until `take` returns false or the daemon closes.
@@ -57,6 +60,7 @@ private:
     os::Fd socket_;
     std::function<bool()> is_interrupted_;
     std::string buffer_;
+    os::Fd descriptor_;
 };
 
 } // namespace coppice::api

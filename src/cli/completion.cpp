@@ -4,6 +4,7 @@
 #include "completion_names.h"
 #include "completion_scripts.h"
 #include "coppice/base/text.h"
+#include "coppice/os/capability.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -58,10 +59,16 @@ void add_values(Completion& completion, const std::string& type, std::string_vie
     std::vector<std::string> words;
     if (type == "DIR") {
         completion.files = Completion::Files::Directories;
-    } else if (type == "PATH" || type == "ROOT" || type == "SOURCE" || type.starts_with("SOURCE:")) {
+    } else if (type == "PATH" || type == "ROOT" || type == "DEVICE" || type == "SOURCE" ||
+               type.starts_with("SOURCE:")) {
         completion.files = Completion::Files::Any;
     } else if (type == "SIGNAL") {
         words = {"TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2"};
+    } else if (type == "CAPABILITY") {
+        words = os::all_capability_names();
+        for (std::string& word : words)
+            word.erase(0, std::string_view{"CAP_"}.size());
+        words.emplace_back("ALL");
     } else if (type.find('|') == std::string::npos) {
         words = lookup(type, command);
     } else {

@@ -3,12 +3,14 @@
 #include "coppice/base/time.h"
 #include "coppice/os/process.h"
 #include "coppice/runtime/container.h"
+#include "daemon_link.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace coppice::cli {
 
@@ -47,9 +49,31 @@ Result<> stop(const instance::InstanceStore& store, const std::string& name, int
     return fail(ErrorKind::Conflict, cat("instance ", name, " does not stop"));
 }
 
-Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force)
+/// @param signal, seconds as given; empty: what the instance was started with
+Result<> stop_as_asked(const instance::InstanceStore& store, const std::string& name, std::string signal,
+                       std::optional<long> seconds)
 {
+    constexpr long kPatienceSeconds = 10;
+    if (signal.empty() || !seconds) {
+        // A damaged description must not keep anybody from stopping the instance.
+        const auto config = store.read_config(name);
+        if (signal.empty() && config) signal = config->stop_signal;
+        if (!seconds && config) seconds = config->stop_timeout_seconds;
+    }
+    const int number = TRY(os::parse_signal(signal.empty() ? "TERM" : signal));
+    return stop(store, name, number, seconds.value_or(kPatienceSeconds));
+}
+
+Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force, const GlobalOptions& global)
+{
+    const auto config = store.read_config(name); // a damaged one can be removed, too
     if (force && TRY(store.is_running(name))) TRY(stop(store, name, SIGKILL, 0));
+    if (config && !config->snapshot.empty()) { // its branch is the daemon's
+        const auto client = TRY(reach_daemon(global));
+        const auto removed = client.call({.method = "DELETE", .target = cat("/v1/instances/", name)});
+        if (removed || (force && removed.error().kind() == ErrorKind::NotFound)) return {}; // --rm took it
+        return fail(removed.error());
+    }
     auto held = store.hold(name);
     if (!held) {
         if (force && held.error().kind() == ErrorKind::NotFound) return {}; // --rm took it
@@ -82,23 +106,27 @@ void add_stop(CLI::App& app, Command& chosen)
 {
     struct Options {
         std::vector<std::string> names;
-        long seconds = 10;
-        std::string signal = "TERM";
+        std::optional<long> seconds;
+        std::string signal;
     };
     auto options = std::make_shared<Options>();
     CLI::App* const command = app.add_subcommand("stop", "Stop instances: first politely, then by force");
     command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
-    command->add_option("-t,--time", options->seconds, "Seconds to wait before SIGKILL (default: 10)")
+    command
+        ->add_option("-t,--time", options->seconds,
+                     "Seconds to wait before SIGKILL (default: the instance's own, else 10)")
         ->type_name("SECONDS")
-        ->check(CLI::Range(0L, 86400L));
-    command->add_option("-s,--signal", options->signal, "Signal to ask with (default: TERM)")->type_name("SIGNAL");
+        ->check(CLI::Range(0L, long{instance::kMaxStopTimeout}));
+    command->add_option("-s,--signal", options->signal, "Signal to ask with (default: the instance's own, else TERM)")
+        ->type_name("SIGNAL")
+        ->check(&not_empty);
     command->footer("Example: coppice stop -t 30 web");
     command->callback([options, &chosen] {
         chosen = [options](const GlobalOptions& global) -> Result<int> {
-            const int signal = TRY(os::parse_signal(options->signal));
+            if (!options->signal.empty()) TRY(os::parse_signal(options->signal)); // before the first one stops
             const auto store = TRY(instance::InstanceStore::look(global.root));
             return for_each(options->names, [&](const std::string& name) {
-                return with_context(stop(store, name, signal, options->seconds), cat("stop ", name));
+                return with_context(stop_as_asked(store, name, options->signal, options->seconds), cat("stop ", name));
             });
         };
     });
@@ -119,7 +147,7 @@ void add_rm(CLI::App& app, Command& chosen)
         chosen = [options](const GlobalOptions& global) -> Result<int> {
             const auto store = TRY(instance::InstanceStore::look(global.root));
             return for_each(options->names, [&](const std::string& name) {
-                return with_context(remove(store, name, options->force), cat("rm ", name));
+                return with_context(remove(store, name, options->force, global), cat("rm ", name));
             });
         };
     });

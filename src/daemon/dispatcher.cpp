@@ -153,6 +153,7 @@ Reply Dispatcher::handle(const RawRequest& raw)
     request.if_match = raw.if_match;
     request.if_none_match = raw.if_none_match;
     request.last_event_id = raw.last_event_id;
+    request.wants_link = raw.wants_link;
     request.stop = raw.stop;
     auto outcome = judge(raw, request);
     Reply reply = outcome ? *std::move(outcome) : Reply::problem(api::Problem{std::move(outcome).error()});

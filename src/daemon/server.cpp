@@ -2,6 +2,7 @@
 
 #include "coppice/daemon/server.h"
 
+#include "coppice/api/client.h"
 #include "coppice/base/json_text.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
@@ -23,6 +24,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <exception>
+#include <fcntl.h>
 #include <list>
 #include <set>
 #include <stop_token>
@@ -384,6 +386,10 @@ private:
             co_await send_stream(*connection, reply, message.method() == http::verb::head);
             co_return false;
         }
+        if (reply.link) {
+            hand_over(*connection, reply);
+            co_return false;
+        }
         if (reply.file) {
             co_await send_file(*connection, reply, message.method() == http::verb::head);
             co_return false;
@@ -421,6 +427,7 @@ private:
         raw.if_none_match = text_of(message[http::field::if_none_match]);
         raw.last_event_id = text_of(message["Last-Event-ID"]);
         raw.request_id = text_of(message["X-Request-Id"]);
+        raw.wants_link = beast::iequals(message[http::field::upgrade], api::kLinkProtocol);
         raw.identity = connection->identity;
         connection->stop = {};
         raw.stop = connection->stop.get_token();
@@ -488,6 +495,21 @@ private:
             log::warn("server", "a client was too slow for its stream and was dropped",
                       {{"client", connection.identity.text()}});
         co_return !code;
+    }
+
+    /// The socket goes with the first byte of the answer, which is short enough for any client that still listens.
+    static void hand_over(Connection& connection, const Reply& reply)
+    {
+        std::string head =
+            cat("HTTP/1.1 101 Switching Protocols\r\nServer: coppiced\r\nConnection: Upgrade\r\nUpgrade: ",
+                api::kLinkProtocol, "\r\n");
+        for (const auto& [name, value] : reply.headers)
+            head += cat(name, ": ", value, "\r\n");
+        const os::Fd socket{::fcntl(connection.socket.native_handle(), F_DUPFD_CLOEXEC, 0)};
+        const auto sent = os::send_message(socket, head + "\r\n", {reply.link->get()});
+        if (!sent) // it sees the end of the connection
+            log::warn("server", "a client did not take its link",
+                      {{"client", connection.identity.text()}, {"error", sent.error().line()}});
     }
 
     /// However long it is: the deadline is for each part. The connection ends with it, so that a file that could not

@@ -1,8 +1,10 @@
 #include "coppice/instance/config.h"
 
+#include "coppice/base/environment.h"
 #include "coppice/base/id.h"
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
+#include "coppice/os/process.h"
 
 #include <climits>
 #include <cstdlib>
@@ -20,6 +22,91 @@ Result<Mode> parse_mode(std::string_view word)
     return fail(ErrorKind::Invalid, cat("mode '", word, "' is unknown; use private or shared"));
 }
 
+namespace {
+
+/// What few instances have is written only where it is there.
+void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
+{
+    const auto add = [&document](const char* key, const auto& value) {
+        if (value != std::remove_cvref_t<decltype(value)>{}) document[key] = value;
+    };
+    const auto add_number = [&document](const char* key, const auto& value) {
+        if (value) document[key] = *value;
+    };
+    add_number("swapBytes", config.swap_bytes);
+    add_number("cpuWeight", config.cpu_weight);
+    add_number("ioWeight", config.io_weight);
+    add("readOnly", config.read_only);
+    add("capAdd", config.cap_add);
+    add("capDrop", config.cap_drop);
+    add("noNewPrivileges", config.no_new_privileges);
+    if (config.seccomp.starts_with('{'))
+        document["seccomp"] = nlohmann::ordered_json::parse(config.seccomp, nullptr, false);
+    else
+        add("seccomp", config.seccomp);
+    add("apparmor", config.apparmor);
+    add("labels", config.labels);
+    add("stopSignal", config.stop_signal);
+    add_number("stopTimeoutSeconds", config.stop_timeout_seconds);
+    for (const Ulimit& limit : config.ulimits)
+        document["ulimits"].push_back({{"name", limit.name}, {"soft", limit.soft}, {"hard", limit.hard}});
+    for (const Tmpfs& tmpfs : config.tmpfs)
+        document["tmpfs"].push_back({{"destination", tmpfs.destination}, {"options", tmpfs.options}});
+    for (const Device& device : config.devices)
+        document["devices"].push_back(
+            {{"source", device.source}, {"destination", device.destination}, {"access", device.access}});
+}
+
+Result<> read_options(const JsonNode& node, InstanceConfig& config)
+{
+    config.swap_bytes = TRY(node.find_integer("swapBytes", -1));
+    for (const auto& [key, weight] : {std::pair{"cpuWeight", &config.cpu_weight}, {"ioWeight", &config.io_weight}})
+        if (const auto number = TRY(node.find_integer(key, 1, kMaxWeight)))
+            *weight = static_cast<std::uint64_t>(*number);
+    config.read_only = TRY(node.boolean_or("readOnly", false));
+    config.cap_add = TRY(node.texts_or_none("capAdd"));
+    config.cap_drop = TRY(node.texts_or_none("capDrop"));
+    config.no_new_privileges = TRY(node.boolean_or("noNewPrivileges", false));
+    if (const auto seccomp = TRY(node.find("seccomp"))) {
+        config.seccomp = seccomp->value().is_object() ? seccomp->value().dump() : TRY(seccomp->text());
+        if (!config.seccomp.starts_with('{') && config.seccomp != kUnconfined)
+            return fail(seccomp->complain(cat("must be an object or \"", kUnconfined, '"')));
+    }
+    config.apparmor = TRY(node.text_or("apparmor", ""));
+    TRY(node.each_member("labels", [&config](const std::string& name, const JsonNode& value) -> Result<> {
+        config.labels[name] = TRY(value.text());
+        return {};
+    }));
+    config.stop_signal = TRY(node.text_or("stopSignal", ""));
+    if (!config.stop_signal.empty()) TRY_DOING("stopSignal", os::parse_signal(config.stop_signal));
+    config.stop_timeout_seconds = TRY(node.find_integer("stopTimeoutSeconds", 0, kMaxStopTimeout));
+    TRY(node.each("ulimits", [&config](const JsonNode& entry) -> Result<> {
+        Ulimit limit;
+        limit.name = TRY(TRY(entry.get("name")).text());
+        limit.soft = TRY(TRY(entry.get("soft")).unsigned_integer());
+        limit.hard = TRY(TRY(entry.get("hard")).unsigned_integer());
+        config.ulimits.push_back(std::move(limit));
+        return {};
+    }));
+    TRY(node.each("tmpfs", [&config](const JsonNode& entry) -> Result<> {
+        Tmpfs tmpfs;
+        tmpfs.destination = TRY(TRY(entry.get("destination")).text());
+        tmpfs.options = TRY(entry.texts_or_none("options"));
+        config.tmpfs.push_back(std::move(tmpfs));
+        return {};
+    }));
+    return node.each("devices", [&config](const JsonNode& entry) -> Result<> {
+        Device device;
+        device.source = TRY(TRY(entry.get("source")).text());
+        device.destination = TRY(TRY(entry.get("destination")).text());
+        device.access = TRY(TRY(entry.get("access")).text());
+        config.devices.push_back(std::move(device));
+        return {};
+    });
+}
+
+} // namespace
+
 std::string to_json(const InstanceConfig& config)
 {
     nlohmann::ordered_json document{{"name", config.name},          {"root", config.root},
@@ -28,6 +115,7 @@ std::string to_json(const InstanceConfig& config)
                                     {"workdir", config.workdir},    {"user", config.user},
                                     {"hostname", config.hostname},  {"terminal", config.terminal},
                                     {"created", config.created},    {"started", config.started}};
+    if (!config.snapshot.empty()) document["snapshot"] = config.snapshot;
     if (config.memory_bytes) document["memoryBytes"] = *config.memory_bytes;
     if (config.millicpus) document["millicpus"] = *config.millicpus;
     if (config.pids) document["pids"] = *config.pids;
@@ -36,6 +124,7 @@ std::string to_json(const InstanceConfig& config)
     for (const Volume& volume : config.volumes)
         document["volumes"].push_back(
             {{"source", volume.source}, {"destination", volume.destination}, {"readOnly", volume.read_only}});
+    add_options(document, config);
     return document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -47,11 +136,12 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     config.name = TRY(TRY(node.get("name")).text());
     TRY(check_name(config.name));
     config.root = TRY(TRY(node.get("root")).text());
+    config.snapshot = TRY(node.text_or("snapshot", ""));
     config.mode = TRY(parse_mode(TRY(TRY(node.get("mode")).text())));
     config.remove_at_end = TRY(node.boolean_or("removeAtEnd", false));
     config.command = TRY(node.texts_or_none("command"));
     config.env = TRY(node.texts_or_none("env"));
-    config.workdir = TRY(node.text_or("workdir", "/"));
+    config.workdir = TRY(node.text_or("workdir", ""));
     config.user = TRY(node.text_or("user", ""));
     config.hostname = TRY(node.text_or("hostname", ""));
     config.terminal = TRY(node.boolean_or("terminal", false));
@@ -71,7 +161,29 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
         config.volumes.push_back(std::move(volume));
         return {};
     }));
+    TRY(read_options(node, config));
     return config;
+}
+
+Result<> apply_image_config(InstanceConfig& config, std::string_view image)
+{
+    const auto document = image.empty() ? nlohmann::json::object() : TRY(parse_json(image));
+    const auto part = TRY(JsonNode{document}.find("config"));
+    if (part) {
+        auto command = TRY(part->texts_or_none("Entrypoint"));
+        const auto rest = config.command.empty() ? TRY(part->texts_or_none("Cmd")) : config.command;
+        command.insert(command.end(), rest.begin(), rest.end());
+        config.command = std::move(command);
+        auto env = TRY(part->texts_or_none("Env"));
+        for (const std::string& entry : config.env)
+            set_variable(env, entry);
+        config.env = std::move(env);
+        if (config.workdir.empty()) config.workdir = TRY(part->text_or("WorkingDir", ""));
+        if (config.user.empty()) config.user = TRY(part->text_or("User", ""));
+    }
+    if (config.command.empty()) config.command = {"/bin/sh"};
+    if (config.workdir.empty()) config.workdir = "/";
+    return {};
 }
 
 Result<Volume> parse_volume(std::string_view text)

@@ -21,9 +21,9 @@ Result<IdRange> IdRange::take(const std::string& lock_file)
     return fail(Error{ErrorKind::Unavailable, "all ranges of user ids are taken"}.hint("stop some instances"));
 }
 
-os::UserMapping IdRange::mapping() const
+os::UserMapping IdRange::mapping_of(std::uint32_t first)
 {
-    const os::IdMap map{{.inside = 0, .outside = first_, .size = kSize}};
+    const os::IdMap map{{.inside = 0, .outside = first, .size = kSize}};
     return {.uids = map, .gids = map};
 }
 

@@ -2,11 +2,11 @@
 
 #include "coppice/base/text.h"
 #include "coppice/instance/leftovers.h"
+#include "coppice/instance/protocol.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/executable.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
-#include "protocol.h"
 
 #include <array>
 #include <cerrno>
@@ -44,9 +44,29 @@ Error RunningInstance::supervisor_died()
 {
     Error error{ErrorKind::Gone, cat("the supervisor of instance ", name_, " has died")};
     supervisor_ = os::Process{};
+    if (store_ == nullptr) return std::move(error).hint("coppiced undoes what it had made");
     const auto cleaned = clean_up_dead(*store_, name_);
     return cleaned ? std::move(error).hint("what it had made was undone")
                    : std::move(error).hint(cat("clean up with: coppice doctor --repair: ", cleaned.error().message()));
+}
+
+Result<> RunningInstance::reap()
+{
+    if (supervisor_.pid() > 0) TRY(supervisor_.wait());
+    return {};
+}
+
+Result<> RunningInstance::wait_for_start()
+{
+    auto heard = TRY(hear(socket_));
+    if (!heard) return fail(supervisor_died());
+    if (heard->word == Say::Failed) {
+        [[maybe_unused]] const auto status = reap();
+        return fail(decode_error(heard->text));
+    }
+    COPPICE_CHECK(heard->word == Say::Started);
+    terminal_ = heard->take_fd();
+    return {};
 }
 
 Result<RunningInstance> RunningInstance::start(const InstanceStore& store, const InstanceConfig& config, bool detached)
@@ -54,17 +74,22 @@ Result<RunningInstance> RunningInstance::start(const InstanceStore& store, const
     auto [ours, theirs] = TRY(os::socket_pair());
     auto supervisor = TRY(spawn_supervisor(theirs, detached || config.terminal));
     theirs.reset();
-    RunningInstance running{store, config.name, std::move(supervisor), std::move(ours)};
+    RunningInstance running{&store, config.name, std::move(supervisor), std::move(ours)};
     TRY(say(running.socket_, Say::Launch,
-            to_text(Launch{.store_root = store.root(), .detached = detached, .config = config})));
-    auto heard = TRY(hear(running.socket_));
-    if (!heard) return fail(running.supervisor_died());
-    if (heard->word == Say::Failed) {
-        [[maybe_unused]] const auto status = running.supervisor_.wait();
-        return fail(decode_error(heard->text));
-    }
-    COPPICE_CHECK(heard->word == Say::Started);
-    running.terminal_ = std::move(heard->fd);
+            to_text(Launch{.store_root = store.root(), .detached = detached, .by_daemon = false, .config = config})));
+    TRY(running.wait_for_start());
+    return running;
+}
+
+Result<RunningInstance> RunningInstance::join(os::Fd link, const std::string& name, bool terminal)
+{
+    RunningInstance running{nullptr, name, os::Process{}, std::move(link)};
+    const std::vector<int> streams{STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
+    // It may have failed already: what it said of that is there to be read.
+    if (const auto said = say(running.socket_, Say::Streams, {}, terminal ? std::vector<int>{} : streams);
+        !said && said.error().os_errno() != EPIPE)
+        return fail(said.error());
+    TRY(running.wait_for_start());
     return running;
 }
 
@@ -82,12 +107,12 @@ Result<std::optional<RunningInstance::End>> RunningInstance::next()
     const auto heard = TRY(hear(socket_));
     if (!heard) return fail(supervisor_died());
     if (heard->word == Say::Failed) {
-        [[maybe_unused]] const auto status = supervisor_.wait();
+        [[maybe_unused]] const auto status = reap();
         return fail(decode_error(heard->text));
     }
     if (heard->word != Say::Ended) return std::optional<End>{};
     const auto ended = TRY(parse_ended(heard->text));
-    TRY(supervisor_.wait());
+    TRY(reap());
     return std::optional<End>{End{.status = ended.status, .note = ended.note}};
 }
 

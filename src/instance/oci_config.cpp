@@ -2,7 +2,11 @@
 
 #include "coppice/base/environment.h"
 #include "coppice/instance/default_seccomp.h"
+#include "coppice/os/capability.h"
+#include "seccomp_profile.h"
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace coppice::instance {
@@ -22,7 +26,40 @@ const std::vector<std::string>& default_capabilities()
     return kCapabilities;
 }
 
-json process_of(const InstanceConfig& config, const rlimit& open_files)
+/// As docker has it: what is dropped goes first, then what is added comes; ALL is all that this kernel knows.
+std::vector<std::string> capabilities_of(const InstanceConfig& config)
+{
+    const auto contains = [](const std::vector<std::string>& list, std::string_view name) {
+        return std::find(list.begin(), list.end(), name) != list.end();
+    };
+    if (contains(config.cap_add, "ALL")) {
+        std::vector<std::string> all;
+        for (const std::string& name : os::all_capability_names())
+            if ((os::find_capability(name) & os::supported_capabilities()) != 0 && !contains(config.cap_drop, name))
+                all.push_back(name);
+        return all;
+    }
+    std::vector<std::string> capabilities;
+    if (!contains(config.cap_drop, "ALL"))
+        for (const std::string& name : default_capabilities())
+            if (!contains(config.cap_drop, name)) capabilities.push_back(name);
+    for (const std::string& name : config.cap_add)
+        if (!contains(capabilities, name)) capabilities.push_back(name);
+    return capabilities;
+}
+
+json limits_of(const InstanceConfig& config, const rlimit& open_files)
+{
+    json limits = json::array();
+    const auto is_open_files = [](const Ulimit& limit) { return limit.name == "RLIMIT_NOFILE"; };
+    if (std::none_of(config.ulimits.begin(), config.ulimits.end(), is_open_files))
+        limits.push_back({{"type", "RLIMIT_NOFILE"}, {"soft", open_files.rlim_cur}, {"hard", open_files.rlim_max}});
+    for (const Ulimit& limit : config.ulimits)
+        limits.push_back({{"type", limit.name}, {"soft", limit.soft}, {"hard", limit.hard}});
+    return limits;
+}
+
+json process_of(const InstanceConfig& config, const rlimit& open_files, const std::vector<std::string>& capabilities)
 {
     std::vector<std::string> env{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                  "container=coppice"};
@@ -35,16 +72,62 @@ json process_of(const InstanceConfig& config, const rlimit& open_files)
             {"user", user},
             {"args", config.command},
             {"env", env},
-            {"cwd", config.workdir},
-            {"rlimits",
-             json::array({{{"type", "RLIMIT_NOFILE"}, {"soft", open_files.rlim_cur}, {"hard", open_files.rlim_max}}})},
-            {"capabilities",
-             {{"bounding", default_capabilities()},
-              {"effective", default_capabilities()},
-              {"permitted", default_capabilities()}}}};
+            {"cwd", config.workdir.empty() ? "/" : config.workdir},
+            {"rlimits", limits_of(config, open_files)},
+            {"noNewPrivileges", config.no_new_privileges},
+            {"apparmorProfile", config.apparmor},
+            {"capabilities", {{"bounding", capabilities}, {"effective", capabilities}, {"permitted", capabilities}}}};
 }
 
-json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout)
+json tmpfs_mount(const std::string& destination, std::vector<std::string> options)
+{
+    return {{"destination", destination}, {"type", "tmpfs"}, {"source", "tmpfs"}, {"options", std::move(options)}};
+}
+
+/// What programs expect to be able to write to on a read-only root: as podman has it.
+void add_writable_places(std::vector<json>& mounts, const InstanceConfig& config)
+{
+    const auto is_taken = [&config](std::string_view place) {
+        const auto is_there = [place](const auto& mount) { return mount.destination == place; };
+        return std::any_of(config.tmpfs.begin(), config.tmpfs.end(), is_there) ||
+               std::any_of(config.volumes.begin(), config.volumes.end(), is_there);
+    };
+    for (const auto& [place, mode] : {std::pair{"/run", "mode=755"}, {"/tmp", "mode=1777"}, {"/var/tmp", "mode=1777"}})
+        if (!is_taken(place)) mounts.push_back(tmpfs_mount(place, {"nosuid", "nodev", mode, "tmpcopyup"}));
+}
+
+/// What was asked for, so that nothing hides another: "/data" comes before "/data/cache", whatever the order given.
+std::multimap<std::ptrdiff_t, json> own_mounts_of(const InstanceConfig& config, const std::vector<DeviceNode>& devices)
+{
+    std::vector<json> mounts;
+    if (config.read_only) add_writable_places(mounts, config);
+    for (const Tmpfs& tmpfs : config.tmpfs) {
+        std::vector<std::string> options{"nosuid", "nodev", "noexec"}; // of two that contradict the last one counts
+        options.insert(options.end(), tmpfs.options.begin(), tmpfs.options.end());
+        mounts.push_back(tmpfs_mount(tmpfs.destination, std::move(options)));
+    }
+    for (const DeviceNode& device : devices)
+        mounts.push_back({{"destination", device.destination},
+                          {"type", "bind"},
+                          {"source", device.source},
+                          {"options", {"bind", "nosuid", "noexec"}}});
+    for (const Volume& volume : config.volumes)
+        mounts.push_back(
+            {{"destination", volume.destination},
+             {"type", "bind"},
+             {"source", volume.source},
+             // idmap: files keep their owners' numbers inside, whatever range the instance runs under
+             {"options", {"rbind", "idmap", "ridmap", "nosuid", "nodev", volume.read_only ? "rro" : "rw"}}});
+    std::multimap<std::ptrdiff_t, json> by_depth; // of equal ones the first stays first
+    for (json& mount : mounts) {
+        const auto& path = mount["destination"].get_ref<const std::string&>();
+        const auto depth = std::count(path.begin(), path.end(), '/') - (path.ends_with('/') ? 1 : 0);
+        by_depth.emplace(depth, std::move(mount));
+    }
+    return by_depth;
+}
+
+json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout, const std::vector<DeviceNode>& devices)
 {
     json mounts = json::array({
         {{"destination", "/proc"}, {"type", "proc"}, {"source", "proc"}, {"options", {"nosuid", "noexec", "nodev"}}},
@@ -74,13 +157,8 @@ json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout)
                           {"type", "cgroup2"},
                           {"source", "cgroup"},
                           {"options", {"nosuid", "noexec", "nodev", "relatime", "ro"}}});
-    for (const Volume& volume : config.volumes)
-        mounts.push_back(
-            {{"destination", volume.destination},
-             {"type", "bind"},
-             {"source", volume.source},
-             // idmap: files keep their owners' numbers inside, whatever range the instance runs under
-             {"options", {"rbind", "idmap", "ridmap", "nosuid", "nodev", volume.read_only ? "rro" : "rw"}}});
+    for (auto& [depth, mount] : own_mounts_of(config, devices))
+        mounts.push_back(std::move(mount));
     return mounts;
 }
 
@@ -91,19 +169,52 @@ bool can_limit_pids(const os::CgroupLayout& layout)
     return os::plan_cgroup(layout, "/coppice", limits).has_value();
 }
 
-json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout)
+/// The two scales of CPU weights meet at what everybody has who asks for nothing: 100 on v2, 1024 on v1. On v2 the
+/// runtime turns shares into a weight (os::weight_of_shares), and this is the number that it turns into `weight`.
+std::uint64_t cpu_shares_of(std::uint64_t weight, const os::CgroupLayout& layout)
 {
-    // Devices: nothing but what the runtime allows to every container.
+    if (!layout.v1_directory("cpu", "/").empty()) return std::max<std::uint64_t>(weight * 1024 / 100, 2);
+    return 2 + ((weight - 1) * 262142 + 9998) / 9999;
+}
+
+/// OCI counts from 10 to 1000; the runtime turns that back where the kernel counts to 10,000.
+std::uint64_t block_io_weight_of(std::uint64_t weight) { return 10 + ((weight - 1) * 990 + 9998) / 9999; }
+
+json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout, const std::vector<DeviceNode>& devices)
+{
+    // Devices: nothing but what the runtime allows to every container, and what was asked for.
     json resources{{"devices", json::array({{{"allow", false}, {"access", "rwm"}}})}};
-    if (config.memory_bytes)
-        resources["memory"] = {{"limit", *config.memory_bytes},
-                               {"swap", std::min<std::uint64_t>(*config.memory_bytes, INT64_MAX / 2) * 2}};
+    for (const DeviceNode& device : devices)
+        resources["devices"].push_back({{"allow", true},
+                                        {"type", std::string(1, device.type)},
+                                        {"major", device.major},
+                                        {"minor", device.minor},
+                                        {"access", device.access}});
+    if (config.memory_bytes) {
+        const std::uint64_t memory = std::min<std::uint64_t>(*config.memory_bytes, INT64_MAX / 2);
+        const std::int64_t swap = config.swap_bytes.value_or(static_cast<std::int64_t>(memory));
+        resources["memory"]["limit"] = *config.memory_bytes;
+        if (swap < 0)
+            resources["memory"]["swap"] = -1;
+        else
+            resources["memory"]["swap"] = memory + static_cast<std::uint64_t>(swap); // OCI counts both together
+    }
     if (config.millicpus) resources["cpu"] = {{"period", kPeriodUs}, {"quota", *config.millicpus * kPeriodUs / 1000}};
+    if (config.cpu_weight) resources["cpu"]["shares"] = cpu_shares_of(*config.cpu_weight, layout);
+    if (config.io_weight) resources["blockIO"]["weight"] = block_io_weight_of(*config.io_weight);
     if (config.pids)
         resources["pids"] = {{"limit", *config.pids}};
     else if (can_limit_pids(layout))
         resources["pids"] = {{"limit", kDefaultPids}};
     return resources;
+}
+
+/// Null when nothing is to be filtered.
+json seccomp_of(const InstanceConfig& config, const std::vector<std::string>& capabilities)
+{
+    if (config.seccomp.empty()) return default_seccomp(capabilities);
+    if (config.seccomp == kUnconfined) return {};
+    return to_oci_seccomp(json::parse(config.seccomp), capabilities);
 }
 
 json ranges_of(const os::IdMap& map)
@@ -117,25 +228,30 @@ json ranges_of(const os::IdMap& map)
 } // namespace
 
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
-                            const os::CgroupLayout& layout, const std::string& cgroup, const rlimit& open_files)
+                            const os::CgroupLayout& layout, const std::string& cgroup, const rlimit& open_files,
+                            const std::vector<DeviceNode>& devices)
 {
+    const auto capabilities = capabilities_of(config);
+    json annotations = config.labels;
+    annotations["coppice.instance"] = config.name;
+    annotations["coppice.mode"] = to_word(config.mode);
     json namespaces = json::array();
     for (const char* const type : {"user", "pid", "mount", "network", "ipc", "uts", "cgroup"})
         namespaces.push_back({{"type", type}});
     const json document{
         {"ociVersion", "1.2.0"},
-        {"process", process_of(config, open_files)},
-        {"root", {{"path", config.root}}},
+        {"process", process_of(config, open_files, capabilities)},
+        {"root", {{"path", config.root}, {"readonly", config.read_only}}},
         {"hostname", (config.hostname.empty() ? config.name : config.hostname).substr(0, 64)}, // the kernel's limit
-        {"mounts", mounts_of(config, layout)},
-        {"annotations", {{"coppice.instance", config.name}, {"coppice.mode", to_word(config.mode)}}},
+        {"mounts", mounts_of(config, layout, devices)},
+        {"annotations", annotations},
         {"linux",
          {{"namespaces", namespaces},
           {"uidMappings", ranges_of(mapping.uids)},
           {"gidMappings", ranges_of(mapping.gids)},
           {"cgroupsPath", cgroup},
-          {"resources", resources_of(config, layout)},
-          {"seccomp", default_seccomp(default_capabilities())},
+          {"resources", resources_of(config, layout, devices)},
+          {"seccomp", seccomp_of(config, capabilities)},
           {"maskedPaths",
            {"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
             "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block",

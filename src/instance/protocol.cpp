@@ -1,4 +1,4 @@
-#include "protocol.h"
+#include "coppice/instance/protocol.h"
 
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
@@ -14,13 +14,15 @@ constexpr std::size_t kMessageMaxBytes = 192U << 10; // what a socket takes as o
 
 std::string to_text(const Launch& launch)
 {
-    return cat(launch.detached ? "detached" : "attached", '\n', launch.store_root, '\n', to_json(launch.config));
+    return cat(launch.detached ? "detached" : "attached", '\n', launch.by_daemon ? "daemon" : "starter", '\n',
+               launch.store_root, '\n', to_json(launch.config));
 }
 
 Result<Launch> parse_launch(std::string_view text)
 {
     Launch launch;
     launch.detached = next_part(text, '\n') == "detached";
+    launch.by_daemon = next_part(text, '\n') == "daemon";
     launch.store_root = next_part(text, '\n');
     launch.config = TRY(parse_instance_config(text));
     return launch;
@@ -34,12 +36,10 @@ Result<Ended> parse_ended(std::string_view text)
     return Ended{.status = static_cast<int>(status), .note = std::string{text}};
 }
 
-Result<> say(const os::Fd& socket, Say word, std::string_view text, int fd)
+Result<> say(const os::Fd& socket, Say word, std::string_view text, const std::vector<int>& fds)
 {
     if (text.size() >= kMessageMaxBytes)
         return fail(ErrorKind::Invalid, "the command, its environment and options are too long");
-    std::vector<int> fds;
-    if (fd >= 0) fds.push_back(fd);
     return os::send_message(socket, cat(static_cast<char>(word), text), fds);
 }
 
@@ -47,9 +47,9 @@ Result<std::optional<Heard>> hear(const os::Fd& socket)
 {
     auto message = TRY(os::receive_message(socket, kMessageMaxBytes));
     if (message.bytes.empty()) return std::optional<Heard>{};
-    Heard heard{.word = static_cast<Say>(message.bytes.front()), .text = message.bytes.substr(1), .fd = {}};
-    if (!message.fds.empty()) heard.fd = std::move(message.fds.front());
-    return std::optional<Heard>{std::move(heard)};
+    return std::optional<Heard>{Heard{.word = static_cast<Say>(message.bytes.front()),
+                                      .text = message.bytes.substr(1),
+                                      .fds = std::move(message.fds)}};
 }
 
 } // namespace coppice::instance

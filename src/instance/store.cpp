@@ -2,6 +2,7 @@
 
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/protocol.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
 #include "coppice/vdisk/working_layer.h"
@@ -178,6 +179,7 @@ Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config)
     if (config.remove_at_end || config.started.empty()) return remove(held, config.name);
     if (config.mode == Mode::Shared) TRY(vdisk::WorkingLayer::discard(held.directory.get()));
     TRY(vdisk::WorkingLayer::sweep(held.directory.get()));
+    TRY(os::remove_file(held.directory.get(), kControlSocket));
     for (const std::string& name : TRY(os::list_directory(held.directory.get(), ".")))
         if (is_interrupted_write(name)) TRY(os::remove_file(held.directory.get(), name));
     return {};

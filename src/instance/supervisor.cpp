@@ -5,6 +5,7 @@
 #include "coppice/base/units.h"
 #include "coppice/instance/id_range.h"
 #include "coppice/instance/log_file.h"
+#include "coppice/instance/protocol.h"
 #include "coppice/instance/store.h"
 #include "coppice/os/event_loop.h"
 #include "coppice/os/file.h"
@@ -13,10 +14,9 @@
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
-#include "coppice/vdisk/image.h"
-#include "coppice/vdisk/working_layer.h"
+#include "device_nodes.h"
 #include "oci_config.h"
-#include "protocol.h"
+#include "roots.h"
 
 #include <array>
 #include <cerrno>
@@ -30,28 +30,6 @@
 namespace coppice::instance {
 
 namespace {
-
-/// Plugs image and working layer into the runtime.
-class LayeredRoot final : public runtime::RootSource {
-public:
-    LayeredRoot(vdisk::Image image, vdisk::WorkingLayer layer, os::UserMapping mapping,
-                vdisk::WorkingLayer::Durability durability)
-        : image_{std::move(image)}, layer_{layer}, mapping_{std::move(mapping)}, durability_{durability}
-    {
-    }
-
-    Result<os::Fd> attach(const os::Fd& user_namespace) override
-    {
-        auto lower = TRY(image_.mount());
-        return layer_.mount_over(std::move(lower), image_.path(), user_namespace, mapping_, durability_);
-    }
-
-private:
-    vdisk::Image image_;
-    vdisk::WorkingLayer layer_;
-    os::UserMapping mapping_;
-    vdisk::WorkingLayer::Durability durability_;
-};
 
 /// Too few descriptors must not keep us from cleaning up: takes what is allowed, and tells what was set.
 rlimit raise_open_files()
@@ -101,7 +79,7 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
             Error{ErrorKind::Conflict, cat("instance ", wanted.name, " exists already with ", what, ' ', has)}.hint(
                 cat("choose another name, or remove it: coppice rm ", wanted.name)));
     };
-    if (existing.root != wanted.root) return differs("the root", existing.root);
+    if (existing.root != wanted.root || existing.snapshot != wanted.snapshot) return differs("the root", existing.root);
     if (existing.mode != wanted.mode) return differs("the mode", to_word(existing.mode));
     if (wanted.remove_at_end)
         return fail(
@@ -116,8 +94,11 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
 
 class Supervisor {
 public:
-    Supervisor(os::Fd socket, Launch launch, InstanceStore store, const rlimit& open_files)
-        : socket_{std::move(socket)}, launch_{std::move(launch)}, store_{std::move(store)}, open_files_{open_files}
+    /// @param starter not open when the daemon started the instance for nobody who waits
+    /// @param daemon not open when the starter has made us itself
+    Supervisor(os::Fd starter, os::Fd daemon, Launch launch, InstanceStore store, const rlimit& open_files)
+        : starter_{std::move(starter)}, daemon_{std::move(daemon)}, launch_{std::move(launch)},
+          store_{std::move(store)}, open_files_{open_files}
     {
     }
 
@@ -125,17 +106,26 @@ public:
     Result<> start();
     /// From then on until its end and clean-up.
     Result<Ended> finish();
+    /// How it ended: first to the daemon, which does its part meanwhile and is waited for (or does it later, if it is
+    /// not there), so that for the starter everything is over.
+    void tell_end(Say word, const std::string& text);
 
 private:
     Result<> create_and_start(Prepared& prepared);
+    Result<std::unique_ptr<runtime::RootSource>> root_of(const Prepared& prepared);
+    Result<> take_streams();
     Result<> redirect_output();
-    Result<> connect_log(const os::Fd& source);
+    Result<> announce(os::Fd terminal);
     Result<> watch(os::EventLoop& loop);
+    void watch_starter(os::EventLoop& loop);
+    Result<> watch_daemon(os::EventLoop& loop);
+    void obey(const Heard& heard);
     void drain();
     Ended describe_end(os::ExitStatus status) const;
     void undo(const Prepared& prepared);
 
-    os::Fd socket_;
+    os::Fd starter_, daemon_;
+    os::Fd control_; ///< where a daemon that has started again finds us
     Launch launch_;
     InstanceStore store_;
     rlimit open_files_; ///< the instance gets the starter's limit back
@@ -147,6 +137,18 @@ private:
     os::CgroupPaths cgroup_;
     bool detached_ = false; ///< the starter has taken its leave
 };
+
+/// Of a starter that came by the daemon; one that made us gave us its own.
+Result<> Supervisor::take_streams()
+{
+    if (!daemon_.is_open() || !starter_.is_open()) return {};
+    const auto heard = TRY(hear(starter_));
+    if (!heard) return fail(ErrorKind::Gone, "who started the instance has gone");
+    if (heard->word != Say::Streams || heard->fds.size() > 3) return fail(ErrorKind::Invalid, "no streams came");
+    for (std::size_t i = 0; i < heard->fds.size(); ++i)
+        if (::dup2(heard->fds[i].get(), static_cast<int>(i)) < 0) return fail_os(errno, "take the streams over");
+    return {};
+}
 
 Result<> Supervisor::redirect_output()
 {
@@ -160,18 +162,28 @@ Result<> Supervisor::redirect_output()
     return {};
 }
 
+Result<std::unique_ptr<runtime::RootSource>> Supervisor::root_of(const Prepared& prepared)
+{
+    const InstanceConfig& config = prepared.config;
+    if (!config.snapshot.empty()) return std::make_unique<DaemonRoot>(daemon_, ids_->first());
+    auto image = TRY(vdisk::Image::open(config.root));
+    const auto layer = TRY(vdisk::WorkingLayer::open(prepared.held.directory.get()));
+    return std::make_unique<LayeredRoot>(std::move(image), layer, ids_->mapping(),
+                                         config.mode == Mode::Shared ? vdisk::WorkingLayer::Durability::None
+                                                                     : vdisk::WorkingLayer::Durability::Normal);
+}
+
 Result<> Supervisor::create_and_start(Prepared& prepared)
 {
     InstanceConfig& config = prepared.config;
+    TRY(take_streams());
     ids_.emplace(TRY(IdRange::take(kIdRangeLocks)));
-    auto image = TRY(vdisk::Image::open(config.root));
-    const auto layer = TRY(vdisk::WorkingLayer::open(prepared.held.directory.get()));
-    const bool undone = config.mode == Mode::Shared;
-    LayeredRoot root{std::move(image), layer, ids_->mapping(),
-                     undone ? vdisk::WorkingLayer::Durability::None : vdisk::WorkingLayer::Durability::Normal};
+    const auto root = TRY(root_of(prepared));
     const auto layout = TRY(os::CgroupLayout::detect());
+    const std::string directory = cat(store_.root(), "/instances/", config.name);
+    const auto devices = TRY(DeviceNodes::make(directory + "/devices", config.devices, ids_->mapping()));
     const std::string oci_config =
-        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_);
+        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_, devices.nodes());
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
@@ -180,12 +192,12 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     if (config.terminal) console = TRY(os::socket_pair());
     const auto runtime_root = TRY(store_.runtime_root());
     const runtime::CreateRequest request{.id = config.name,
-                                         .bundle = cat(store_.root(), "/instances/", config.name),
+                                         .bundle = directory,
                                          .config_text = oci_config,
                                          .console = {.socket_path = {}, .socket_fd = console.second.get()},
                                          .pid_file = {},
                                          .dies_with_caller = true};
-    init_ = TRY(runtime::create(runtime_root, spec, root, request));
+    init_ = TRY(runtime::create(runtime_root, spec, *root, request));
     console.second.reset();
     os::Fd terminal;
     if (config.terminal) terminal = TRY(runtime::receive_console(console.first));
@@ -193,14 +205,31 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
         config.started = to_rfc3339(now());
         if (!config.remove_at_end) TRY(InstanceStore::write_config(prepared.held.directory, config));
     }
+    if (daemon_.is_open()) control_ = TRY(os::listen_in(prepared.held.directory.get(), kControlSocket));
     TRY(runtime::start(runtime_root, config.name));
-    if (!launch_.detached) return say(socket_, Say::Started, config.name, terminal.get());
-    log_ = TRY(LogFile::open(prepared.held.directory.get()));
-    if (config.terminal) output_ = std::move(terminal);
-    const os::Fd null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDWR));
-    for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) // the pipe must end with the instance, not with us
-        if (::dup2(null.get(), fd) < 0) return fail_os(errno, "let the output go");
-    return say(socket_, Say::Started, config.name);
+    return announce(std::move(terminal));
+}
+
+/// That the program runs. The streams that it has got are not ours any more.
+Result<> Supervisor::announce(os::Fd terminal)
+{
+    const auto let_go = [](std::initializer_list<int> streams) -> Result<> {
+        const os::Fd null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDWR));
+        for (const int fd : streams)
+            if (::dup2(null.get(), fd) < 0) return fail_os(errno, "let the streams go");
+        return {};
+    };
+    const std::string& name = prepared_->config.name;
+    if (daemon_.is_open()) TRY(say(daemon_, Say::Started, name));
+    if (!launch_.detached) {
+        if (daemon_.is_open()) TRY(let_go({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}));
+        return say(starter_, Say::Started, name,
+                   terminal.is_open() ? std::vector<int>{terminal.get()} : std::vector<int>{});
+    }
+    log_ = TRY(LogFile::open(prepared_->held.directory.get()));
+    if (terminal.is_open()) output_ = std::move(terminal);
+    TRY(let_go({STDOUT_FILENO, STDERR_FILENO})); // the pipe must end with the instance, not with us
+    return starter_.is_open() ? say(starter_, Say::Started, name) : Result<>{};
 }
 
 void Supervisor::undo(const Prepared& prepared)
@@ -236,23 +265,54 @@ void Supervisor::drain()
         const auto appended = log_->append({buffer.data(), static_cast<std::size_t>(got)});
 }
 
+void Supervisor::obey(const Heard& heard)
+{
+    if (heard.word == Say::Detach) detached_ = true;
+    if (heard.word != Say::Signal) return;
+    if (const auto signal = parse_integer(heard.text, 1, SIGRTMAX)) [[maybe_unused]]
+        const auto sent = init_.send(static_cast<int>(*signal)); // it may just have ended
+}
+
+void Supervisor::watch_starter(os::EventLoop& loop)
+{
+    const auto heard = hear(starter_);
+    if (heard && *heard) return obey(**heard);
+    loop.remove(starter_);
+    starter_.reset();
+    // An attached instance ends with its starter, however that ended.
+    if (!detached_) [[maybe_unused]]
+        const auto sent = init_.send(SIGKILL);
+}
+
+/// The daemon may go and another one come: that is nothing to the instance.
+Result<> Supervisor::watch_daemon(os::EventLoop& loop)
+{
+    const auto listen_to = [this, &loop]() -> Result<> {
+        return loop.add(daemon_, EPOLLIN, [this, &loop](std::uint32_t) {
+            const auto heard = hear(daemon_);
+            if (heard && *heard) return obey(**heard);
+            loop.remove(daemon_);
+            daemon_.reset();
+        });
+    };
+    TRY(loop.add(control_, EPOLLIN, [this, &loop, listen_to](std::uint32_t) {
+        auto came = os::accept_from(control_);
+        if (!came) return; // it has gone again
+        if (daemon_.is_open()) loop.remove(daemon_);
+        daemon_ = *std::move(came);
+        if (!listen_to()) daemon_.reset(); // it comes back
+    }));
+    return listen_to();
+}
+
 Result<> Supervisor::watch(os::EventLoop& loop)
 {
     TRY(loop.add(init_.pidfd(), EPOLLIN, [&](std::uint32_t) { loop.stop(); }));
-    TRY(loop.add(socket_, EPOLLIN, [&](std::uint32_t) {
-        const auto heard = hear(socket_);
-        if (heard && *heard) {
-            if ((*heard)->word == Say::Detach) detached_ = true;
-            if ((*heard)->word == Say::Signal)
-                if (const auto signal = parse_integer((*heard)->text, 1, SIGRTMAX)) [[maybe_unused]]
-                    const auto sent = init_.send(static_cast<int>(*signal)); // it may just have ended
-            return;
-        }
-        loop.remove(socket_);
-        // An attached instance ends with its starter, however that ended.
-        if (!detached_) [[maybe_unused]]
-            const auto sent = init_.send(SIGKILL);
-    }));
+    if (starter_.is_open())
+        TRY(loop.add(starter_, EPOLLIN, [&](std::uint32_t) { watch_starter(loop); }));
+    else
+        detached_ = true;
+    if (control_.is_open()) TRY(watch_daemon(loop));
     if (output_.is_open()) TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) { drain(); }));
     return {};
 }
@@ -283,10 +343,25 @@ Result<Ended> Supervisor::finish()
     // First of all clean up: what filled a disk may go by this, and is gone in any case.
     TRY(store_.clean_up(prepared_->held, prepared_->config));
     prepared_->config.exit_status = status.code;
-    if (prepared_->config.remove_at_end) return ended;
-    if (const auto saved = InstanceStore::write_config(prepared_->held.directory, prepared_->config); !saved)
-        ended.note += cat(ended.note.empty() ? "" : "; ", "its exit status is not recorded: ", saved.error().line());
+    if (!prepared_->config.remove_at_end)
+        if (const auto saved = InstanceStore::write_config(prepared_->held.directory, prepared_->config); !saved)
+            ended.note +=
+                cat(ended.note.empty() ? "" : "; ", "its exit status is not recorded: ", saved.error().line());
     return ended;
+}
+
+void Supervisor::tell_end(Say word, const std::string& text)
+{
+    if (daemon_.is_open() && say(daemon_, word, text)) {
+        constexpr int kPatienceMs = 30'000;
+        for (bool settled = false; !settled;) {
+            const auto came = os::wait_for_message(daemon_, kPatienceMs);
+            const auto heard = came && *came ? hear(daemon_) : Result<std::optional<Heard>>{};
+            settled = !heard || !*heard || (*heard)->word == Say::Settled; // or it has gone, or is slow
+        }
+    }
+    if (starter_.is_open()) [[maybe_unused]]
+        const auto said = say(starter_, word, text); // it may have gone
 }
 
 } // namespace
@@ -299,7 +374,7 @@ int supervise(os::Fd socket)
         [[maybe_unused]] const auto said = say(socket, Say::Failed, encode(error)); // the starter may have gone
         return 1;
     };
-    const auto first = hear(socket);
+    auto first = hear(socket);
     if (!first || !*first || (*first)->word != Say::Launch) return 1;
     auto launch = parse_launch((*first)->text);
     if (!launch) return failed(launch.error());
@@ -307,14 +382,17 @@ int supervise(os::Fd socket)
     auto store = InstanceStore::open(launch->store_root);
     if (!store) return failed(store.error());
 
-    auto ours = socket.duplicate();
-    if (!ours) return failed(ours.error());
-    Supervisor supervisor{*std::move(ours), *std::move(launch), *std::move(store), open_files};
-    if (const auto started = supervisor.start(); !started) return failed(started.error());
+    const bool by_daemon = launch->by_daemon;
+    os::Fd starter = by_daemon ? (*first)->take_fd() : std::move(socket);
+    os::Fd daemon = by_daemon ? std::move(socket) : os::Fd{};
+    Supervisor supervisor{std::move(starter), std::move(daemon), *std::move(launch), *std::move(store), open_files};
+    if (const auto started = supervisor.start(); !started) {
+        supervisor.tell_end(Say::Failed, encode(started.error()));
+        return 1;
+    }
     const auto ended = supervisor.finish();
-    if (!ended) return failed(ended.error());
-    [[maybe_unused]] const auto said = say(socket, Say::Ended, to_text(*ended));
-    return 0;
+    supervisor.tell_end(ended ? Say::Ended : Say::Failed, ended ? to_text(*ended) : encode(ended.error()));
+    return ended ? 0 : 1;
 }
 
 } // namespace coppice::instance

@@ -53,6 +53,8 @@ Result<Process> spawn(const SpawnOptions& options)
         copies.emplace_back(copy);
         ::posix_spawn_file_actions_adddup2(&actions, copy, number);
     }
+    // Not all that a library opens is closed by itself: a connection that a child has open, too, never ends.
+    ::posix_spawn_file_actions_addclosefrom_np(&actions, options.further < 0 ? 3 : 4);
     sigset_t none, all;
     ::sigemptyset(&none);
     ::sigfillset(&all);

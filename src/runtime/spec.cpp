@@ -35,30 +35,6 @@ Result<os::IdMap> parse_id_map(const JsonNode& parent, std::string_view key)
     return map;
 }
 
-Result<int> resource_number(const JsonNode& type)
-{
-    static const std::map<std::string, int, std::less<>> kResources{{"RLIMIT_AS", RLIMIT_AS},
-                                                                    {"RLIMIT_CORE", RLIMIT_CORE},
-                                                                    {"RLIMIT_CPU", RLIMIT_CPU},
-                                                                    {"RLIMIT_DATA", RLIMIT_DATA},
-                                                                    {"RLIMIT_FSIZE", RLIMIT_FSIZE},
-                                                                    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
-                                                                    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
-                                                                    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
-                                                                    {"RLIMIT_NICE", RLIMIT_NICE},
-                                                                    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
-                                                                    {"RLIMIT_NPROC", RLIMIT_NPROC},
-                                                                    {"RLIMIT_RSS", RLIMIT_RSS},
-                                                                    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
-                                                                    {"RLIMIT_RTTIME", RLIMIT_RTTIME},
-                                                                    {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
-                                                                    {"RLIMIT_STACK", RLIMIT_STACK}};
-    const auto name = TRY(type.text());
-    const auto found = kResources.find(name);
-    if (found == kResources.end()) return fail(type.complain(cat("unknown resource '", name, "'")));
-    return found->second;
-}
-
 Result<os::CapabilityMask> parse_capability_list(const JsonNode& parent, std::string_view key)
 {
     os::CapabilityMask mask = 0;
@@ -164,6 +140,28 @@ bool LinuxSpec::has_new_namespace(std::uint64_t flag) const
     return found != nullptr && found->path.empty();
 }
 
+std::optional<int> find_rlimit(std::string_view name)
+{
+    static const std::map<std::string, int, std::less<>> kResources{{"RLIMIT_AS", RLIMIT_AS},
+                                                                    {"RLIMIT_CORE", RLIMIT_CORE},
+                                                                    {"RLIMIT_CPU", RLIMIT_CPU},
+                                                                    {"RLIMIT_DATA", RLIMIT_DATA},
+                                                                    {"RLIMIT_FSIZE", RLIMIT_FSIZE},
+                                                                    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
+                                                                    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
+                                                                    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
+                                                                    {"RLIMIT_NICE", RLIMIT_NICE},
+                                                                    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
+                                                                    {"RLIMIT_NPROC", RLIMIT_NPROC},
+                                                                    {"RLIMIT_RSS", RLIMIT_RSS},
+                                                                    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
+                                                                    {"RLIMIT_RTTIME", RLIMIT_RTTIME},
+                                                                    {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+                                                                    {"RLIMIT_STACK", RLIMIT_STACK}};
+    const auto found = kResources.find(name);
+    return found == kResources.end() ? std::nullopt : std::optional{found->second};
+}
+
 std::vector<std::string> known_hooks()
 {
     std::vector<std::string> names;
@@ -206,7 +204,9 @@ Result<ProcessSpec> parse_process_node(const JsonNode& node)
         const auto type = TRY(limit.get("type"));
         Rlimit rlimit;
         rlimit.name = TRY(type.text());
-        rlimit.resource = TRY(resource_number(type));
+        const auto number = find_rlimit(rlimit.name);
+        if (!number) return fail(type.complain(cat("unknown resource '", rlimit.name, "'")));
+        rlimit.resource = *number;
         rlimit.soft = TRY(TRY(limit.get("soft")).unsigned_integer());
         rlimit.hard = TRY(TRY(limit.get("hard")).unsigned_integer());
         if (rlimit.soft > rlimit.hard) return fail(limit.complain("soft is above hard"));

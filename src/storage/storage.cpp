@@ -15,6 +15,10 @@ namespace {
 constexpr std::string_view kTaskPrefix = "task-"; ///< leases that end with what they are for, or with the process
 constexpr store::Time kForever{INT64_MAX};
 
+/// Of the lease of an instance's use.
+constexpr std::string_view kUsePrefix = "instance-";
+std::string holder_of(const std::string& working) { return cat(kUsePrefix, working); }
+
 void report_unknown(const std::vector<std::string>& directories)
 {
     for (const std::string& name : directories)
@@ -68,8 +72,64 @@ Result<> Storage::while_unmounted(const std::string& working, const std::optiona
     Result<std::shared_ptr<void>> layers;
     if (const auto before = TRY(find_mount())) layers = mounts_->make_ready(next.value_or(before->snapshot));
     const std::lock_guard lock{working_};
+    TRY(check_unused(working));
     const auto mounted = TRY(find_mount());
     return mounted ? mounts_->while_quiet(*mounted, body) : body();
+}
+
+Result<> Storage::check_unused(const std::string& working) const
+{
+    if (!in_use_.contains(working)) return {};
+    return fail(Error{ErrorKind::Conflict, cat("branch ", working, " is in use: an instance runs on it")}.hint(
+        cat("stop it first: coppice stop ", working)));
+}
+
+Result<os::Fd> Storage::use(const std::string& working, const vdisk::MountUse& use)
+{
+    const std::lock_guard lock{working_};
+    TRY(check_unused(working));
+    for (const vdisk::MountRecord& record : TRY(mounts_->records()))
+        if (record.working == working)
+            return fail(Error{ErrorKind::Conflict, cat("branch ", working, " is mounted at ", record.path)}.hint(
+                "unmount it first"));
+    TRY(layers_.check_usable(working));
+    auto stacked = TRY(mounts_->open_working(working, holder_of(working), use));
+    in_use_[working] = std::move(stacked.shared);
+    return std::move(stacked.mount);
+}
+
+void Storage::resume_use(const std::string& working)
+{
+    const std::lock_guard lock{working_};
+    in_use_.try_emplace(working);
+}
+
+Result<> Storage::make_for_use(const std::string& working, const store::SnapshotId& snapshot)
+{
+    TRY(store_->write([&](store::Txn& txn) -> Result<> {
+        if (TRY(store::find_working(txn, working)))
+            return fail(
+                Error{ErrorKind::Conflict, cat("there is a branch ", working, " already")}.hint("choose another name"));
+        return store::take_lease(txn, holder_of(working), snapshot, kForever);
+    }));
+    auto made = layers_.create(working, snapshot);
+    if (!made) TRY(mounts_->release(holder_of(working)));
+    return made;
+}
+
+Result<std::vector<std::string>> Storage::uses() const
+{
+    std::vector<std::string> names;
+    for (const store::Lease& lease : TRY(store_->read([](const store::View& view) { return store::leases(view); })))
+        if (lease.id.starts_with(kUsePrefix)) names.push_back(lease.id.substr(kUsePrefix.size()));
+    return names;
+}
+
+Result<> Storage::end_use(const std::string& working)
+{
+    const std::lock_guard lock{working_};
+    in_use_.erase(working);
+    return mounts_->release(holder_of(working));
 }
 
 Result<> Storage::unmount(const std::string& path)
@@ -82,6 +142,7 @@ Result<vdisk::MountRecord> Storage::mount(const std::string& working, const std:
                                           const vdisk::MountUse& use)
 {
     const std::lock_guard lock{working_};
+    TRY(check_unused(working));
     TRY(layers_.check_usable(working));
     return mounts_->attach_working(working, path, use);
 }
@@ -90,6 +151,8 @@ Result<> Storage::remove(const std::vector<std::string>& working, std::span<cons
                          const std::function<Result<>(store::Txn&)>& change)
 {
     const std::lock_guard lock{working_};
+    for (const std::string& name : working)
+        TRY(check_unused(name));
     TRY(mounts_->forget_dead()); // somebody may have used umount(8)
     auto removed = layers_.remove(working, [&] {
         return sealer_.remove(ids, [&](store::Txn& txn) -> Result<> {
@@ -174,6 +237,7 @@ Result<> Storage::checkout(const std::string& working, const store::SnapshotId& 
         return {};
     };
     const std::lock_guard lock{working_};
+    TRY(check_unused(working));
     for (const vdisk::MountRecord& record : TRY(mounts_->records()))
         if (record.working == working) return write(TRY(mounts_->open_place(record)));
     TRY(layers_.check_usable(working));

@@ -159,7 +159,8 @@ imports::Context import_context(OperationContext& operation)
 std::vector<StorageRow> storage_rows()
 {
     std::vector<StorageRow> all;
-    for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), mount_rows(), upkeep_rows()})
+    for (const auto& rows :
+         {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), instance_rows(), mount_rows(), upkeep_rows()})
         all.insert(all.end(), rows.begin(), rows.end());
     return all;
 }
@@ -172,6 +173,12 @@ Result<std::vector<Route>> storage_routes(Services& services)
     };
     auto opened = TRY(storage::Storage::open(services.root, std::move(background)));
     const auto api = std::make_shared<StorageApi>(StorageApi{.services = services, .storage = std::move(opened)});
+    api->instances =
+        TRY(node::Instances::open(*api->storage, services.root, [&events = services.events](const node::News& news) {
+            nlohmann::json data = nlohmann::json::object();
+            if (news.what == "ended") data["status"] = news.status;
+            events.publish(cat("instance.", news.what), cat("/v1/instances/", news.name), std::move(data));
+        }));
     std::vector<Route> routes;
     for (const StorageRow& row : storage_rows())
         routes.push_back(

@@ -2,6 +2,7 @@
 
 #include "coppice/daemon/routes.h"
 #include "coppice/import/context.h"
+#include "coppice/node/instances.h"
 #include "coppice/storage/storage.h"
 #include "coppice/store/watch.h"
 
@@ -17,6 +18,7 @@ namespace coppice::daemon {
 struct StorageApi {
     Services& services;
     std::unique_ptr<storage::Storage> storage;
+    std::unique_ptr<node::Instances> instances = {}; ///< on it: goes first
 
     [[nodiscard]] store::Store& store() const { return storage->store(); }
     void tell(std::string type, std::string subject, nlohmann::json data = nlohmann::json::object()) const
@@ -54,6 +56,7 @@ std::vector<StorageRow> vdisk_rows();
 std::vector<StorageRow> snapshot_rows();
 std::vector<StorageRow> content_rows(); ///< of what is in snapshots: diff, files, export, verify
 std::vector<StorageRow> branch_rows();
+std::vector<StorageRow> instance_rows();
 std::vector<StorageRow> mount_rows();
 std::vector<StorageRow> upkeep_rows();  ///< df, gc, fsck
 std::vector<StorageRow> storage_rows(); ///< all of them

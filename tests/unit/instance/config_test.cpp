@@ -1,9 +1,9 @@
 #include "coppice/instance/config.h"
 
+#include "coppice/instance/protocol.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/test/expect.h"
 #include "coppice/test/temp_dir.h"
-#include "protocol.h"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -33,6 +33,21 @@ InstanceConfig full_config()
     config.millicpus = 500;
     config.pids = -1;
     config.volumes = {{"/src", "/dst", true}, {"/a b", "/c", false}};
+    config.swap_bytes = 0;
+    config.cpu_weight = 1;
+    config.io_weight = 10000;
+    config.ulimits = {{"RLIMIT_NOFILE", 5, UINT64_MAX}};
+    config.tmpfs = {{"/cache", {"size=65536", "exec"}}, {"/t", {}}};
+    config.devices = {{"/dev/null", "/dev/nothing", "rw"}};
+    config.read_only = true;
+    config.cap_add = {"CAP_NET_ADMIN"};
+    config.cap_drop = {"ALL"};
+    config.no_new_privileges = true;
+    config.seccomp = R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[]})";
+    config.apparmor = "coppice-web";
+    config.labels = {{"empty", ""}, {"who", "me=you"}};
+    config.stop_signal = "USR1";
+    config.stop_timeout_seconds = 0;
     config.created = "2026-01-31T08:15:00.000000001Z";
     config.started = "2026-01-31T08:16:00.000000001Z";
     config.exit_status = 137;
@@ -53,6 +68,28 @@ TEST(InstanceConfigTest, SurvivesWritingAndReading)
     plain.name = "a";
     plain.root = "/r";
     EXPECT_EQ(value_of(parse_instance_config(to_json(plain))), plain);
+    plain.seccomp = kUnconfined;
+    plain.swap_bytes = -1;
+    EXPECT_EQ(value_of(parse_instance_config(to_json(plain))), plain);
+}
+
+TEST(InstanceConfigTest, WhatWasNotAskedForIsNotWritten)
+{
+    InstanceConfig plain;
+    plain.name = "a";
+    plain.root = "/r";
+    const auto document = json::parse(to_json(plain));
+    for (const char* const key : {"swapBytes", "cpuWeight", "ulimits", "tmpfs", "devices", "readOnly", "capAdd",
+                                  "noNewPrivileges", "seccomp", "labels", "stopSignal", "stopTimeoutSeconds"})
+        EXPECT_FALSE(document.contains(key)) << key;
+}
+
+TEST(InstanceConfigTest, ReadsWhatOlderAndNewerVersionsWrote)
+{
+    const auto config = value_of(parse_instance_config(
+        R"({"name": "a", "root": "/r", "mode": "private", "somethingNew": {"x": 1}, "labels": null})"));
+    EXPECT_EQ(config.name, "a");
+    EXPECT_TRUE(config.labels.empty());
 }
 
 TEST(InstanceConfigTest, NeverAbsentWhereItMatters)
@@ -84,6 +121,22 @@ TEST(InstanceConfigTest, WrongValues)
                                                   {"/command", "sh"},
                                                   {"/env/0", 1},
                                                   {"/terminal", "yes"},
+                                                  {"/swapBytes", -2},
+                                                  {"/cpuWeight", 0},
+                                                  {"/ioWeight", 10001},
+                                                  {"/ulimits/0/hard", -1},
+                                                  {"/ulimits/0/name", nullptr},
+                                                  {"/tmpfs/0/destination", nullptr},
+                                                  {"/tmpfs/0/options", "ro"},
+                                                  {"/devices/0/access", nullptr},
+                                                  {"/readOnly", 1},
+                                                  {"/capAdd", "ALL"},
+                                                  {"/seccomp", "default"},
+                                                  {"/seccomp", 1},
+                                                  {"/labels", {"a"}},
+                                                  {"/labels/who", 1},
+                                                  {"/stopSignal", "NONE"},
+                                                  {"/stopTimeoutSeconds", 86401},
                                                   {"/workdir", 5}};
     for (const auto& [pointer, value] : wrong)
         EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_instance_config(with(pointer, value))))
@@ -156,17 +209,17 @@ TEST(ProtocolTest, EndedInstances)
 TEST(ProtocolTest, MessagesWithAndWithoutADescriptor)
 {
     auto [ours, theirs] = value_of(os::socket_pair());
-    ASSERT_TRUE(succeeds(say(ours, Say::Started, "text", ours.get())));
+    ASSERT_TRUE(succeeds(say(ours, Say::Started, "text", {ours.get()})));
     ASSERT_TRUE(succeeds(say(ours, Say::Detach)));
     const auto first = value_of(hear(theirs));
     ASSERT_TRUE(first.has_value());
     EXPECT_EQ(first->word, Say::Started);
     EXPECT_EQ(first->text, "text");
-    EXPECT_TRUE(first->fd.is_open());
+    EXPECT_EQ(first->fds.size(), 1U);
     const auto second = value_of(hear(theirs));
     ASSERT_TRUE(second.has_value());
     EXPECT_EQ(second->word, Say::Detach);
-    EXPECT_FALSE(second->fd.is_open());
+    EXPECT_TRUE(second->fds.empty());
 }
 
 TEST(ProtocolTest, TheEndOfTheOtherOneIsAMessage)

@@ -66,6 +66,81 @@ TEST(OciConfigTest, CapabilitiesArePodmansDefault)
     EXPECT_EQ(sets.ambient, 0U);
 }
 
+os::CapabilityMask capabilities(std::vector<std::string> add, std::vector<std::string> drop)
+{
+    InstanceConfig config = plain();
+    config.cap_add = std::move(add);
+    config.cap_drop = std::move(drop);
+    const auto sets = spec_of(config).process->capabilities;
+    EXPECT_EQ(sets.bounding, sets.effective);
+    EXPECT_EQ(sets.bounding, sets.permitted);
+    EXPECT_EQ(sets.inheritable | sets.ambient, 0U);
+    return sets.bounding;
+}
+
+TEST(OciConfigTest, CapabilitiesAreDroppedAndThenAdded)
+{
+    const auto usual = capabilities({}, {});
+    const auto kill = os::find_capability("CAP_KILL");
+    const auto admin = os::find_capability("CAP_NET_ADMIN");
+    EXPECT_EQ(capabilities({"CAP_NET_ADMIN"}, {}), usual | admin);
+    EXPECT_EQ(capabilities({}, {"CAP_KILL"}), usual & ~kill);
+    EXPECT_EQ(capabilities({"CAP_KILL"}, {"CAP_KILL"}), usual) << "as docker: added after dropping";
+    EXPECT_EQ(capabilities({}, {"ALL"}), 0U);
+    EXPECT_EQ(capabilities({"CAP_KILL", "CAP_KILL"}, {"ALL"}), kill);
+    EXPECT_EQ(capabilities({"ALL"}, {}), os::supported_capabilities());
+    EXPECT_EQ(capabilities({"ALL"}, {"CAP_KILL"}), os::supported_capabilities() & ~kill);
+}
+
+bool allows(const runtime::Spec& spec, const char* call)
+{
+    const auto& rules = spec.linux_part.seccomp->rules;
+    return std::any_of(rules.begin(), rules.end(), [call](const runtime::SeccompRule& rule) {
+        return rule.action == "SCMP_ACT_ALLOW" &&
+               std::find(rule.names.begin(), rule.names.end(), call) != rule.names.end();
+    });
+}
+
+TEST(OciConfigTest, TheFilterFollowsTheCapabilities)
+{
+    InstanceConfig config = plain();
+    EXPECT_TRUE(allows(spec_of(config), "chroot"));
+    EXPECT_FALSE(allows(spec_of(config), "mount"));
+    config.cap_add = {"CAP_SYS_ADMIN"};
+    config.cap_drop = {"CAP_SYS_CHROOT"};
+    EXPECT_TRUE(allows(spec_of(config), "mount"));
+    EXPECT_FALSE(allows(spec_of(config), "chroot"));
+}
+
+TEST(OciConfigTest, FiltersOfTheirOwn)
+{
+    InstanceConfig config = plain();
+    config.seccomp = kUnconfined;
+    EXPECT_FALSE(spec_of(config).linux_part.seccomp.has_value());
+    config.seccomp = R"({"defaultAction": "SCMP_ACT_ERRNO", "archMap": [
+        {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]},
+        {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]}], "syscalls": [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW", "comment": "x", "includes": {}, "excludes": {}},
+        {"name": "write", "action": "SCMP_ACT_ALLOW"},
+        {"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+        {"names": ["kill"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+        {"names": ["close"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["amd64", "arm64"]}},
+        {"names": ["dup"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["s390x"]}},
+        {"names": ["open"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64", "arm64"]}},
+        {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "4.8"}},
+        {"names": ["fork"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "999.1"}}]})";
+    const auto spec = spec_of(config);
+    EXPECT_EQ(spec.linux_part.seccomp->default_action, "SCMP_ACT_ERRNO");
+    EXPECT_EQ(spec.linux_part.seccomp->architectures.size(), 2U);
+    for (const char* const call : {"read", "write", "kill", "close", "ptrace"})
+        EXPECT_TRUE(allows(spec, call)) << call;
+    for (const char* const call : {"bpf", "dup", "open", "fork"})
+        EXPECT_FALSE(allows(spec, call)) << call;
+    config.cap_add = {"CAP_SYS_ADMIN"};
+    EXPECT_TRUE(allows(spec_of(config), "bpf"));
+    EXPECT_FALSE(allows(spec_of(config), "kill"));
+}
+
 TEST(OciConfigTest, KernelFilesAreMaskedOrReadOnly)
 {
     const auto l = spec_of(plain()).linux_part;
@@ -89,6 +164,20 @@ TEST(OciConfigTest, NoDeviceIsAllowedBeyondTheRuntimesOwn)
     EXPECT_EQ(rules[0], (os::DeviceRule{.allow = false, .type = 'a', .access = "rwm"}));
 }
 
+TEST(OciConfigTest, DevicesThatWereAskedForAreAllowedAndBound)
+{
+    const std::vector<DeviceNode> nodes{{"/nodes/0", "/dev/fuse", 'c', 10, 229, "rw"}};
+    const auto spec =
+        value_of(runtime::parse_spec(make_oci_config(plain(), kMapping, hybrid(), kCgroup, kOpenFiles, nodes)));
+    const auto& rules = spec.linux_part.device_rules;
+    ASSERT_EQ(rules.size(), 2U);
+    EXPECT_FALSE(rules[0].allow) << "everything is forbidden first";
+    EXPECT_EQ(rules[1], (os::DeviceRule{.allow = true, .type = 'c', .major = 10, .minor = 229, .access = "rw"}));
+    EXPECT_EQ(spec.mounts.back().source, "/nodes/0");
+    EXPECT_EQ(spec.mounts.back().destination, "/dev/fuse");
+    EXPECT_EQ(spec.mounts.back().options, (std::vector<std::string>{"bind", "nosuid", "noexec"}));
+}
+
 TEST(OciConfigTest, ADenyingSystemCallFilter)
 {
     const auto filter = spec_of(plain()).linux_part.seccomp;
@@ -109,6 +198,49 @@ TEST(OciConfigTest, Limits)
     EXPECT_EQ(limits.cpu_quota_us, 150'000);
     EXPECT_EQ(limits.cpu_period_us, 100'000U);
     EXPECT_EQ(limits.pids, 7);
+}
+
+TEST(OciConfigTest, Swap)
+{
+    InstanceConfig config = plain();
+    config.memory_bytes = 64U << 20;
+    config.swap_bytes = 1 << 20;
+    EXPECT_EQ(spec_of(config).linux_part.limits.memory_swap_bytes, 65 << 20);
+    config.swap_bytes = 0;
+    EXPECT_EQ(spec_of(config).linux_part.limits.memory_swap_bytes, 64 << 20);
+    config.swap_bytes = -1;
+    EXPECT_EQ(spec_of(config).linux_part.limits.memory_swap_bytes, -1);
+}
+
+os::CgroupLayout unified()
+{
+    return value_of(os::CgroupLayout::parse("1 2 0:1 / /u rw - cgroup2 none rw\n", "0::/\n"));
+}
+
+/// As the runtime writes it. Source: the formula of runc and crun, see os::cgroup_files
+std::uint64_t v2_weight(std::uint64_t value, std::uint64_t least, std::uint64_t range)
+{
+    return 1 + (value - least) * 9999 / range;
+}
+
+TEST(OciConfigTest, Weights)
+{
+    InstanceConfig config = plain();
+    EXPECT_EQ(spec_of(config).linux_part.limits.cpu_shares, std::nullopt);
+    for (const std::uint64_t weight : {1, 2, 50, 99, 100, 101, 1000, 9999, 10000}) {
+        config.cpu_weight = weight;
+        config.io_weight = weight;
+        const auto limits = spec_of(config, unified()).linux_part.limits;
+        EXPECT_EQ(v2_weight(limits.cpu_shares.value_or(0), 2, 262142), weight) << "exact where the kernel counts so";
+        const auto io = limits.io.weight.value_or(0);
+        EXPECT_GE(io, 10U);
+        EXPECT_LE(io, 1000U);
+        EXPECT_LE(v2_weight(io, 10, 990) - weight, 10U) << "as exact as OCI's 991 steps allow";
+    }
+    config.cpu_weight = 100;
+    EXPECT_EQ(spec_of(config).linux_part.limits.cpu_shares, 1024U) << "what everybody has on v1";
+    config.cpu_weight = 1;
+    EXPECT_EQ(spec_of(config).linux_part.limits.cpu_shares, 10U);
 }
 
 TEST(OciConfigTest, LimitsOfVeryLargeMemory)
@@ -138,6 +270,81 @@ TEST(OciConfigTest, OpenFilesAreLimited)
     EXPECT_EQ(spec.process->rlimits[0].resource, RLIMIT_NOFILE);
     EXPECT_EQ(spec.process->rlimits[0].soft, kOpenFiles.rlim_cur);
     EXPECT_EQ(spec.process->rlimits[0].hard, kOpenFiles.rlim_max);
+}
+
+TEST(OciConfigTest, LimitsOfProcesses)
+{
+    InstanceConfig config = plain();
+    config.ulimits = {{"RLIMIT_CORE", 0, UINT64_MAX}};
+    EXPECT_EQ(spec_of(config).process->rlimits.size(), 2U);
+    config.ulimits.push_back({"RLIMIT_NOFILE", 5, 6});
+    const auto limits = spec_of(config).process->rlimits;
+    ASSERT_EQ(limits.size(), 2U) << "takes the place of the default";
+    EXPECT_EQ(limits[0].hard, UINT64_MAX);
+    EXPECT_EQ(limits[1].resource, RLIMIT_NOFILE);
+    EXPECT_EQ(limits[1].soft, 5U);
+}
+
+TEST(OciConfigTest, LabelsAreAnnotations)
+{
+    InstanceConfig config = plain();
+    config.labels = {{"who", "me"}, {"empty", ""}};
+    const auto annotations = spec_of(config).annotations;
+    EXPECT_EQ(annotations.at("who"), "me");
+    EXPECT_EQ(annotations.at("empty"), "");
+    EXPECT_EQ(annotations.at("coppice.instance"), "web");
+}
+
+TEST(OciConfigTest, NoNewPrivilegesAndProfile)
+{
+    EXPECT_FALSE(spec_of(plain()).process->no_new_privileges);
+    InstanceConfig config = plain();
+    config.no_new_privileges = true;
+    config.apparmor = "mine";
+    EXPECT_TRUE(spec_of(config).process->no_new_privileges);
+    EXPECT_EQ(spec_of(config).process->apparmor_profile, "mine");
+}
+
+/// "DESTINATION OPTION,OPTION" of the mounts behind those that every instance has.
+std::vector<std::string> own_mounts(const InstanceConfig& config)
+{
+    std::vector<std::string> result;
+    const auto all = spec_of(config).mounts;
+    for (std::size_t i = spec_of(plain()).mounts.size(); i < all.size(); ++i) {
+        std::string line = all[i].destination;
+        for (const std::string& option : all[i].options)
+            line += ' ' + option;
+        result.push_back(line);
+    }
+    return result;
+}
+
+TEST(OciConfigTest, ReadOnlyRootWithWritablePlaces)
+{
+    EXPECT_FALSE(spec_of(plain()).root_readonly);
+    InstanceConfig config = plain();
+    config.read_only = true;
+    EXPECT_TRUE(spec_of(config).root_readonly);
+    EXPECT_EQ(own_mounts(config),
+              (std::vector<std::string>{"/run nosuid nodev mode=755 tmpcopyup", "/tmp nosuid nodev mode=1777 tmpcopyup",
+                                        "/var/tmp nosuid nodev mode=1777 tmpcopyup"}));
+    config.tmpfs = {{"/tmp", {"size=1"}}};
+    config.volumes = {{"/src", "/run", false}};
+    EXPECT_EQ(own_mounts(config),
+              (std::vector<std::string>{"/tmp nosuid nodev noexec size=1", "/run rbind idmap ridmap nosuid nodev rw",
+                                        "/var/tmp nosuid nodev mode=1777 tmpcopyup"}));
+}
+
+TEST(OciConfigTest, NoMountHidesAnother)
+{
+    InstanceConfig config = plain();
+    config.volumes = {{"/src", "/data/deep/er", false}, {"/src", "/data/", false}};
+    config.tmpfs = {{"/data/deep", {"exec"}}};
+    const auto mounts = own_mounts(config);
+    ASSERT_EQ(mounts.size(), 3U);
+    EXPECT_TRUE(mounts[0].starts_with("/data/ ")) << mounts[0];
+    EXPECT_EQ(mounts[1], "/data/deep nosuid nodev noexec exec");
+    EXPECT_TRUE(mounts[2].starts_with("/data/deep/er ")) << mounts[2];
 }
 
 TEST(OciConfigTest, Environment)

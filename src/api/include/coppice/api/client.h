@@ -2,6 +2,7 @@
 
 #include "coppice/api/event.h"
 #include "coppice/api/operation.h"
+#include "coppice/os/fd.h"
 
 #include <chrono>
 #include <functional>
@@ -14,6 +15,9 @@ namespace coppice::api {
 
 /// Where `coppiced` listens for a state root: /run/coppice/coppiced.sock for the default one, else ROOT/coppiced.sock.
 std::string default_socket(const std::string& root);
+/// Name of the protocol to which a connection is upgraded when the daemon hands a socket of its own to the client, as
+/// SCM_RIGHTS with the first byte of its answer 101.
+inline constexpr std::string_view kLinkProtocol = "coppice-link";
 inline constexpr const char* kDefaultRoot = "/var/lib/coppice";
 
 /// A path segment or query value, percent-encoded.
@@ -53,6 +57,9 @@ public:
     /// @param take its errors end the transfer and are returned as they are
     /// Errors: as `call`. A connection that breaks is tried again only while nothing has been handed over
     [[nodiscard]] Result<> download(const Call& call, const std::function<Result<>(std::string_view)>& take) const;
+
+    /// A call that is answered with a socket (Upgrade: coppice-link). Never repeated. Errors: as `call`
+    [[nodiscard]] Result<os::Fd> open_link(const Call& call) const;
 
     /// Waits for the end of an operation, also over a restart of the daemon. However it ended, that is no error here.
     /// @param show called with every new version; may be empty

@@ -12,8 +12,9 @@ namespace coppice::daemon {
 struct RawRequest {
     std::string method, target, body;
     std::string accept, content_type, idempotency_key, if_match, if_none_match, last_event_id, request_id; ///< headers
+    bool wants_link = false; ///< this and the next two: see Request
     Identity identity;
-    std::stop_token stop; ///< see Request
+    std::stop_token stop;
 };
 
 /// From a raw request to a reply: method, target, rights, what the client accepts and sends, idempotency, handler,

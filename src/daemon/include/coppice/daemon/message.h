@@ -30,6 +30,7 @@ struct Request {
     Identity identity;
     std::string id;                                                      ///< of the request
     std::string idempotency_key, if_match, if_none_match, last_event_id; ///< header fields; empty when absent
+    bool wants_link = false;                                             ///< "Upgrade: coppice-link"
     std::stop_token stop; ///< set when nobody waits for the answer any more: long work may end with any error
 
     [[nodiscard]] const std::string& param(const std::string& name) const;
@@ -74,8 +75,10 @@ struct Reply {
     std::string raw; ///< a ready document in the place of `body`
     std::string type = "application/json";
     std::shared_ptr<const os::Fd> file; ///< a file from its beginning, in the place of `body`; nobody changes it
-    std::optional<Later> later;         ///< then the rest counts for nothing
-    std::optional<Stream> stream;       ///< then `body` counts for nothing
+    /// A socket of ours that the client gets, with 101: the connection ends with that. For clients on this machine.
+    std::shared_ptr<const os::Fd> link;
+    std::optional<Later> later;   ///< then the rest counts for nothing
+    std::optional<Stream> stream; ///< then `body` counts for nothing
 
     static Reply json(nlohmann::json body, std::string etag = {});
     static Reply problem(api::Problem problem);

@@ -3,6 +3,7 @@
 #include "coppice/base/result.h"
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,32 +27,82 @@ struct Volume {
     bool operator==(const Volume&) const = default;
 };
 
+/// A file system in memory.
+struct Tmpfs {
+    std::string destination;          ///< absolute path inside
+    std::vector<std::string> options; ///< above the defaults: nosuid, nodev, noexec
+    bool operator==(const Tmpfs&) const = default;
+};
+
+/// A device node of the host inside the instance.
+struct Device {
+    std::string source;      ///< absolute host path
+    std::string destination; ///< absolute path inside
+    std::string access;      ///< of "rwm", as the devices cgroup takes it
+    bool operator==(const Device&) const = default;
+};
+
+/// A limit of each single process. Source: getrlimit(2)
+struct Ulimit {
+    std::string name; ///< "RLIMIT_NOFILE"
+    std::uint64_t soft = 0, hard = 0;
+    bool operator==(const Ulimit&) const = default;
+};
+
 /// Processes an instance may have when nothing else is said; podman's default.
 inline constexpr std::int64_t kDefaultPids = 2048;
+
+inline constexpr std::int64_t kMaxWeight = 10'000;
+/// Longest patience of `coppice stop`, in seconds.
+inline constexpr std::int64_t kMaxStopTimeout = 86'400;
+inline constexpr const char* kUnconfined = "unconfined";
 
 /// Everything that defines an instance; what `coppice run` was asked for. Kept as instance.json.
 struct InstanceConfig {
     std::string name;
-    std::string root; ///< absolute path of the directory or EROFS image
+    std::string root; ///< absolute path of the directory or EROFS image; or with `snapshot` the reference asked for
+    /// 32 hexadecimal digits: the instance writes into the branch of its own name, which began on this snapshot, and
+    /// the daemon mounts it. Empty: `root` is a path, and the layer is in the instance's directory.
+    std::string snapshot;
     Mode mode = Mode::Private;
     bool remove_at_end = false; ///< --rm: nothing of the instance is left when it stops
 
     std::vector<std::string> command;
     std::vector<std::string> env; ///< NAME=value, above the defaults
-    std::string workdir = "/";
-    std::string user;     ///< USER[:GROUP], looked up inside; empty: root
-    std::string hostname; ///< empty: the name
+    std::string workdir;          ///< empty: the image's, or /
+    std::string user;             ///< USER[:GROUP], looked up inside; empty: root
+    std::string hostname;         ///< empty: the name
     bool terminal = false;
-    std::optional<std::uint64_t> memory_bytes; ///< swap is limited to the same amount again
+    std::optional<std::uint64_t> memory_bytes;
+    std::optional<std::int64_t> swap_bytes; ///< beyond memory_bytes; empty: the same amount again; -1: no limit
     std::optional<std::uint64_t> millicpus;
+    std::optional<std::uint64_t> cpu_weight, io_weight; ///< 1 to kMaxWeight, as cgroup v2 counts; 100: as others
     std::optional<std::int64_t> pids; ///< empty: kDefaultPids where the host can limit them; -1: no limit
+    std::vector<Ulimit> ulimits;
     std::vector<Volume> volumes;
+    std::vector<Tmpfs> tmpfs;
+    std::vector<Device> devices;
+    bool read_only = false; ///< the root; /run, /tmp and /var/tmp then are in memory
+
+    std::vector<std::string> cap_add, cap_drop; ///< "CAP_NET_ADMIN", or "ALL"
+    bool no_new_privileges = false;
+    std::string seccomp;  ///< empty: the default filter; "unconfined": none; else linux.seccomp of OCI as JSON
+    std::string apparmor; ///< profile; empty: none
+
+    std::map<std::string, std::string> labels;
+    std::string stop_signal; ///< what `coppice stop` asks with; empty: TERM
+    std::optional<std::int64_t> stop_timeout_seconds;
 
     std::string created;            ///< RFC 3339, of the instance
     std::string started;            ///< of its last start
     std::optional<int> exit_status; ///< of its last run; empty while it runs
     bool operator==(const InstanceConfig&) const = default;
 };
+
+/// Fills in what was not asked for from an OCI image configuration, as engines do: its environment below ours, its
+/// entry point before the command, its command if there is none, working directory and user. Without any command
+/// it is /bin/sh. @param image the document or empty. Errors: Invalid. Source: OCI image specification, config.md
+Result<> apply_image_config(InstanceConfig& config, std::string_view image);
 
 std::string to_json(const InstanceConfig& config);
 Result<InstanceConfig> parse_instance_config(std::string_view text);

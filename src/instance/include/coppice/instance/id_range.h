@@ -22,7 +22,9 @@ public:
     static Result<IdRange> take(const std::string& lock_file);
 
     [[nodiscard]] std::uint32_t first() const { return first_; }
-    [[nodiscard]] os::UserMapping mapping() const;
+    [[nodiscard]] os::UserMapping mapping() const { return mapping_of(first_); }
+    /// Of the range that begins with this id.
+    static os::UserMapping mapping_of(std::uint32_t first);
 
 private:
     IdRange(std::uint32_t first, os::FileLock lock) : first_{first}, lock_{std::move(lock)} {}

@@ -19,6 +19,10 @@ public:
     /// Errors: whatever starting it ran into; CommandNotFound and CommandNotExecutable for the command
     static Result<RunningInstance> start(const InstanceStore& store, const InstanceConfig& config, bool detached);
 
+    /// Joins one that the daemon has begun to start for us, and waits until its program has been executed. Our standard
+    /// input, output and error become the instance's when it has no terminal. Blocks. Errors: as `start`
+    static Result<RunningInstance> join(os::Fd link, const std::string& name, bool terminal);
+
     [[nodiscard]] os::Fd& terminal() { return terminal_; }         ///< open when it has one and is attached
     [[nodiscard]] const os::Fd& events() const { return socket_; } ///< readable when `next` has something to say
 
@@ -38,15 +42,17 @@ public:
     ~RunningInstance();
 
 private:
-    RunningInstance(const InstanceStore& store, std::string name, os::Process supervisor, os::Fd socket)
-        : store_{&store}, name_{std::move(name)}, supervisor_{std::move(supervisor)}, socket_{std::move(socket)}
+    RunningInstance(const InstanceStore* store, std::string name, os::Process supervisor, os::Fd socket)
+        : store_{store}, name_{std::move(name)}, supervisor_{std::move(supervisor)}, socket_{std::move(socket)}
     {
     }
     Error supervisor_died();
+    Result<> wait_for_start();
+    Result<> reap();
 
-    const InstanceStore* store_;
+    const InstanceStore* store_; ///< null when the daemon made the supervisor, and cleans up after it
     std::string name_;
-    os::Process supervisor_;
+    os::Process supervisor_; ///< ours, or none
     os::Fd socket_, terminal_;
 };
 

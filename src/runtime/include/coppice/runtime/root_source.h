@@ -14,7 +14,8 @@ public:
     /// A detached mount to become the container's root.
     /// @param user_namespace the container's, when it has a new one of its own; else not open. Files must then appear
     ///        with ids mapped by it.
-    /// Called once per creation, in the creating process, outside the container.
+    /// Called once per creation, in the creating process, outside the container. Errors: neither Gone nor EPIPE, by
+    /// which a container is known that has died while it was set up.
     virtual Result<os::Fd> attach(const os::Fd& user_namespace) = 0;
 };
 

@@ -162,6 +162,9 @@ struct Spec {
     LinuxSpec linux_part;
 };
 
+/// The number of "RLIMIT_NOFILE" and the like; empty when there is no such limit.
+std::optional<int> find_rlimit(std::string_view name);
+
 /// The points of a container's life at which hooks run, by their names in the specification.
 std::vector<std::string> known_hooks();
 

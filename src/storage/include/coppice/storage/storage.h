@@ -8,6 +8,7 @@
 #include "coppice/vdisk/working_layers.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,6 +36,17 @@ public:
     /// As SnapshotMounts::attach_working and detach, but not while something else is done with a working layer.
     Result<vdisk::MountRecord> mount(const std::string& working, const std::string& path, const vdisk::MountUse& use);
     Result<> unmount(const std::string& path);
+    /// A working layer as the root of an instance, until `end_use`: nothing else is done with it meanwhile. Outlives
+    /// the process: after a restart `resume_use` says that it is still so. Errors: as `mount`; Conflict
+    Result<os::Fd> use(const std::string& working, const vdisk::MountUse& use);
+    void resume_use(const std::string& working);
+    /// The mount must be gone. One that is not in use is fine.
+    Result<> end_use(const std::string& working);
+    /// A new, empty layer for an instance: from here on it is among `uses`, whatever becomes of this process.
+    /// Errors: as WorkingLayers::create
+    Result<> make_for_use(const std::string& working, const store::SnapshotId& snapshot);
+    /// Names of layers that were made or used for instances and whose use has not ended.
+    Result<std::vector<std::string>> uses() const;
     /// Working layers and snapshots, all or none; readers that have gone without a word are no hindrance.
     /// @param change removes the snapshots' rows, and whatever goes with them
     Result<> remove(
@@ -85,6 +97,7 @@ private:
     {
     }
     Result<> recover();
+    [[nodiscard]] Result<> check_unused(const std::string& working) const;
     /// @param next what it will lie on; empty: on what is made of it
     Result<> while_unmounted(const std::string& working, const std::optional<store::SnapshotId>& next,
                              const std::function<Result<>()>& body);
@@ -96,6 +109,8 @@ private:
     vdisk::SnapshotTrees trees_;
     vdisk::Flattener flattener_;
     std::mutex working_; ///< one step with a working layer at a time: it has one writer, be it a user or checkout
+    /// Working layers that instances run on, with the layers whose page cache later ones share. Under `working_`.
+    std::map<std::string, std::vector<std::shared_ptr<const vdisk::LayerMount>>> in_use_;
     std::unique_ptr<Background> background_; ///< last: it uses the others
 };
 

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Instances on vdisks: started by the daemon, and independent of it from then on."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+from coppice_daemon import DaemonCase  # noqa: E402
+from coppice_test import BIN, environment, execute, main, new_name, our_processes, read_proc, wait_until  # noqa: E402
+
+
+class NodeCase(DaemonCase):
+    def setUp(self):
+        super().setUp()
+        self.daemon = self.begin()
+        self.text("vdisk", "import", "os", self.tree, "-q")
+
+    def tearDown(self):
+        if self.started[-1].process.poll() is not None:
+            self.daemon = self.begin()
+        for name in self.names("ps", "-aq"):
+            self.coppice("rm", "-f", name)
+        super().tearDown()
+
+    def coppice(self, *words, **options):
+        return execute([str(BIN / "coppice"), "--root", self.root, *words], **options)
+
+    def text(self, *words, status=0, **options):
+        done = self.coppice(*words, **options)
+        self.assertEqual(done.status, status, done)
+        return done.out
+
+    def fails(self, *words, status=1):
+        done = self.coppice(*words)
+        self.assertEqual((done.status, done.err.count("\n")), (status, 1), done)
+        return done.err
+
+    def names(self, *words):
+        return self.text(*words).split()
+
+    def ask(self, target):
+        answer = self.daemon.ask("GET", target)
+        self.assertEqual(answer.status, 200, answer)
+        return answer.body
+
+    def branches(self):
+        return [branch["name"] for branch in self.ask("/v1/branches")]
+
+    def begin_instance(self, *options, script="sleep 1000", word="n"):
+        name = new_name(word)
+        self.text("run", "-d", "--name", name, *options, "os", "--", "sh", "-c", script)
+        return name
+
+    def config(self, name):
+        return json.loads(pathlib.Path(self.root, "instances", name, "instance.json").read_text())
+
+    def supervisor_of(self, name):
+        """Its pid: the one that holds the instance's lock."""
+        lock = os.stat(f"{self.root}/instances/{name}/lock").st_ino
+        for pid in our_processes():
+            if b"coppice-superv" in read_proc(pid, "comm"):
+                for fd in os.listdir(f"/proc/{pid}/fd"):
+                    try:
+                        if os.stat(f"/proc/{pid}/fd/{fd}").st_ino == lock:
+                            return pid
+                    except OSError:
+                        pass
+        self.fail("no supervisor of " + name)
+
+    def restart(self, number=signal.SIGKILL):
+        self.daemon.end(number)
+        self.daemon = self.begin()
+
+
+class Lives(NodeCase):
+    def test_runs_on_a_vdisk(self):
+        done = self.coppice("run", "--rm", "--name", new_name(), "os", "--", "sh", "-c", "echo out; echo err >&2; touch /new; exit 7")
+        self.assertEqual((done.status, done.out, done.err), (7, "out\n", "err\n"))
+        self.assertEqual(self.branches(), [])
+        self.assertEqual(self.names("ps", "-aq"), [])
+        self.assertEqual(self.text("run", "-i", "--rm", "--name", new_name(), "os", "cat", stdin="through"), "through")
+        self.assertEqual(self.coppice("run", "--rm", "--name", new_name(), "os:1", "/no/such").status, 127)
+        self.assertEqual(self.branches(), [], "nothing is left of one that did not start")
+
+    def test_keeps_its_writes_or_undoes_them(self):
+        for mode, kept in (("private", "x\n"), ("shared", "")):
+            name = new_name(mode)
+            self.text("run", "--name", name, "--mode", mode, "os", "--", "sh", "-c", "echo x >> /etc/fresh")
+            self.assertEqual(self.text("run", "--name", name, "--mode", mode, "os", "--", "sh", "-c", "cat /etc/fresh 2>/dev/null; true"), kept)
+            self.assertEqual(self.branches(), [name])
+            self.text("rm", name)
+            self.assertEqual(self.branches(), [])
+        self.assertFalse(list(pathlib.Path(self.root, "working").glob("*")) and self.branches())
+
+    def test_a_stopped_one_is_a_branch(self):
+        name = self.begin_instance(script="echo 1 > /etc/fresh; sleep 1000")
+        self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/etc/fresh").status == 0, 10))
+        for command in (("snapshot", "create", name), ("rollback", name, "os")):
+            self.assertIn("stop", self.fails(*command), "it is in use")
+        self.assertEqual(self.daemon.ask("DELETE", f"/v1/branches/{name}").status, 409)
+        self.text("stop", "-t", "0", name)
+        self.text("snapshot", "create", name, "-m", "one")
+        self.assertIn("etc/fresh", self.text("diff", "os", name))
+        self.text("run", "--name", name, "os", "--", "sh", "-c", "echo 2 > /etc/fresh")
+        self.text("rollback", name, name)
+        self.assertEqual(self.text("run", "--name", name, "os", "--", "cat", "/etc/fresh"), "1\n")
+
+    def test_names_and_roots(self):
+        self.assertIn("a vdisk is named os", self.fails("run", "-d", "--name", "os", "os", "true", status=125))
+        self.text("branch", "taken", "os")
+        self.assertIn("there is a branch taken already", self.fails("run", "-d", "--name", "taken", "os", "true", status=125))
+        self.assertEqual(self.branches(), ["taken"])
+        self.assertIn("no vdisk, branch or snapshot 'absent'", self.fails("run", "--rm", "absent", "true", status=125))
+        done = self.coppice("run", "--rm", os.path.basename(self.tree), "true", cwd=os.path.dirname(self.tree))
+        self.assertEqual(done.status, 125)
+        self.assertIn(f"./{os.path.basename(self.tree)}", done.err, "a path has a slash")
+        name = self.begin_instance()
+        self.assertIn("running", self.fails("run", "-d", "--name", name, "os", "true", status=125))
+        self.assertIn("running", self.fails("rm", name))
+        self.text("vdisk", "import", "other", self.tree, "-q")
+        self.text("stop", "-t", "0", name)
+        self.assertIn("exists already with the root os", self.fails("run", "--name", name, "other", "true", status=125))
+        self.assertEqual(self.config(name)["exitStatus"], 137)
+
+    def test_what_it_is_as_the_api_tells(self):
+        name = self.begin_instance("-e", "A=b")
+        told = self.ask(f"/v1/instances/{name}")
+        self.check_schema(told, "Instance")
+        self.assertEqual((told["state"], told["root"], told["env"]), ("running", "os", ["A=b"]))
+        self.assertEqual([one["name"] for one in self.ask("/v1/instances")], [name])
+        self.assertEqual(self.daemon.ask("GET", "/v1/instances/absent").status, 404)
+        self.assertEqual(self.daemon.ask("DELETE", f"/v1/instances/{name}").status, 409)
+        wrong = self.daemon.ask("POST", "/v1/instances", {"config": {"name": "x", "root": "os", "mode": "private"}, "attach": True})
+        self.assertEqual(wrong.status, 400, "attached, without a way to hand a socket over")
+
+    def test_many_at_once(self):
+        def one(number):
+            return self.coppice("run", "--rm", "--name", new_name(f"m{number}-"), "os", "--", "sh", "-c", f"echo {number} > /f; cat /f")
+
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            outcomes = list(pool.map(one, range(40)))
+        self.assertEqual([done.out for done in outcomes], [f"{number}\n" for number in range(40)])
+        self.assertEqual(self.branches(), [])
+
+
+class Deaths(NodeCase):
+    def test_the_daemon_is_killed(self):
+        """No instance notices; what ended meanwhile is settled by the next one."""
+        names = {mode: self.begin_instance("--mode", mode, script="echo x > /f; trap 'exit 5' TERM; while :; do sleep 0.05; done", word=mode)
+                 for mode in ("private", "shared")}
+        gone = new_name("gone")
+        attached = subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "run", "--rm", "--name", gone, "os", "--", "sh", "-c",
+                                     "echo up; sleep 1; echo done; exit 3"], stdout=subprocess.PIPE, text=True, env=environment())
+        self.assertEqual(attached.stdout.readline(), "up\n")
+        stays = self.begin_instance(script="trap 'exit 6' TERM; while :; do sleep 0.05; done")
+        self.daemon.end(signal.SIGKILL)
+        self.assertEqual((attached.stdout.read(), attached.wait(20)), ("done\n", 3), "who attends it is not disturbed")
+        for name in names.values():
+            self.text("stop", name)  # needs no daemon
+            self.assertEqual(self.config(name)["exitStatus"], 5)
+        self.daemon = self.begin()
+        self.assertEqual(sorted(self.branches()), sorted([*names.values(), stays]), "the one with --rm has gone")
+        self.assertEqual(self.text("run", "--name", names["private"], "os", "cat", "/f"), "x\n")
+        self.text("run", "--name", names["shared"], "--mode", "shared", "os", "--", "test", "!", "-e", "/f")
+        self.assertIn("stop it first", self.fails("snapshot", "create", stays), "it is known to run")
+        self.text("stop", stays)
+        self.assertEqual(self.config(stays)["exitStatus"], 6)
+        self.assertTrue(wait_until(lambda: self.coppice("snapshot", "create", stays).status == 0, 5))
+
+    def test_a_supervisor_is_killed(self):
+        for mode in ("private", "shared"):
+            name = self.begin_instance("--mode", mode, script="echo x > /f; sleep 1000")
+            self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/f").status == 0, 10))
+            os.kill(self.supervisor_of(name), signal.SIGKILL)
+            self.assertTrue(wait_until(lambda: name not in self.names("ps", "-q"), 10))
+            found = f"{name}\n" if mode == "private" else ""
+            self.assertTrue(wait_until(lambda: self.coppice("run", "--name", name, "--mode", mode, "os", "--", "sh", "-c",
+                                                            "test ! -e /f || hostname").out == found, 10))
+
+    def test_who_attends_it_is_killed(self):
+        name = new_name("left")
+        attached = subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "run", "--rm", "--name", name, "os", "--", "sh", "-c",
+                                     "echo up; sleep 1000"], stdout=subprocess.PIPE, text=True, env=environment())
+        self.assertEqual(attached.stdout.readline(), "up\n")
+        attached.kill()
+        attached.wait()
+        self.assertTrue(wait_until(lambda: not self.names("ps", "-aq") and not self.branches(), 10))
+
+    def test_the_daemon_is_killed_while_it_starts_some(self):
+        """Whatever came of the start: it runs, or nothing of it is left."""
+        outcomes = set()
+        for round_ in range(25):
+            name = new_name("k")
+            starting = subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "--socket", self.daemon.socket, "run", "-d", "--name",
+                                         name, "os", "sleep", "1000"],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+            time.sleep(0.0012 * round_)
+            self.daemon.end(signal.SIGKILL)
+            starting.wait(30)
+            self.daemon = self.begin()
+            runs = wait_until(lambda n=name: n in self.names("ps", "-q"), 0.3)
+            outcomes.add(runs)
+            if runs:
+                self.text("stop", "-t", "0", name)
+                self.text("rm", name)
+            else:
+                self.assertTrue(wait_until(lambda n=name: n not in self.names("ps", "-aq") and n not in self.branches(), 10), f"round {round_}")
+        self.assertEqual(self.branches(), [])
+        print("seen to run after the kill:", outcomes)
+        fsck = self.coppice("system", "fsck")
+        self.assertEqual(fsck.status, 0, fsck)
+
+
+if __name__ == "__main__":
+    main()
