@@ -3,15 +3,19 @@
 #include "coppice/os/file.h"
 #include "coppice/os/terminal.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <string>
 #include <string_view>
 #include <sys/epoll.h>
 #include <unistd.h>
+#include <utility>
 
 namespace coppice::cli {
 
@@ -24,98 +28,163 @@ const os::Fd& standard_input()
     return kInput;
 }
 
-/// Our terminal, or what stands in its place, and the pty of an instance.
-class TerminalBridge {
+constexpr char kControlP = 'P' & 0x1F, kControlQ = 'Q' & 0x1F;
+
+/// Our streams, and those of what is attached.
+class Bridge {
 public:
-    static Result<TerminalBridge> make(os::Fd terminal, bool with_input);
+    static Result<Bridge> make(Streams streams, bool may_leave);
 
     Result<> add_to(os::EventLoop& loop);
-    /// Our own terminal was hung up, or nobody reads our output any more. The loop has been stopped.
-    [[nodiscard]] bool is_orphaned() const { return orphaned_; }
+    /// Why the loop has been stopped, if it was here.
+    [[nodiscard]] Over over() const { return over_; }
     /// Hands the size of our terminal on.
     void resize();
     /// Shows what is left to show, after the end of the program.
     void drain();
 
 private:
-    TerminalBridge(os::Fd terminal, bool with_input, std::optional<os::RawMode> raw)
-        : terminal_{std::move(terminal)}, with_input_{with_input}, raw_{std::move(raw)}
+    Bridge(Streams streams, bool may_leave, std::optional<os::RawMode> raw)
+        : streams_{std::move(streams)}, may_leave_{may_leave}, raw_{std::move(raw)}
     {
     }
     enum class Copied : unsigned char { Some, End, NobodyReads };
-    Copied copy_output();
-    os::Fd terminal_;
-    bool with_input_;
+    static Copied copy(const os::Fd& from, int to);
+    Result<> show(os::EventLoop& loop, const os::Fd& from, int to);
+    void take_input(os::EventLoop& loop);
+    void take_file(os::EventLoop& loop);
+    bool takes_leave(std::string& keys);
+
+    Streams streams_;
+    bool may_leave_;
     std::optional<os::RawMode> raw_;
-    bool orphaned_ = false;
+    bool has_control_p_ = false; ///< seen, and not handed on yet
+    Over over_ = Over::Ended;
 };
 
-Result<TerminalBridge> TerminalBridge::make(os::Fd terminal, bool with_input)
+Result<Bridge> Bridge::make(Streams streams, bool may_leave)
 {
     ::signal(SIGPIPE, SIG_IGN); // a closed standard output must not end us with the terminal in raw mode
     std::optional<os::RawMode> raw;
-    if (with_input && ::isatty(STDIN_FILENO) == 1) raw = TRY(os::RawMode::enter(STDIN_FILENO));
-    TerminalBridge bridge{std::move(terminal), with_input, std::move(raw)};
+    if (streams.terminal && streams.input.is_open() && ::isatty(STDIN_FILENO) == 1)
+        raw = TRY(os::RawMode::enter(STDIN_FILENO));
+    Bridge bridge{std::move(streams), may_leave, std::move(raw)};
     bridge.resize();
     return bridge;
 }
 
-TerminalBridge::Copied TerminalBridge::copy_output()
+Bridge::Copied Bridge::copy(const os::Fd& from, int to)
 {
     std::array<char, 65536> buffer{};
-    const auto got = os::retry_eintr([&] { return ::read(terminal_.get(), buffer.data(), buffer.size()); });
-    if (got <= 0) return Copied::End; // EIO: nobody has the other side open any more
-    const auto written =
-        os::write_all(STDOUT_FILENO, {buffer.data(), static_cast<std::size_t>(got)}, "standard output");
+    const auto got = os::retry_eintr([&] { return ::read(from.get(), buffer.data(), buffer.size()); });
+    if (got <= 0) return Copied::End; // EIO: nobody has the other side of a terminal open any more
+    const auto written = os::write_all(to, {buffer.data(), static_cast<std::size_t>(got)},
+                                       to == STDOUT_FILENO ? "standard output" : "standard error");
     return written ? Copied::Some : Copied::NobodyReads;
 }
 
-Result<> TerminalBridge::add_to(os::EventLoop& loop)
+Result<> Bridge::show(os::EventLoop& loop, const os::Fd& from, int to)
 {
-    TRY(loop.add(terminal_, EPOLLIN, [this, &loop](std::uint32_t) {
-        const Copied copied = copy_output();
+    if (!from.is_open()) return {};
+    return loop.add(from, EPOLLIN, [this, &loop, &from, to](std::uint32_t) {
+        const Copied copied = copy(from, to);
         if (copied == Copied::Some) return;
-        loop.remove(terminal_);
+        loop.remove(from);
         if (copied == Copied::End) return;
-        orphaned_ = true;
-        loop.stop();
-    }));
-    if (!with_input_) return {};
-    return loop.add(standard_input(), EPOLLIN, [this, &loop](std::uint32_t) {
-        std::array<char, 4096> buffer{};
-        const auto got = os::retry_eintr([&] { return ::read(STDIN_FILENO, buffer.data(), buffer.size()); });
-        const bool passed_on =
-            got > 0 && os::write_all(terminal_.get(), {buffer.data(), static_cast<std::size_t>(got)}, "the terminal");
-        if (passed_on) return;
-        loop.remove(standard_input());
-        if (!raw_) return; // the end of a file or pipe: there is no more input, that is all
-        orphaned_ = true;
+        over_ = Over::HungUp;
         loop.stop();
     });
 }
 
-void TerminalBridge::resize()
+/// Takes Ctrl-P Ctrl-Q out of what was typed. A Ctrl-P is handed on when it is known what follows it.
+bool Bridge::takes_leave(std::string& keys)
 {
-    // Without a terminal of our own there is no size to hand on.
-    if (const auto size = os::terminal_size(STDOUT_FILENO)) [[maybe_unused]]
-        const auto set = os::set_terminal_size(terminal_, size->rows, size->columns);
+    std::string handed_on;
+    for (const char key : keys) {
+        if (has_control_p_ && key == kControlQ) return true;
+        if (has_control_p_) handed_on += kControlP;
+        has_control_p_ = key == kControlP;
+        if (!has_control_p_) handed_on += key;
+    }
+    keys = std::move(handed_on);
+    return false;
 }
 
-void TerminalBridge::drain()
+void Bridge::take_input(os::EventLoop& loop)
 {
-    pollfd waiting{.fd = terminal_.get(), .events = POLLIN, .revents = 0};
-    while (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0 && copy_output() == Copied::Some) {
+    std::array<char, 65536> buffer{};
+    const auto got = os::retry_eintr([&] { return ::read(STDIN_FILENO, buffer.data(), buffer.size()); });
+    std::string keys{buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
+    if (got > 0 && raw_ && may_leave_ && takes_leave(keys)) {
+        over_ = Over::Left;
+        return loop.stop();
+    }
+    if (got > 0 && os::write_all(streams_.input.get(), keys, "the input")) return;
+    loop.remove(standard_input());
+    if (!streams_.terminal) streams_.input.reset();
+    if (!raw_) return; // the end of a file or pipe: there is no more input, that is all
+    over_ = Over::HungUp;
+    loop.stop();
+}
+
+void Bridge::take_file(os::EventLoop& loop)
+{
+    std::array<char, PIPE_BUF> buffer{}; // as much is taken at once
+    const auto got = os::retry_eintr([&] { return ::read(STDIN_FILENO, buffer.data(), buffer.size()); });
+    const std::string_view text{buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
+    if (got > 0 && os::write_all(streams_.input.get(), text, "the input")) return;
+    loop.remove(streams_.input);
+    if (!streams_.terminal) streams_.input.reset();
+}
+
+Result<> Bridge::add_to(os::EventLoop& loop)
+{
+    TRY(show(loop, streams_.output, STDOUT_FILENO));
+    TRY(show(loop, streams_.errors, STDERR_FILENO));
+    if (!streams_.input.is_open()) return {};
+    auto added = loop.add(standard_input(), EPOLLIN, [this, &loop](std::uint32_t) { take_input(loop); });
+    if (!added && added.error().os_errno() == EPERM) // a file is always ready: then it is the other side that is waited for
+        return loop.add(streams_.input, EPOLLOUT, [this, &loop](std::uint32_t) { take_file(loop); });
+    return added;
+}
+
+void Bridge::resize()
+{
+    // Without a terminal of our own there is no size to hand on.
+    if (!streams_.terminal) return;
+    const os::Fd& terminal = streams_.input.is_open() ? streams_.input : streams_.output;
+    if (const auto size = os::terminal_size(STDOUT_FILENO)) [[maybe_unused]]
+        const auto set = os::set_terminal_size(terminal, size->rows, size->columns);
+}
+
+void Bridge::drain()
+{
+    for (const auto& [from, to] : {std::pair{&streams_.output, STDOUT_FILENO}, {&streams_.errors, STDERR_FILENO}}) {
+        if (!from->is_open()) continue;
+        pollfd waiting{.fd = from->get(), .events = POLLIN, .revents = 0};
+        while (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0 && copy(*from, to) == Copied::Some) {
+        }
     }
 }
 
 } // namespace
 
-Result<bool> stay_attached(const Attachment& attachment, os::Fd terminal, bool with_input)
+Result<Streams> Streams::of_terminal(os::Fd master, bool with_input)
+{
+    Streams streams;
+    if (!master.is_open()) return streams;
+    streams.terminal = true;
+    if (with_input) streams.input = TRY(master.duplicate());
+    streams.output = std::move(master);
+    return streams;
+}
+
+Result<Over> stay_attached(const Attachment& attachment, Streams streams)
 {
     auto loop = TRY(os::EventLoop::make());
-    std::optional<TerminalBridge> bridge;
-    if (terminal.is_open()) {
-        bridge = TRY(TerminalBridge::make(std::move(terminal), with_input));
+    std::optional<Bridge> bridge;
+    if (streams.output.is_open()) {
+        bridge = TRY(Bridge::make(std::move(streams), attachment.may_leave));
         TRY(bridge->add_to(loop));
     }
     TRY(loop.add(attachment.signals.fd(), EPOLLIN, [&](std::uint32_t) {
@@ -131,9 +200,9 @@ Result<bool> stay_attached(const Attachment& attachment, os::Fd terminal, bool w
         if (attachment.is_over()) loop.stop();
     }));
     TRY(loop.run());
-    if (bridge && bridge->is_orphaned()) return false;
+    if (bridge && bridge->over() != Over::Ended) return bridge->over();
     if (bridge) bridge->drain();
-    return true;
+    return Over::Ended;
 }
 
 Result<> check_terminal_wish(bool terminal, bool interactive)

@@ -19,7 +19,7 @@ namespace coppice::cli {
 struct GlobalOptions {
     std::string root = instance::kDefaultRoot;
     std::string socket;                     ///< of the daemon; empty: the root's own
-    std::vector<std::string> inner_command; ///< of `run` and `exec`: the words behind ROOT or NAME
+    std::vector<std::string> inner_command; ///< of `run`, `create` and `exec`: the words behind ROOT or NAME
 };
 using Command = std::function<Result<int>(const GlobalOptions&)>;
 
@@ -29,6 +29,18 @@ void add_ps(CLI::App& app, Command& chosen);
 void add_logs(CLI::App& app, Command& chosen);
 void add_stop(CLI::App& app, Command& chosen);
 void add_rm(CLI::App& app, Command& chosen);
+void add_create(CLI::App& app, Command& chosen);
+void add_start(CLI::App& app, Command& chosen);
+void add_restart(CLI::App& app, Command& chosen);
+void add_kill(CLI::App& app, Command& chosen);
+void add_pause(CLI::App& app, Command& chosen);
+void add_resume(CLI::App& app, Command& chosen);
+void add_wait(CLI::App& app, Command& chosen);
+void add_attach(CLI::App& app, Command& chosen);
+void add_inspect(CLI::App& app, Command& chosen);
+void add_update(CLI::App& app, Command& chosen);
+void add_keep(CLI::App& app, Command& chosen);
+void add_undo(CLI::App& app, Command& chosen);
 void add_vdisk(CLI::App& app, Command& chosen);
 void add_cp(CLI::App& app, Command& chosen);
 void add_snapshot(CLI::App& app, Command& chosen);

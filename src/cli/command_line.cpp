@@ -71,7 +71,7 @@ int own_words(const CLI::App& app, int argc, char** argv)
     const int command = first_plain_word(app, 1, argc, argv);
     if (command >= argc) return argc;
     const std::string_view name = argv[command];
-    if (name != "run" && name != "exec") return argc;
+    if (name != "run" && name != "create" && name != "exec") return argc;
     const int root = first_plain_word(*app.get_subcommand(std::string{name}), command + 1, argc, argv);
     return root < argc && std::string_view{argv[root]} != "--" ? root + 1 : std::min(root, argc);
 }

@@ -3,6 +3,8 @@
 #include "coppice/base/text.h"
 #include "daemon_link.h"
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 namespace coppice::cli {
@@ -16,7 +18,8 @@ Names instance_names(std::string_view command, const GlobalOptions& global)
     Names names;
     const auto store = instance::InstanceStore::look(global.root);
     const auto all = store ? store->list() : Result<Names>{};
-    const bool only_running = command == "exec" || command == "stop";
+    constexpr std::array kOfRunning{"exec", "stop", "kill", "pause", "resume", "attach", "wait"};
+    const bool only_running = std::find(kOfRunning.begin(), kOfRunning.end(), command) != kOfRunning.end();
     for (const std::string& name : all ? *all : Names{})
         if (!only_running || store->is_running(name).value_or(false)) names.push_back(name);
     return names;

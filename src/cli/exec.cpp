@@ -29,7 +29,8 @@ Result<int> attend(os::Process& child, os::Fd terminal, bool interactive, const 
                                 .send = [&](int signal) { return child.send(signal); },
                                 .events = child.pidfd(),
                                 .is_over = [] { return true; }};
-    if (!TRY(stay_attached(attachment, std::move(terminal), interactive))) return kHungUpStatus;
+    auto streams = TRY(Streams::of_terminal(std::move(terminal), interactive));
+    if (TRY(stay_attached(attachment, std::move(streams))) == Over::HungUp) return kHungUpStatus;
     return TRY(child.wait()).code;
 }
 

@@ -1,9 +1,12 @@
 #include "command.h"
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
+#include "coppice/instance/launch.h"
+#include "coppice/instance/stop.h"
 #include "coppice/os/process.h"
-#include "coppice/runtime/container.h"
 #include "daemon_link.h"
+#include "declare.h"
+#include "instances.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -15,6 +18,8 @@
 namespace coppice::cli {
 
 namespace {
+
+constexpr int kUnknownStatus = 255;
 
 /// Waits until the supervisor has cleaned up and let go. False when the time ran out.
 Result<bool> wait_stopped(const instance::InstanceStore& store, const std::string& name, long milliseconds)
@@ -28,49 +33,26 @@ Result<bool> wait_stopped(const instance::InstanceStore& store, const std::strin
     }
 }
 
-Result<> stop(const instance::InstanceStore& store, const std::string& name, int signal, long patience_seconds)
+/// Needs no daemon: what that has to do at the end it does when it hears of it.
+Result<> stop(const instance::InstanceStore& store, const std::string& name, const instance::StopWish& wish)
 {
-    if (!TRY(store.is_running(name))) return {}; // stopped already: what was wanted
-    const auto runtime = TRY(store.runtime_root());
-    const auto send = [&](int number) -> Result<> {
-        auto sent = runtime::kill(runtime, name, number, false);
-        // Ended or still coming to be: the wait below tells.
-        if (!sent && (sent.error().kind() == ErrorKind::NotFound || sent.error().kind() == ErrorKind::Conflict))
-            return {};
-        return sent;
-    };
-    if (patience_seconds > 0) {
-        TRY(send(signal));
-        if (TRY(wait_stopped(store, name, patience_seconds * 1000))) return {};
-    }
-    TRY(send(SIGKILL));
     constexpr long kCleanUpMs = 30'000;
+    const auto stopping = TRY(instance::ask_to_stop(store, name, wish));
+    if (!stopping) return {}; // stopped already: what was wanted
+    if (stopping->patience.count() > 0 &&
+        !TRY(stopping->init.wait_gone(static_cast<int>(stopping->patience.count() * 1000))))
+        TRY(stopping->init.send(SIGKILL));
     if (TRY(wait_stopped(store, name, kCleanUpMs))) return {};
     return fail(ErrorKind::Conflict, cat("instance ", name, " does not stop"));
-}
-
-/// @param signal, seconds as given; empty: what the instance was started with
-Result<> stop_as_asked(const instance::InstanceStore& store, const std::string& name, std::string signal,
-                       std::optional<long> seconds)
-{
-    constexpr long kPatienceSeconds = 10;
-    if (signal.empty() || !seconds) {
-        // A damaged description must not keep anybody from stopping the instance.
-        const auto config = store.read_config(name);
-        if (signal.empty() && config) signal = config->stop_signal;
-        if (!seconds && config) seconds = config->stop_timeout_seconds;
-    }
-    const int number = TRY(os::parse_signal(signal.empty() ? "TERM" : signal));
-    return stop(store, name, number, seconds.value_or(kPatienceSeconds));
 }
 
 Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force, const GlobalOptions& global)
 {
     const auto config = store.read_config(name); // a damaged one can be removed, too
-    if (force && TRY(store.is_running(name))) TRY(stop(store, name, SIGKILL, 0));
+    if (force && TRY(store.is_running(name))) TRY(stop(store, name, {.signal = SIGKILL, .patience = std::chrono::seconds{0}}));
     if (config && !config->snapshot.empty()) { // its branch is the daemon's
         const auto client = TRY(reach_daemon(global));
-        const auto removed = client.call({.method = "DELETE", .target = cat("/v1/instances/", name)});
+        const auto removed = client.call({.method = "DELETE", .target = instance_target(name)});
         if (removed || (force && removed.error().kind() == ErrorKind::NotFound)) return {}; // --rm took it
         return fail(removed.error());
     }
@@ -82,54 +64,184 @@ Result<> remove(const instance::InstanceStore& store, const std::string& name, b
     return store.remove(*held, name);
 }
 
-/// Does `act` for every name, going on after a failure; the first error is returned at the end, others are printed.
-Result<int> for_each(const std::vector<std::string>& names, const std::function<Result<>(const std::string&)>& act)
+/// Steps of the daemon's that need no more than names.
+struct NamesOptions {
+    std::vector<std::string> names;
+};
+
+Result<> post(const api::Client& client, const std::string& name, std::string_view step,
+              std::optional<nlohmann::json> body = {})
 {
-    Result<> outcome;
-    for (const std::string& name : names) {
-        auto done = act(name);
-        if (done) {
-            std::puts(name.c_str());
-        } else if (outcome) {
-            outcome = std::move(done);
-        } else {
-            std::fprintf(stderr, "coppice: %s\n", done.error().line().c_str());
+    TRY_DOING(cat(step, ' ', name),
+              client.call({.method = "POST",
+                           .target = instance_target(name, cat('/', step)),
+                           .body = std::move(body)}));
+    return {};
+}
+
+template <const char* Step> Result<int> simply(const NamesOptions& options, const GlobalOptions& global)
+{
+    const auto client = TRY(reach_daemon(global));
+    return for_each(options.names, [&](const std::string& name) { return post(client, name, Step); });
+}
+
+void take_names(CLI::App& command, std::vector<std::string>& names)
+{
+    command.add_option("names", names, "Names of the instances")->type_name("NAME")->required()->check(&not_empty);
+}
+
+struct StopOptions {
+    std::vector<std::string> names;
+    std::optional<long> seconds;
+    std::string signal;
+};
+
+Result<instance::StopWish> wish_of(const StopOptions& options)
+{
+    instance::StopWish wish;
+    if (!options.signal.empty()) wish.signal = TRY(os::parse_signal(options.signal)); // before the first one stops
+    if (options.seconds) wish.patience = std::chrono::seconds{*options.seconds};
+    return wish;
+}
+
+void take_stop_wish(CLI::App& command, StopOptions& options)
+{
+    take_names(command, options.names);
+    command
+        .add_option("-t,--time", options.seconds,
+                    "Seconds to wait before SIGKILL (default: the instance's own, else 10)")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0L, long{instance::kMaxStopTimeout}));
+    command.add_option("-s,--signal", options.signal, "Signal to ask with (default: the instance's own, else TERM)")
+        ->type_name("SIGNAL")
+        ->check(&not_empty);
+}
+
+Result<int> run_stop(const StopOptions& options, const GlobalOptions& global)
+{
+    const auto wish = TRY(wish_of(options));
+    const auto store = TRY(instance::InstanceStore::look(global.root));
+    return for_each(options.names, [&](const std::string& name) {
+        return with_context(stop(store, name, wish), cat("stop ", name));
+    });
+}
+
+/// Stops it here, so that one sees when that is done, and has the daemon start it.
+Result<int> run_restart(const StopOptions& options, const GlobalOptions& global)
+{
+    const auto wish = TRY(wish_of(options));
+    const auto store = TRY(instance::InstanceStore::look(global.root));
+    const auto client = TRY(reach_daemon(global));
+    return for_each(options.names, [&](const std::string& name) -> Result<> {
+        TRY_DOING(cat("restart ", name), stop(store, name, wish));
+        return post(client, name, "start", nlohmann::json::object());
+    });
+}
+
+struct KillOptions {
+    std::vector<std::string> names;
+    std::string signal = "KILL";
+};
+
+Result<int> run_kill(const KillOptions& options, const GlobalOptions& global)
+{
+    TRY(os::parse_signal(options.signal));
+    const auto client = TRY(reach_daemon(global));
+    return for_each(options.names, [&](const std::string& name) {
+        return post(client, name, "kill", nlohmann::json{{"signal", options.signal}});
+    });
+}
+
+/// Until all of them have ended; prints how.
+Result<int> run_wait(const NamesOptions& options, const GlobalOptions& global)
+{
+    const auto store = TRY(instance::InstanceStore::look(global.root));
+    for (const std::string& name : options.names) {
+        auto running = instance::RunningInstance::attach(store, name, false);
+        if (!running && running.error().kind() == ErrorKind::Conflict) { // it has ended
+            const auto config = TRY_DOING(cat("wait ", name), store.read_config(name));
+            std::printf("%d\n", config.exit_status.value_or(kUnknownStatus));
+            continue;
         }
+        std::optional<instance::RunningInstance::End> end;
+        if (!running) return fail(std::move(running).error().with(cat("wait ", name)));
+        while (!end)
+            end = TRY_DOING(cat("wait ", name), running->next());
+        std::printf("%d\n", end->status);
+        std::fflush(stdout);
     }
-    TRY(std::move(outcome));
     return 0;
 }
+
+constexpr char kPause[] = "pause", kResume[] = "resume", kKeep[] = "keep", kUndo[] = "undo";
 
 } // namespace
 
 void add_stop(CLI::App& app, Command& chosen)
 {
-    struct Options {
-        std::vector<std::string> names;
-        std::optional<long> seconds;
-        std::string signal;
-    };
-    auto options = std::make_shared<Options>();
-    CLI::App* const command = app.add_subcommand("stop", "Stop instances: first politely, then by force");
-    command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
-    command
-        ->add_option("-t,--time", options->seconds,
-                     "Seconds to wait before SIGKILL (default: the instance's own, else 10)")
-        ->type_name("SECONDS")
-        ->check(CLI::Range(0L, long{instance::kMaxStopTimeout}));
-    command->add_option("-s,--signal", options->signal, "Signal to ask with (default: the instance's own, else TERM)")
+    auto [command, options] =
+        declare<StopOptions>(app, "stop", "Stop instances: first politely, then by force", chosen, run_stop);
+    take_stop_wish(command, options);
+    command.footer("Example: coppice stop -t 30 web");
+}
+
+void add_restart(CLI::App& app, Command& chosen)
+{
+    auto [command, options] = declare<StopOptions>(app, "restart", "Stop instances and start them again", chosen, run_restart);
+    take_stop_wish(command, options);
+    command.footer("Example: coppice restart -t 30 web");
+}
+
+void add_kill(CLI::App& app, Command& chosen)
+{
+    auto [command, options] = declare<KillOptions>(app, "kill", "Send a signal to the first process of instances", chosen, run_kill);
+    take_names(command, options.names);
+    command.add_option("-s,--signal", options.signal, "Name or number (default: KILL)")
         ->type_name("SIGNAL")
         ->check(&not_empty);
-    command->footer("Example: coppice stop -t 30 web");
-    command->callback([options, &chosen] {
-        chosen = [options](const GlobalOptions& global) -> Result<int> {
-            if (!options->signal.empty()) TRY(os::parse_signal(options->signal)); // before the first one stops
-            const auto store = TRY(instance::InstanceStore::look(global.root));
-            return for_each(options->names, [&](const std::string& name) {
-                return with_context(stop_as_asked(store, name, options->signal, options->seconds), cat("stop ", name));
-            });
-        };
-    });
+    command.footer("Example: coppice kill -s HUP web");
+}
+
+void add_pause(CLI::App& app, Command& chosen)
+{
+    auto [command, options] =
+        declare<NamesOptions>(app, kPause, "Halt all processes of instances", chosen, simply<kPause>);
+    take_names(command, options.names);
+    command.footer("Example: coppice pause web");
+}
+
+void add_resume(CLI::App& app, Command& chosen)
+{
+    auto [command, options] =
+        declare<NamesOptions>(app, kResume, "Let the processes of paused instances go on", chosen, simply<kResume>);
+    take_names(command, options.names);
+    command.footer("Example: coppice resume web");
+}
+
+void add_wait(CLI::App& app, Command& chosen)
+{
+    auto [command, options] =
+        declare<NamesOptions>(app, "wait", "Wait until instances have ended, and print how", chosen, run_wait);
+    take_names(command, options.names);
+    command.footer("Example: coppice wait job-1 job-2\n"
+                   "One line with an exit status for each: 255 when nobody knows it.");
+}
+
+void add_keep(CLI::App& app, Command& chosen)
+{
+    auto [command, options] = declare<NamesOptions>(
+        app, kKeep, "Keep what instances of --on-stop ask have written", chosen, simply<kKeep>);
+    take_names(command, options.names);
+    command.footer("Example: coppice keep web\n"
+                   "See before what that is: coppice diff debian web");
+}
+
+void add_undo(CLI::App& app, Command& chosen)
+{
+    auto [command, options] = declare<NamesOptions>(
+        app, kUndo, "Undo what instances of --on-stop ask have written", chosen, simply<kUndo>);
+    take_names(command, options.names);
+    command.footer("Example: coppice undo web");
 }
 
 void add_rm(CLI::App& app, Command& chosen)

@@ -1,5 +1,6 @@
 #include "command.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/look.h"
 #include "table.h"
 
 #include <CLI/CLI.hpp>
@@ -23,13 +24,23 @@ std::string joined(const std::vector<std::string>& words)
     return text;
 }
 
+/// As it can be told without the daemon.
+std::string status_of(const instance::InstanceStore& store, const instance::InstanceConfig& config, bool runs)
+{
+    if (runs && instance::is_paused(store, config.name)) return "paused";
+    if (runs) {
+        const auto health = instance::read_health(store, config.name);
+        return health ? cat("running (", to_word(health->health), ')') : "running";
+    }
+    if (config.awaits_start) return "created";
+    if (config.undecided) return "undecided";
+    return config.exit_status ? cat("exited ", *config.exit_status) : "stopped";
+}
+
 std::string pid_of(const instance::InstanceStore& store, const std::string& name)
 {
-    const auto root = store.runtime_root();
-    const auto directory = root ? root->find(name) : Result<runtime::ContainerDirectory>{std::unexpect, root.error()};
-    const auto record =
-        directory ? directory->read_state() : Result<runtime::StateRecord>{std::unexpect, directory.error()};
-    return record && record->pid > 0 ? cat(record->pid) : "";
+    const auto init = instance::find_init(store, name);
+    return init ? cat(init->pid()) : "";
 }
 
 Result<int> list(const PsOptions& options, const GlobalOptions& global)
@@ -51,10 +62,7 @@ Result<int> list(const PsOptions& options, const GlobalOptions& global)
             if (config.error().kind() != ErrorKind::NotFound) table.add({name, "damaged", "", "", "", "", ""});
             continue;
         }
-        const std::string status = *running              ? "running"
-                                   : config->exit_status ? cat("exited ", *config->exit_status)
-                                                         : "stopped";
-        table.add({name, status, std::string{instance::to_word(config->mode)}, *running ? pid_of(store, name) : "",
+        table.add({name, status_of(store, *config, *running), std::string{instance::to_word(config->mode)}, *running ? pid_of(store, name) : "",
                    config->started, config->root, joined(config->command)});
     }
     if (!options.quiet) std::fputs(table.print(form).c_str(), stdout);

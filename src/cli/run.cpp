@@ -1,9 +1,11 @@
 #include "attach.h"
+#include "attend.h"
 #include "command.h"
 #include "coppice/base/text.h"
 #include "coppice/instance/launch.h"
 #include "coppice/os/file.h"
 #include "daemon_link.h"
+#include "instances.h"
 #include "run_options.h"
 
 #include <CLI/CLI.hpp>
@@ -17,31 +19,6 @@
 namespace coppice::cli {
 
 namespace {
-
-Result<int> attend(instance::RunningInstance& running, const RunOptions& options, const os::SignalFd& signals)
-{
-    Result<std::optional<instance::RunningInstance::End>> end;
-    const auto is_over = [&] {
-        end = running.next();
-        return !end || *end;
-    };
-    const Attachment attachment{.signals = signals,
-                                .send = [&](int signal) { return running.send(signal); },
-                                .events = running.events(),
-                                .is_over = is_over};
-    if (!TRY(stay_attached(attachment, std::move(running.terminal()), options.interactive))) return kHungUpStatus;
-    const auto finished = TRY(std::move(end));
-    if (!finished->note.empty()) std::fprintf(stderr, "coppice: %s\n", finished->note.c_str());
-    return finished->status;
-}
-
-/// As with docker: without -i the instance reads nothing.
-Result<> close_input()
-{
-    const auto null = TRY(os::open_at(os::kCwd, "/dev/null", O_RDONLY));
-    if (::dup2(null.get(), STDIN_FILENO) < 0) return fail_os(errno, "close standard input");
-    return {};
-}
 
 api::Client::Call start_of(const instance::InstanceConfig& config, bool attach)
 {
@@ -57,17 +34,21 @@ template <typename T> Result<T> meant_path(Result<T> outcome, const std::string&
         Error{ErrorKind::NotFound, outcome.error().message()}.hint(cat("for what is here by that name: ./", root)));
 }
 
+/// Whatever the daemon has to do with at its end, or after it.
+bool needs_daemon(const instance::InstanceConfig& config)
+{
+    return is_vdisk(config.root) || config.restart.when != instance::RestartPolicy::When::No;
+}
+
 Result<int> run(const RunOptions& options, const GlobalOptions& global)
 {
     TRY(need_root("running an instance"));
-    if (options.detached && options.interactive)
-        return fail(ErrorKind::Invalid, "-d and -i do not go together: nobody is there to give input");
     if (!options.detached) TRY(check_terminal_wish(options.terminal, options.interactive));
     const auto config = TRY(make_config(options));
     // Before anything starts, so that no signal is lost between its start and our readiness to hand signals on.
     const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
     if (!options.interactive && !options.terminal) TRY(close_input());
-    if (is_vdisk(options.root)) {
+    if (needs_daemon(config)) {
         const auto client = TRY(reach_daemon(global));
         if (options.detached) {
             TRY_DOING(cat("run ", config.name), meant_path(client.call(start_of(config, false)), options.root));
@@ -78,12 +59,12 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
             TRY_DOING(cat("run ", config.name), meant_path(client.open_link(start_of(config, true)), options.root));
         auto running = TRY_DOING(cat("run ", config.name),
                                  instance::RunningInstance::join(std::move(link), config.name, config.terminal));
-        return attend(running, options, signals);
+        return attend(running, options.interactive, signals);
     }
     const auto store = TRY(instance::InstanceStore::open(global.root));
     auto running =
         TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));
-    if (!options.detached) return attend(running, options, signals);
+    if (!options.detached) return attend(running, options.interactive, signals);
     TRY(running.detach());
     std::puts(config.name.c_str());
     return 0;

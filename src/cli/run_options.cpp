@@ -10,7 +10,9 @@
 #include "coppice/vdisk/image.h"
 
 #include <CLI/CLI.hpp>
+#include <climits>
 #include <cstdint>
+#include <tuple>
 
 namespace coppice::cli {
 
@@ -18,15 +20,60 @@ namespace {
 
 constexpr std::size_t kEnvFileMaxBytes = 1U << 20;
 
-Result<instance::Mode> mode_of(const RunOptions& options)
+/// What becomes of its writes: --rm, --mode and --on-stop, as far as they agree.
+Result<> take_end(instance::InstanceConfig& config, const RunOptions& options)
 {
+    using instance::Mode;
+    config.remove_at_end = options.remove;
+    std::optional<Mode> mode;
+    if (options.remove) mode = Mode::Shared;
     if (!options.mode.empty()) {
-        const auto mode = TRY(instance::parse_mode(options.mode));
-        if (options.remove && mode == instance::Mode::Private)
+        const Mode asked = TRY(instance::parse_mode(options.mode));
+        if (options.remove && asked == Mode::Private)
             return fail(ErrorKind::Invalid, "--rm undoes all writes; it does not go with --mode private");
-        return mode;
+        mode = asked;
     }
-    return options.remove ? instance::Mode::Shared : instance::Mode::Private;
+    if (!options.on_stop.empty()) {
+        const Mode asked = options.on_stop == "discard" ? Mode::Shared : Mode::Private;
+        if (asked == Mode::Private) config.on_stop = TRY_DOING("--on-stop", instance::parse_on_stop(options.on_stop));
+        if (mode && *mode != asked)
+            return fail(ErrorKind::Invalid, cat("--on-stop ", options.on_stop, " does not go with ",
+                                                options.remove ? "--rm" : cat("--mode ", options.mode)));
+        mode = asked;
+    }
+    config.mode = mode.value_or(Mode::Private);
+    if (config.on_stop == instance::OnStop::Branch && !is_vdisk(options.root))
+        return fail(Error{ErrorKind::Invalid, "--on-stop branch: a directory or image has no snapshots"}.hint(
+            "make a vdisk of it: coppice vdisk import NAME ROOT"));
+    if (!options.restart.empty()) config.restart = TRY_DOING("--restart", instance::parse_restart(options.restart));
+    if (options.remove && config.restart.when != instance::RestartPolicy::When::No)
+        return fail(ErrorKind::Invalid, "--restart does not go with --rm: nothing is left to be started");
+    return {};
+}
+
+Result<> take_health(instance::InstanceConfig& config, const RunOptions& options)
+{
+    if (options.no_health) {
+        config.health.emplace().command.clear(); // none, whatever the image says
+        return {};
+    }
+    const bool has_details = !options.health_interval.empty() || !options.health_timeout.empty() ||
+                             !options.health_start_period.empty() || options.health_retries;
+    if (options.health_command.empty()) {
+        if (!has_details) return {};
+        return fail(ErrorKind::Invalid, "--health-interval and the like need --health-cmd");
+    }
+    auto& check = config.health.emplace();
+    check.command = {"/bin/sh", "-c", options.health_command};
+    for (const auto& [option, text, value] : {std::tuple{"--health-interval", &options.health_interval, &check.interval_ms},
+                                              {"--health-timeout", &options.health_timeout, &check.timeout_ms},
+                                              {"--health-start-period", &options.health_start_period, &check.start_period_ms}}) {
+        if (text->empty()) continue;
+        *value = TRY_DOING(option, parse_duration_ms(*text));
+        if (*value < 1) return fail(ErrorKind::Invalid, cat(option, ' ', *text, ": at least a millisecond"));
+    }
+    if (options.health_retries) check.retries = static_cast<int>(*options.health_retries);
+    return {};
 }
 
 /// Of files and then of -e: of two that set the same variable the last one counts.
@@ -169,6 +216,42 @@ void declare_process(CLI::App& command, RunOptions& options)
         ->check(CLI::Range(std::int64_t{0}, instance::kMaxStopTimeout));
 }
 
+void declare_life(CLI::App& command, RunOptions& options)
+{
+    command.add_flag("--rm", options.remove, "Leave nothing of the instance behind when it stops");
+    command
+        .add_option("--mode", options.mode,
+                    "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)")
+        ->type_name("private|shared");
+    command
+        .add_option("--on-stop", options.on_stop,
+                    "keep: as private; discard: as shared; ask: see `coppice keep`; branch: what was written becomes a\n"
+                    "snapshot, and the next start is a clean one")
+        ->type_name("keep|discard|ask|branch")
+        ->check(&not_empty);
+    command
+        .add_option("--restart", options.restart,
+                    "Start it again by itself: no, on-failure[:TIMES], always or unless-stopped (default: no)")
+        ->type_name("POLICY")
+        ->check(&not_empty);
+    command
+        .add_option("--health-cmd", options.health_command,
+                    "Command for the shell inside; with exit status 0 the instance is healthy")
+        ->type_name("COMMAND")
+        ->check(&not_empty);
+    for (const auto& [name, text, help] :
+         {std::tuple{"--health-interval", &options.health_interval, "Time between two checks (default: 30s)"},
+          {"--health-timeout", &options.health_timeout, "A check that takes longer has failed (default: 30s)"},
+          {"--health-start-period", &options.health_start_period, "Failures count for nothing so long (default: 0s)"}})
+        command.add_option(name, *text, help)->type_name("DURATION")->check(&not_empty);
+    command
+        .add_option("--health-retries", options.health_retries,
+                    "Failures one after another that make it unhealthy (default: 3)")
+        ->type_name("NUMBER")
+        ->check(CLI::Range(1, INT_MAX));
+    command.add_flag("--no-healthcheck", options.no_health, "No check, also if the vdisk has one");
+}
+
 void declare_rights(CLI::App& command, RunOptions& options)
 {
     command.add_option("--cap-add", options.cap_add, "Capability to have, for example NET_ADMIN; ALL: all of them")
@@ -191,15 +274,15 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     instance::InstanceConfig config;
     config.name = options.name.empty() ? cat("i-", random_hex(8)) : options.name;
     TRY_DOING(cat("--name '", config.name, "'"), check_name(config.name));
-    config.mode = TRY(mode_of(options));
-    config.remove_at_end = options.remove;
+    TRY(take_end(config, options));
+    TRY(take_health(config, options));
     if (options.root.empty()) return fail(ErrorKind::Invalid, "the root is empty");
     config.root = options.root;
     config.command = options.command;
     if (!is_vdisk(options.root)) {
         const auto image = TRY(vdisk::Image::open(options.root)); // a wrong ROOT is told before anything is made
         config.root = image.path();
-        if (config.command.empty()) config.command = {"/bin/sh"}; // it has no configuration
+        TRY(instance::apply_image_config(config, {})); // it has none
     }
     if (!config.command.empty() && config.command.front().empty())
         return fail(ErrorKind::Invalid, "the command is empty");
@@ -212,6 +295,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     if (options.hostname.size() > 64) return fail(ErrorKind::Invalid, "--hostname: longer than 64 bytes");
     config.hostname = options.hostname;
     config.terminal = options.terminal;
+    config.open_input = options.interactive && (options.detached || options.terminal);
     TRY(take_limits(config, options));
     TRY(take_rights(config, options));
     for (const std::string& text : options.labels) {
@@ -238,15 +322,11 @@ void declare_instance(CLI::App& command, RunOptions& options)
             "Vdisk, VDISK:VERSION, VDISK@TAG or snapshot; with a slash: a directory or EROFS image. Never written to")
         ->type_name("ROOT")
         ->required();
-    command.add_flag("--rm", options.remove, "Leave nothing of the instance behind when it stops");
     command
         .add_option("--name", options.name,
                     "Name; default: i- and eight digits. A stopped instance of this name starts again")
         ->type_name("NAME");
-    command
-        .add_option("--mode", options.mode,
-                    "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)")
-        ->type_name("private|shared");
+    declare_life(command, options);
     declare_limits(command, options);
     declare_process(command, options);
     declare_files(command, options);

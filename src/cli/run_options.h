@@ -16,13 +16,15 @@ namespace coppice::cli {
 
 /// The words of a command line that say what an instance is to be.
 struct RunOptions {
-    std::string root, name, mode, memory, swap, cpus, hostname, workdir, user, stop_signal;
+    std::string root, name, mode, memory, swap, cpus, hostname, workdir, user, stop_signal, on_stop, restart,
+        health_command, health_interval, health_timeout, health_start_period;
     std::vector<std::string> env, env_files, volumes, tmpfs, devices, ulimits, labels, cap_add, cap_drop,
         security_options, command;
     std::int64_t pids = 0;
     std::optional<std::uint64_t> cpu_weight, io_weight;
-    std::optional<std::int64_t> stop_timeout;
-    bool remove = false, read_only = false, interactive = false, terminal = false, detached = false;
+    std::optional<std::int64_t> stop_timeout, health_retries;
+    bool remove = false, read_only = false, interactive = false, terminal = false, detached = false,
+         no_health = false;
 };
 
 /// Declares ROOT and the options that say what the instance is. How its caller attends to it (-d, -i) is not among

@@ -154,7 +154,7 @@ CLI::App& take_reference(CLI::App& command, std::string& reference)
     return command;
 }
 
-void add_create(CLI::App& group, Command& chosen)
+void add_create_of(CLI::App& group, Command& chosen)
 {
     auto [command, options] =
         declare<CreateOptions>(group, "create", "Make what is in a branch a snapshot, which nothing changes any more",
@@ -181,7 +181,7 @@ void add_snapshot(CLI::App& app, Command& chosen)
 {
     CLI::App* const group = app.add_subcommand("snapshot", "Snapshots: create, list, show, remove, seal");
     group->require_subcommand(1);
-    add_create(*group, chosen);
+    add_create_of(*group, chosen);
 
     auto [ls, ls_options] = declare<LsOptions>(*group, "ls", "List snapshots, newest first", chosen, list);
     ls.add_option("vdisk", ls_options.vdisk, "Only those of this vdisk")->type_name("VDISK")->check(check_not_empty);

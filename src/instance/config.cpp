@@ -72,7 +72,7 @@ Result<> read_life(const JsonNode& node, InstanceConfig& config)
         constexpr std::int64_t kMost = 366LL * 24 * 3600 * 1000;
         HealthCheck health;
         health.command = TRY(TRY(check->get("command")).texts());
-        if (health.command.empty() || health.command.front().empty())
+        if (!health.command.empty() && health.command.front().empty())
             return fail(TRY(check->get("command")).complain("must name a command"));
         health.interval_ms = TRY(check->find_integer("intervalMs", 1, kMost)).value_or(health.interval_ms);
         health.timeout_ms = TRY(check->find_integer("timeoutMs", 1, kMost)).value_or(health.timeout_ms);

@@ -8,6 +8,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <unistd.h>
@@ -90,6 +91,31 @@ Result<RunningInstance> RunningInstance::join(os::Fd link, const std::string& na
         !said && said.error().os_errno() != EPIPE)
         return fail(said.error());
     TRY(running.wait_for_start());
+    return running;
+}
+
+Result<RunningInstance> RunningInstance::attach(const InstanceStore& store, const std::string& name, bool with_streams)
+{
+    constexpr int kPatienceMs = 5'000;
+    const auto directory = TRY(store.find_directory(name));
+    const auto stopped = [&] {
+        return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is not running")}.hint("see: coppice ps -a"));
+    };
+    auto socket = os::connect_in(directory.get(), kControlSocket, kPatienceMs);
+    if (!socket && (socket.error().kind() == ErrorKind::NotFound || socket.error().kind() == ErrorKind::Conflict))
+        return stopped();
+    if (!socket) return fail(std::move(socket).error());
+    RunningInstance running{nullptr, name, os::Process{}, *std::move(socket)};
+    if (!say(running.socket_, Say::Attach, with_streams ? kAttachStreams : std::string_view{})) return stopped();
+    auto heard = TRY(hear(running.socket_));
+    if (!heard) return stopped();
+    if (heard->word == Say::Failed) return fail(decode_error(heard->text));
+    Streams& streams = running.streams_;
+    streams.terminal = heard->text == kAttachTerminal;
+    std::vector<os::Fd*> wanted{&streams.output, &streams.errors, &streams.input};
+    if (streams.terminal) wanted.erase(wanted.begin() + 1);
+    for (std::size_t i = 0; i < std::min(wanted.size(), heard->fds.size()); ++i)
+        *wanted[i] = std::move(heard->fds[i]);
     return running;
 }
 

@@ -18,6 +18,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kPeriodUs = 100'000;
+constexpr std::uint64_t kUsualWeight = 100; ///< of who asks for none
 
 /// What podman gives by default: enough for package managers and daemons, nothing that reaches beyond the instance.
 const std::vector<std::string>& default_capabilities()
@@ -236,10 +237,17 @@ json ranges_of(const os::IdMap& map)
 
 } // namespace
 
-Result<> apply_limits(const InstanceStore& store, const InstanceConfig& config)
+Result<> change_limits(const InstanceStore& store, const InstanceConfig& before, const InstanceConfig& now)
 {
     const auto layout = TRY(os::CgroupLayout::detect());
-    return runtime::update(TRY(store.runtime_root()), config.name, limits_of(config, layout).dump());
+    json limits = limits_of(now, layout);
+    if (limits == limits_of(before, layout)) return {};
+    // What is not given stays as it is: limits that have gone are given as none.
+    if (before.memory_bytes && !now.memory_bytes) limits["memory"] = {{"limit", -1}, {"swap", -1}};
+    if (before.millicpus && !now.millicpus) limits["cpu"].update({{"period", kPeriodUs}, {"quota", -1}});
+    if (before.cpu_weight && !now.cpu_weight) limits["cpu"]["shares"] = cpu_shares_of(kUsualWeight, layout);
+    if (before.io_weight && !now.io_weight) limits["blockIO"]["weight"] = block_io_weight_of(kUsualWeight);
+    return runtime::update(TRY(store.runtime_root()), now.name, limits.dump());
 }
 
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,

@@ -297,7 +297,8 @@ Result<State> Instances::state_of(const InstanceConfig& config) const
     {
         const std::lock_guard lock{parts_->mutex};
         const auto restart = parts_->restarts.find(config.name);
-        if (restart != parts_->restarts.end() && restart->second.timer != 0) return State::Restarting;
+        if (restart != parts_->restarts.end() && restart->second.timer != 0 && !config.stop_asked)
+            return State::Restarting;
     }
     if (config.awaits_start) return State::Created;
     if (config.undecided) return State::Undecided;

@@ -53,6 +53,10 @@ void Instances::consider_restart(const Running& running)
         const auto restart = parts_->restarts.find(name);
         if (restart != parts_->restarts.end() && std::exchange(restart->second.at_end, false)) {
             lock.unlock();
+            [[maybe_unused]] const auto wanted = parts_->store.change(name, [](InstanceConfig& config) -> Result<> {
+                config.stop_asked = false;
+                return {};
+            }); // else the start says what is wrong
             return start_again_in(name, milliseconds{0});
         }
     }
@@ -85,11 +89,11 @@ void Instances::start_again(const std::string& name)
         restart->second.timer = 0;
     }
     auto config = parts_->store.read_config(name);
-    if (!config) return forget_restart(name);
+    if (!config || config->stop_asked) return forget_restart(name);
     parts_->tell({.what = "restarting", .name = name});
     const auto running = std::make_shared<Running>();
     running->config = *std::move(config);
-    if (!running->config.stop_asked) running->config.restarts += 1;
+    running->config.restarts += 1;
     running->by_policy = true;
     os::Fd nobody;
     const auto begun = begin(running, true, nobody);
@@ -114,10 +118,13 @@ void Instances::start_by_policy_at_boot()
     const auto names = parts_->store.list();
     if (!names) return;
     for (const std::string& name : *names) {
-        auto config = parts_->store.read_config(name);
         const auto runs = parts_->store.is_running(name);
+        const auto config = parts_->store.change(name, [&](InstanceConfig& known) -> Result<> {
+            // As docker has it.
+            if (runs && !*runs && known.restart.when == When::Always) known.stop_asked = false;
+            return {};
+        });
         if (!config || !runs || *runs || config->awaits_start || !config->is_kept()) continue;
-        if (config->restart.when == When::Always) config->stop_asked = false; // as docker has it
         if (wants_restart(*config, config->exit_status)) start_again_in(name, milliseconds{0});
     }
 }

@@ -23,7 +23,18 @@ public:
     /// input, output and error become the instance's when it has no terminal. Blocks. Errors: as `start`
     static Result<RunningInstance> join(os::Fd link, const std::string& name, bool terminal);
 
-    [[nodiscard]] os::Fd& terminal() { return terminal_; }         ///< open when it has one and is attached
+    /// Attaches us to one that somebody has started. Errors: NotFound; Conflict (it does not run, or is attended)
+    /// @param with_streams else we only hear of its end
+    static Result<RunningInstance> attach(const InstanceStore& store, const std::string& name, bool with_streams);
+    /// What is copied between the instance and whoever attached to it.
+    struct Streams {
+        os::Fd output, errors; ///< to be read; with a terminal there are no errors
+        os::Fd input;          ///< to be written; not open when it takes none
+        bool terminal = false; ///< `input` is its master
+    };
+    [[nodiscard]] Streams& streams() { return streams_; }
+
+    [[nodiscard]] os::Fd& terminal() { return terminal_; }         ///< open when it has one and we started it
     [[nodiscard]] const os::Fd& events() const { return socket_; } ///< readable when `next` has something to say
 
     /// Sends a signal to the instance's first process.
@@ -54,6 +65,7 @@ private:
     std::string name_;
     os::Process supervisor_; ///< ours, or none
     os::Fd socket_, terminal_;
+    Streams streams_;
 };
 
 } // namespace coppice::instance

@@ -5,8 +5,8 @@
 
 namespace coppice::instance {
 
-/// Gives a running instance the limits of `config`; all of them hold afterwards, or none has changed.
-/// Errors: as runtime::update
-Result<> apply_limits(const InstanceStore& store, const InstanceConfig& config);
+/// Gives a running instance the limits of `now` in the place of those of `before`; all of them hold afterwards, or none
+/// has changed. Errors: as runtime::update
+Result<> change_limits(const InstanceStore& store, const InstanceConfig& before, const InstanceConfig& now);
 
 } // namespace coppice::instance

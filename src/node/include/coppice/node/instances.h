@@ -3,6 +3,7 @@
 #include "coppice/instance/config.h"
 #include "coppice/instance/health.h"
 #include "coppice/instance/protocol.h"
+#include "coppice/instance/stop.h"
 #include "coppice/instance/store.h"
 #include "coppice/os/fd.h"
 #include "coppice/storage/storage.h"
@@ -65,22 +66,17 @@ public:
     /// The same for one that is there, as it is described. Errors: also NotFound
     Result<os::Fd> start(const std::string& name, bool detached);
 
-    /// What is not said is as the instance has it, else TERM and 10 seconds.
-    struct StopWish {
-        std::optional<int> signal;
-        std::optional<std::chrono::seconds> patience; ///< until SIGKILL
-    };
     /// Asks it to end, and sees to it that it is killed when it has not by then. Does not wait for that: who wants to
     /// attaches to it, or hears the news. One that does not run is fine. Its restart policy leaves it alone from now
     /// on. Errors: NotFound
-    Result<> stop(const std::string& name, const StopWish& wish);
+    Result<> stop(const std::string& name, const instance::StopWish& wish);
     /// The same, and starts it when it has ended. One that does not run is started at once. Errors: NotFound, Conflict
-    Result<> restart(const std::string& name, const StopWish& wish);
+    Result<> restart(const std::string& name, const instance::StopWish& wish);
     Result<> kill(const std::string& name, int signal); ///< Errors: NotFound, Conflict (does not run)
     Result<> pause(const std::string& name);            ///< Errors: NotFound, Conflict (does not run, is paused)
     Result<> resume(const std::string& name);           ///< Errors: NotFound, Conflict (is not paused)
     /// Changes limits, restart policy and the like, at once where it runs.
-    /// @param edit of what is remembered. Errors: its own, those of instance::apply_limits, NotFound
+    /// @param edit of what is remembered. Errors: its own, those of instance::change_limits, NotFound
     Result<> update(const std::string& name, const std::function<Result<>(instance::InstanceConfig&)>& edit);
     /// Of an undecided one: keeps its writes, or undoes them. Errors: NotFound, Conflict (nothing is to be decided)
     Result<> decide(const std::string& name, bool keep);
@@ -115,7 +111,7 @@ private:
     void start_again(const std::string& name);
     void forget_restart(const std::string& name);
     Result<> claim(const std::string& name, const std::shared_ptr<Running>& running);
-    Result<bool> send_stop(const instance::InstanceConfig& config, const StopWish& wish);
+    Result<bool> ask_to_stop(const std::string& name, const instance::StopWish& wish);
     Result<> settle(const instance::InstanceConfig& config);
     Result<> settle_branch(const instance::InstanceConfig& config);
     Result<> branch_off(const instance::InstanceConfig& config);
