@@ -225,8 +225,7 @@ void declare_life(CLI::App& command, RunOptions& options)
         ->type_name("private|shared");
     command
         .add_option("--on-stop", options.on_stop,
-                    "keep: as private; discard: as shared; ask: see `coppice keep`; branch: what was written becomes a\n"
-                    "snapshot, and the next start is a clean one")
+                    "keep: as private; discard: as shared; ask: see `coppice keep`; branch: a snapshot, then a clean start")
         ->type_name("keep|discard|ask|branch")
         ->check(&not_empty);
     command

@@ -2,6 +2,7 @@
 
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
+#include "coppice/store/origin.h"
 
 #include <algorithm>
 
@@ -89,12 +90,38 @@ Result<Reference> tagged(const store::View& view, std::string_view name, std::st
         cat("see: coppice tag ", owner.name)));
 }
 
+/// The newest one that was there so long ago: of those taken of a branch and those below it, or of a vdisk.
+Result<Reference> as_of(const store::View& view, std::string_view name, std::string_view age)
+{
+    const auto named = TRY(find_name(view, std::string{name}));
+    if (!named.vdisk && !named.branch) return fail(unknown(name));
+    const auto milliseconds = TRY_DOING(cat(printable(name), "@-", printable(age)), parse_duration_ms(age));
+    const store::Time then{nanoseconds(store::now()) - milliseconds * 1'000'000};
+    std::vector<store::Snapshot> candidates;
+    if (named.vdisk) {
+        candidates = TRY(store::log(view, named.vdisk->id));
+    } else {
+        candidates = TRY(store::ancestors(view, named.branch->snapshot));
+        for (store::Taken& taken : TRY(store::taken_of(view, named.branch->name)))
+            candidates.push_back(std::move(taken.snapshot));
+    }
+    std::erase_if(candidates, [&](const store::Snapshot& one) { return one.created > then; });
+    if (candidates.empty())
+        return fail(Error{ErrorKind::NotFound, cat("no snapshot of ", printable(name), " is as old as ", printable(age))}
+                        .hint(cat("see: coppice log ", printable(name))));
+    Reference found;
+    found.snapshot = *std::max_element(candidates.begin(), candidates.end(),
+                                       [](const auto& a, const auto& b) { return a.created < b.created; });
+    return found;
+}
+
 } // namespace
 
 Result<Reference> resolve(const store::View& view, std::string_view text)
 {
     if (const auto at = text.find('@'); at != std::string_view::npos) {
-        if (at > 0) return tagged(view, text.substr(0, at), text.substr(at + 1));
+        const auto name = text.substr(0, at), which = text.substr(at + 1);
+        if (at > 0) return which.starts_with('-') ? as_of(view, name, which.substr(1)) : tagged(view, name, which);
         Reference found;
         found.snapshot = TRY(store::find_by_prefix(view, text.substr(1)));
         return found;

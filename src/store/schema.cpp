@@ -212,7 +212,16 @@ CREATE INDEX snapshot_layer ON snapshot(layer) WHERE layer IS NOT NULL;
 CREATE INDEX snapshot_unsealed ON snapshot(state) WHERE state != 3;
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2, kVersion3, kVersion4};
+constexpr const char* kVersion5 = R"sql(
+CREATE TABLE origin(
+  snapshot BLOB PRIMARY KEY REFERENCES snapshot(id) ON DELETE CASCADE,
+  working  TEXT NOT NULL CHECK(length(working) BETWEEN 1 AND 128),
+  schedule TEXT NOT NULL CHECK(length(schedule) <= 128)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX origin_working ON origin(working);
+)sql";
+
+constexpr std::array<const char*, kSchemaVersion> kSteps{kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 
 } // namespace
 

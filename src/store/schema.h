@@ -5,7 +5,7 @@
 namespace coppice::store {
 
 inline constexpr std::int64_t kApplicationId = 0x43505053; // "CPPS"
-inline constexpr std::int64_t kSchemaVersion = 4;
+inline constexpr std::int64_t kSchemaVersion = 5;
 
 /// The depth of every snapshot that comes from a root, by its id: a part of a migration, and what mends wrong ones.
 #define COPPICE_SNAPSHOT_DEPTHS                                                                     \

@@ -234,6 +234,7 @@ Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snaps
 Result<> remove_working(Txn& txn, const std::string& name)
 {
     TRY(txn.db().execute("DELETE FROM working WHERE name = ?", std::string_view{name}));
+    TRY(txn.db().execute("DELETE FROM origin WHERE working = ?", std::string_view{name}));
     return {};
 }
 

@@ -5,6 +5,7 @@
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
+#include "coppice/store/origin.h"
 #include "coppice/store/vdisk.h"
 #include "coppice/vdisk/working_layer.h"
 #include "made_before.h"
@@ -261,6 +262,7 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
                                                       .message = note.message,
                                                       .config = std::move(config)}));
             TRY(store::move_working(txn, name, id));
+            TRY(store::set_origin(txn, id, {.working = name, .schedule = note.schedule}));
             if (note.also) TRY(note.also(txn, made));
             if (note.request) TRY(store::keep_outcome(txn, *note.request, id.hex()));
             return made;

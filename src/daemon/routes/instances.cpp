@@ -1,3 +1,4 @@
+#include "coppice/base/id.h"
 #include "coppice/base/json.h"
 #include "coppice/base/json_text.h"
 #include "coppice/base/text.h"
@@ -143,6 +144,21 @@ template <bool Keep> Result<Reply> decide(const StorageApiPtr& api, const Reques
     return no_content();
 }
 
+Result<Reply> branch_instance(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"names", "from"}));
+    const JsonNode body{request.body};
+    node::Instances::BranchWish wish;
+    wish.names = TRY(TRY(body.get("names")).texts());
+    wish.author = author_of(request);
+    if (wish.names.empty()) return fail(TRY(body.get("names")).complain("must name the new instances"));
+    for (const std::string& name : wish.names)
+        TRY_DOING(cat("instance name '", printable(name), "'"), check_name(name));
+    if (const auto from = TRY(body.find("from"))) wish.from = TRY(snapshot_named(*api, TRY(from->text())));
+    const auto snapshot = TRY(api->instances->branch(request.param("name"), wish));
+    return Reply::json({{"snapshot", snapshot.hex()}, {"names", wish.names}}, {});
+}
+
 /// What can be changed of an instance that is there, as RFC 7396 merges it: null takes a limit away.
 Result<Reply> update_instance(const StorageApiPtr& api, const Request& request)
 {
@@ -174,6 +190,7 @@ std::vector<StorageRow> instance_rows()
             {Post, "/v1/instances/{name}/kill", "killInstance", "KillRequest", kill_instance},
             {Post, "/v1/instances/{name}/pause", "pauseInstance", "", simply<&Instances::pause>},
             {Post, "/v1/instances/{name}/resume", "resumeInstance", "", simply<&Instances::resume>},
+            {Post, "/v1/instances/{name}/branch", "branchInstance", "InstanceBranch", branch_instance},
             {Post, "/v1/instances/{name}/keep", "keepInstance", "", decide<true>},
             {Post, "/v1/instances/{name}/undo", "undoInstance", "", decide<false>}};
 }

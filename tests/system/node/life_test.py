@@ -114,6 +114,7 @@ class Steps(NodeCase):
         self.text(*run, "echo 1 > /f")
         self.assertEqual(self.state(name), "undecided")
         self.assertIn("coppice keep", self.fails(*run, "true", status=125))
+        self.assertIn("A  f", self.text("diff", name))
         self.text("keep", name)
         self.assertEqual(self.state(name), "exited")
         self.fails("keep", name)
@@ -137,6 +138,58 @@ class Steps(NodeCase):
                       ("--health-cmd", "true", "--health-interval", "0s")):
             self.fails("run", "-d", *words, "os", "true", status=125)
         self.assertEqual(self.branches(), [])
+
+
+class Trees(NodeCase):
+    """An instance's history while it is stopped."""
+
+    def written(self, name, text):
+        self.text("run", "--name", name, "os", "--", "sh", "-c", f"echo {text} > /f")
+
+    def read(self, name):
+        return self.text("run", "--name", name, "os", "--", "sh", "-c", "cat /f 2>/dev/null || echo none")
+
+    def test_branches_of_an_instance(self):
+        name = new_name("b")
+        self.text("create", "--name", name, "--pids", "77", "-e", "A=b", "os", "--", "sh", "-c", "echo $(hostname) $A; cat /f; echo own > /f")
+        self.coppice("start", "-a", name)
+        new = name + "x"
+        self.assertEqual(self.text("branch", "-n", "3", name, new).split(), [f"{new}-{i}" for i in (1, 2, 3)])
+        for i in (1, 2, 3):
+            self.assertEqual(self.state(f"{new}-{i}"), "created")
+            self.assertEqual(self.text("start", "-a", f"{new}-{i}"), f"{new}-{i} b\nown\n", "described as the first, with what that has written")
+        self.assertEqual(self.config(f"{new}-1")["pids"], 77)
+        self.assertIn("already", self.fails("branch", "-n", "3", name, new), "all of them, or none")
+        self.text("rm", f"{new}-1")
+        self.fails("branch", "-n", "3", name, new)
+        self.assertNotIn(f"{new}-1", self.branches())
+        self.assertIn("is none", self.fails("branch", "-n", "2", "nothing", "os"))
+
+    def test_back_by_name_and_by_time(self):
+        name = new_name("b")
+        self.written(name, "one")
+        self.text("snapshot", "create", name, "--tag", "before")
+        time.sleep(2)
+        self.written(name, "two")
+        self.text("snapshot", "create", name)
+        self.written(name, "three")
+        self.text("rollback", f"{name}@before")
+        self.assertEqual(self.read(name), "one\n")
+        self.text("rollback", f"{name}@-0s")
+        self.assertEqual(self.read(name), "two\n", "newer snapshots stay")
+        self.text("rollback", f"{name}@-1500ms")
+        self.assertEqual(self.read(name), "one\n")
+        self.assertIn("is as old as 99h", self.fails("rollback", f"{name}@-99h"))
+        self.fails("rollback", f"{name}@-soon")
+        self.fails("rollback", name, status=2)
+        self.text("branch", f"{name}@before", name + "y")
+        self.assertEqual(self.read(name + "y"), "one\n")
+
+    def test_a_version_of_it(self):
+        name = new_name("b")
+        self.written(name, "shipped")
+        self.text("commit", name, "os2", "-m", "first of its kind")
+        self.assertEqual(self.text("run", "--rm", "os2", "cat", "/f"), "shipped\n")
 
 
 class Attaching(NodeCase):

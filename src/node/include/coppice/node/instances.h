@@ -80,6 +80,15 @@ public:
     Result<> update(const std::string& name, const std::function<Result<>(instance::InstanceConfig&)>& edit);
     /// Of an undecided one: keeps its writes, or undoes them. Errors: NotFound, Conflict (nothing is to be decided)
     Result<> decide(const std::string& name, bool keep);
+    /// What a branch of an instance is made of.
+    struct BranchWish {
+        std::vector<std::string> names;             ///< of the new ones
+        std::optional<store::SnapshotId> from = {}; ///< empty: what the instance holds now, which becomes a snapshot
+        std::string author;                         ///< of that
+    };
+    /// New instances that are described as this one is, and have not run. All of them, or none.
+    /// @returns what they stand on. Errors: NotFound, Conflict (a name is taken; it runs), Invalid (it is on no vdisk)
+    Result<store::SnapshotId> branch(const std::string& name, const BranchWish& wish);
     /// With its branch and all that is in it. Errors: NotFound, Conflict (it runs)
     Result<> remove(const std::string& name);
 

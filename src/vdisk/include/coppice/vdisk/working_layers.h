@@ -17,6 +17,7 @@ namespace coppice::vdisk {
 struct FreezeNote {
     std::string author; ///< 1 to 512 bytes
     std::string message;
+    std::string schedule;                          ///< that has it done; empty: somebody
     std::string config;                            ///< OCI image configuration, or empty: the parent's
     std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
     /// What is entered with it, in the same transaction; its errors undo the freeze.
