@@ -45,6 +45,7 @@ void add_vdisk(CLI::App& app, Command& chosen);
 void add_cp(CLI::App& app, Command& chosen);
 void add_snapshot(CLI::App& app, Command& chosen);
 void add_branch(CLI::App& app, Command& chosen);
+void add_commit(CLI::App& app, Command& chosen);
 void add_rollback(CLI::App& app, Command& chosen);
 void add_checkout(CLI::App& app, Command& chosen);
 void add_tag(CLI::App& app, Command& chosen);

@@ -22,7 +22,7 @@ void add_commands(CLI::App& app, Command& chosen)
                        add_wait,   add_attach, add_exec,   add_ps,   add_inspect, add_logs, add_update, add_rm,
                        add_keep,   add_undo}},
         {"Vdisks", {add_vdisk, add_tag, add_cp, add_verify}},
-        {"History", {add_snapshot, add_log, add_diff, add_branch, add_rollback, add_checkout, add_merge}},
+        {"History", {add_snapshot, add_log, add_diff, add_branch, add_commit, add_rollback, add_checkout, add_merge}},
         {"System", {add_doctor, add_operation, add_events, add_system, add_completion}},
     };
     for (const auto& [name, commands] : groups)

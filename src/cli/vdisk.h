@@ -13,5 +13,7 @@ void add_vdisk_versions(CLI::App& group, Command& chosen); ///< versions, publis
 void add_vdisk_mounts(CLI::App& group, Command& chosen);   ///< mount, umount, mounts
 
 const std::vector<Column>& version_columns();
+/// The name of a version that was made: debian:4; all of it as JSON.
+Result<int> print_version(const std::string& vdisk, const nlohmann::json& version, const std::string& format);
 
 } // namespace coppice::cli

@@ -24,6 +24,15 @@ const std::vector<Column>& version_columns()
     return kColumns;
 }
 
+Result<int> print_version(const std::string& vdisk, const nlohmann::json& version, const std::string& format)
+{
+    if (format == "json")
+        print_json(version);
+    else
+        std::puts(cat(vdisk, ':', TRY(TRY(JsonNode{version}.get("number")).unsigned_integer())).c_str());
+    return 0;
+}
+
 namespace {
 
 struct ListVersionsOptions {
@@ -42,16 +51,6 @@ Result<int> list(const ListVersionsOptions& options, const GlobalOptions& global
 struct PublishOptions {
     std::string vdisk, reference, state, format = "text";
 };
-
-/// The name of a version that was made: debian:4; all of it as JSON.
-Result<int> print_version(const std::string& vdisk, const nlohmann::json& version, const std::string& format)
-{
-    if (format == "json")
-        print_json(version);
-    else
-        std::puts(cat(vdisk, ':', TRY(TRY(JsonNode{version}.get("number")).unsigned_integer())).c_str());
-    return 0;
-}
 
 Result<int> publish(const PublishOptions& options, const GlobalOptions& global)
 {

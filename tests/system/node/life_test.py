@@ -188,8 +188,8 @@ class Trees(NodeCase):
     def test_a_version_of_it(self):
         name = new_name("b")
         self.written(name, "shipped")
-        self.text("commit", name, "os2", "-m", "first of its kind")
-        self.assertEqual(self.text("run", "--rm", "os2", "cat", "/f"), "shipped\n")
+        self.assertEqual(self.text("commit", name, "-m", "first of its kind"), "os:2\n")
+        self.assertEqual(self.text("run", "--rm", "os:2", "cat", "/f"), "shipped\n")
 
 
 class Attaching(NodeCase):
