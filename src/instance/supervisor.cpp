@@ -4,7 +4,6 @@
 #include "coppice/base/time.h"
 #include "coppice/base/units.h"
 #include "coppice/instance/id_range.h"
-#include "coppice/instance/log_file.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/instance/store.h"
 #include "coppice/os/event_loop.h"
@@ -16,9 +15,9 @@
 #include "coppice/runtime/container.h"
 #include "device_nodes.h"
 #include "oci_config.h"
+#include "output_log.h"
 #include "roots.h"
 
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <sched.h>
@@ -114,13 +113,11 @@ private:
     Result<> create_and_start(Prepared& prepared);
     Result<std::unique_ptr<runtime::RootSource>> root_of(const Prepared& prepared);
     Result<> take_streams();
-    Result<> redirect_output();
     Result<> announce(os::Fd terminal);
     Result<> watch(os::EventLoop& loop);
     void watch_starter(os::EventLoop& loop);
     Result<> watch_daemon(os::EventLoop& loop);
     void obey(const Heard& heard);
-    void drain();
     Ended describe_end(os::ExitStatus status) const;
     void undo(const Prepared& prepared);
 
@@ -131,8 +128,7 @@ private:
     rlimit open_files_; ///< the instance gets the starter's limit back
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
-    std::optional<LogFile> log_;
-    os::Fd output_; ///< of a detached instance: pipe's reading end or terminal's master
+    OutputLog output_;
     os::Process init_;
     os::CgroupPaths cgroup_;
     bool detached_ = false; ///< the starter has taken its leave
@@ -147,18 +143,6 @@ Result<> Supervisor::take_streams()
     if (heard->word != Say::Streams || heard->fds.size() > 3) return fail(ErrorKind::Invalid, "no streams came");
     for (std::size_t i = 0; i < heard->fds.size(); ++i)
         if (::dup2(heard->fds[i].get(), static_cast<int>(i)) < 0) return fail_os(errno, "take the streams over");
-    return {};
-}
-
-Result<> Supervisor::redirect_output()
-{
-    if (!launch_.detached || launch_.config.terminal) return {};
-    std::array<int, 2> ends{-1, -1};
-    if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
-    output_ = os::Fd{ends[0]};
-    const os::Fd writing{ends[1]};
-    for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) // the container takes them over as they are
-        if (::dup2(writing.get(), fd) < 0) return fail_os(errno, "redirect the output");
     return {};
 }
 
@@ -187,7 +171,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
-    TRY(redirect_output());
+    if (launch_.detached && !config.terminal) TRY(output_.redirect());
     std::pair<os::Fd, os::Fd> console;
     if (config.terminal) console = TRY(os::socket_pair());
     const auto runtime_root = TRY(store_.runtime_root());
@@ -226,9 +210,8 @@ Result<> Supervisor::announce(os::Fd terminal)
         return say(starter_, Say::Started, name,
                    terminal.is_open() ? std::vector<int>{terminal.get()} : std::vector<int>{});
     }
-    log_ = TRY(LogFile::open(prepared_->held.directory.get()));
-    if (terminal.is_open()) output_ = std::move(terminal);
-    TRY(let_go({STDOUT_FILENO, STDERR_FILENO})); // the pipe must end with the instance, not with us
+    TRY(output_.open(prepared_->held.directory.get(), log_limits(prepared_->config), std::move(terminal)));
+    TRY(let_go({STDOUT_FILENO, STDERR_FILENO})); // the pipes must end with the instance, not with us
     return starter_.is_open() ? say(starter_, Say::Started, name) : Result<>{};
 }
 
@@ -236,8 +219,7 @@ void Supervisor::undo(const Prepared& prepared)
 {
     init_ = os::Process{};
     ids_.reset(); // descriptors may be what there were too few of
-    output_.reset();
-    log_.reset();
+    output_ = OutputLog{};
     const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config.name)
                                         : store_.clean_up(prepared.held, prepared.config);
     // The first error is the one to tell; what is left is found by `coppice doctor`.
@@ -250,19 +232,6 @@ Result<> Supervisor::start()
     auto started = create_and_start(*prepared_);
     if (!started) undo(*prepared_);
     return started;
-}
-
-void Supervisor::drain()
-{
-    std::array<char, 65536> buffer{};
-    const auto got = os::retry_eintr([&] { return ::read(output_.get(), buffer.data(), buffer.size()); });
-    if (got <= 0) {      // the end of a pipe, or EIO of a terminal that nobody has open any more
-        output_.reset(); // epoll forgets a closed descriptor by itself
-        return;
-    }
-    // A full disk must not stop the instance: its output is lost, its work is not.
-    if (log_) [[maybe_unused]]
-        const auto appended = log_->append({buffer.data(), static_cast<std::size_t>(got)});
 }
 
 void Supervisor::obey(const Heard& heard)
@@ -313,8 +282,7 @@ Result<> Supervisor::watch(os::EventLoop& loop)
     else
         detached_ = true;
     if (control_.is_open()) TRY(watch_daemon(loop));
-    if (output_.is_open()) TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) { drain(); }));
-    return {};
+    return output_.watch(loop);
 }
 
 Ended Supervisor::describe_end(os::ExitStatus status) const
@@ -338,8 +306,7 @@ Result<Ended> Supervisor::finish()
     TRY(loop.run());
     const auto status = TRY(init_.wait());
     auto ended = describe_end(status);
-    while (output_.is_open())
-        drain();
+    output_.drain();
     // First of all clean up: what filled a disk may go by this, and is gone in any case.
     TRY(store_.clean_up(prepared_->held, prepared_->config));
     prepared_->config.exit_status = status.code;

@@ -57,6 +57,10 @@ inline constexpr std::int64_t kMaxWeight = 10'000;
 inline constexpr std::int64_t kMaxStopTimeout = 86'400;
 inline constexpr const char* kUnconfined = "unconfined";
 
+/// Of a log: the size of each of its files, and how many there are with the one that is written.
+inline constexpr std::int64_t kDefaultLogBytes = 10 << 20, kLeastLogBytes = 64 << 10, kMostLogBytes = INT64_C(1) << 40;
+inline constexpr std::int64_t kDefaultLogFiles = 3, kMostLogFiles = 100;
+
 /// Everything that defines an instance; what `coppice run` was asked for. Kept as instance.json.
 struct InstanceConfig {
     std::string name;
@@ -92,6 +96,7 @@ struct InstanceConfig {
     std::map<std::string, std::string> labels;
     std::string stop_signal; ///< what `coppice stop` asks with; empty: TERM
     std::optional<std::int64_t> stop_timeout_seconds;
+    std::optional<std::int64_t> log_max_bytes, log_max_files; ///< empty: kDefaultLogBytes, kDefaultLogFiles
 
     std::string created;            ///< RFC 3339, of the instance
     std::string started;            ///< of its last start
