@@ -304,6 +304,8 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     if (!options.stop_signal.empty()) TRY_DOING("--stop-signal", os::parse_signal(options.stop_signal));
     config.stop_signal = options.stop_signal;
     config.stop_timeout_seconds = options.stop_timeout;
+    for (const std::string& text : options.log_options)
+        TRY(instance::apply_log_option(config, text));
     const auto stored = instance::parse_instance_config(instance::to_json(config));
     if (!stored || *stored != config)
         return fail(Error{ErrorKind::Invalid, "the command, an option or a path holds bytes that are not UTF-8"}.hint(
@@ -330,6 +332,11 @@ void declare_instance(CLI::App& command, RunOptions& options)
     declare_process(command, options);
     declare_files(command, options);
     declare_rights(command, options);
+    command
+        .add_option("--log-opt", options.log_options,
+                    "Of a detached one's log: max-size=SIZE of each file (default: 10m), max-file=NUMBER (default: 3)")
+        ->type_name("OPTION")
+        ->allow_extra_args(false);
     command.add_option("--label", options.labels, "NAME=value, to find the instance again")
         ->type_name("NAME=value")
         ->allow_extra_args(false);

@@ -19,7 +19,7 @@ struct RunOptions {
     std::string root, name, mode, memory, swap, cpus, hostname, workdir, user, stop_signal, on_stop, restart,
         health_command, health_interval, health_timeout, health_start_period;
     std::vector<std::string> env, env_files, volumes, tmpfs, devices, ulimits, labels, cap_add, cap_drop,
-        security_options, command;
+        security_options, log_options, command;
     std::int64_t pids = 0;
     std::optional<std::uint64_t> cpu_weight, io_weight;
     std::optional<std::int64_t> stop_timeout, health_retries;

@@ -54,6 +54,8 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
     add("restarts", config.restarts);
     add("stopAsked", config.stop_asked);
     add("undecided", config.undecided);
+    add_number("logMaxBytes", config.log_max_bytes);
+    add_number("logMaxFiles", config.log_max_files);
     for (const Ulimit& limit : config.ulimits)
         document["ulimits"].push_back({{"name", limit.name}, {"soft", limit.soft}, {"hard", limit.hard}});
     for (const Tmpfs& tmpfs : config.tmpfs)
@@ -112,6 +114,8 @@ Result<> read_options(const JsonNode& node, InstanceConfig& config)
     config.stop_signal = TRY(node.text_or("stopSignal", ""));
     if (!config.stop_signal.empty()) TRY_DOING("stopSignal", os::parse_signal(config.stop_signal));
     config.stop_timeout_seconds = TRY(node.find_integer("stopTimeoutSeconds", 0, kMaxStopTimeout));
+    config.log_max_bytes = TRY(node.find_integer("logMaxBytes", kLeastLogBytes, kMostLogBytes));
+    config.log_max_files = TRY(node.find_integer("logMaxFiles", 1, kMostLogFiles));
     TRY(node.each("ulimits", [&config](const JsonNode& entry) -> Result<> {
         Ulimit limit;
         limit.name = TRY(TRY(entry.get("name")).text());

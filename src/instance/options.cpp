@@ -232,6 +232,27 @@ Result<> apply_security_option(InstanceConfig& config, std::string_view text)
         "use no-new-privileges, seccomp=FILE, seccomp=unconfined, apparmor=PROFILE or label=disable"));
 }
 
+Result<> apply_log_option(InstanceConfig& config, std::string_view text)
+{
+    std::string_view value = text;
+    const auto name = next_part(value, '=');
+    const std::string doing = cat("--log-opt ", text);
+    if (name == "max-size") {
+        const auto bytes = TRY_DOING(doing, parse_bytes(value));
+        if (bytes < kLeastLogBytes || bytes > kMostLogBytes)
+            return fail(ErrorKind::Invalid, cat(doing, ": must be from ", format_bytes(kLeastLogBytes), " to ",
+                                                format_bytes(kMostLogBytes)));
+        config.log_max_bytes = static_cast<std::int64_t>(bytes);
+        return {};
+    }
+    if (name == "max-file") {
+        config.log_max_files = TRY_DOING(doing, parse_integer(value, 1, kMostLogFiles));
+        return {};
+    }
+    return fail(Error{ErrorKind::Invalid, cat(doing, ": there is no such option")}.hint(
+        "use max-size=SIZE, for example 10m, or max-file=NUMBER"));
+}
+
 Result<std::int64_t> parse_swap(std::string_view text)
 {
     if (text == "-1") return -1;

@@ -4,7 +4,6 @@
 #include "coppice/base/time.h"
 #include "coppice/base/units.h"
 #include "coppice/instance/id_range.h"
-#include "coppice/instance/log_file.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/instance/store.h"
 #include "coppice/os/event_loop.h"
@@ -17,6 +16,7 @@
 #include "device_nodes.h"
 #include "health_monitor.h"
 #include "oci_config.h"
+#include "output_log.h"
 #include "roots.h"
 #include "watchers.h"
 
@@ -122,7 +122,7 @@ private:
     Result<> create_and_start(Prepared& prepared);
     Result<std::unique_ptr<runtime::RootSource>> root_of(const Prepared& prepared);
     Result<> take_streams();
-    Result<> redirect_streams();
+    Result<> open_input();
     Result<> announce(os::Fd terminal);
     Result<> keep_output();
     Result<> watch(os::EventLoop& loop);
@@ -133,7 +133,6 @@ private:
     Result<> attach(os::Fd& client, bool with_streams);
     Result<> take_over(os::EventLoop& loop);
     void obey(const Heard& heard);
-    void drain();
     Ended describe_end(os::ExitStatus status) const;
     void undo(const Prepared& prepared);
 
@@ -145,10 +144,9 @@ private:
     rlimit open_files_; ///< the instance gets the starter's limit back
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
-    std::optional<LogFile> log_;
-    os::Fd terminal_; ///< its master
-    os::Fd output_;   ///< of a detached instance: pipe's reading end or terminal
-    os::Fd input_;    ///< of one that takes input: pipe's writing end or terminal
+    OutputLog output_;   ///< of a detached instance
+    os::Fd terminal_;    ///< its master
+    os::Fd input_;       ///< of one that takes input: pipe's writing end or terminal
     Watchers watchers_;
     std::unique_ptr<HealthMonitor> health_;
     os::Process init_;
@@ -168,21 +166,14 @@ Result<> Supervisor::take_streams()
     return {};
 }
 
-Result<> Supervisor::redirect_streams()
+/// Whoever attaches may write into it.
+Result<> Supervisor::open_input()
 {
-    if (!launch_.detached || launch_.config.terminal) return {};
     std::array<int, 2> ends{-1, -1};
-    if (launch_.config.open_input) {
-        if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
-        const os::Fd reading{ends[0]};
-        input_ = os::Fd{ends[1]};
-        if (::dup2(reading.get(), STDIN_FILENO) < 0) return fail_os(errno, "redirect the input");
-    }
     if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_os(errno, "create a pipe");
-    output_ = os::Fd{ends[0]};
-    const os::Fd writing{ends[1]};
-    for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) // the container takes them over as they are
-        if (::dup2(writing.get(), fd) < 0) return fail_os(errno, "redirect the output");
+    const os::Fd reading{ends[0]};
+    input_ = os::Fd{ends[1]};
+    if (::dup2(reading.get(), STDIN_FILENO) < 0) return fail_os(errno, "redirect the input");
     return {};
 }
 
@@ -211,7 +202,8 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
-    TRY(redirect_streams());
+    if (launch_.detached && !config.terminal) TRY(output_.redirect());
+    if (launch_.detached && !config.terminal && config.open_input) TRY(open_input());
     std::pair<os::Fd, os::Fd> console;
     if (config.terminal) console = TRY(os::socket_pair());
     const auto runtime_root = TRY(store_.runtime_root());
@@ -254,27 +246,27 @@ Result<> Supervisor::announce(os::Fd terminal)
                    terminal_.is_open() ? std::vector<int>{terminal_.get()} : std::vector<int>{});
     }
     TRY(keep_output());
-    TRY(let_go({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})); // a pipe must end with the instance, not with us
+    TRY(let_go({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})); // the pipes must end with the instance, not with us
     return starter_.is_open() ? say(starter_, Say::Started, name) : Result<>{};
 }
 
 /// From now on its output goes to the log, and to those who watch.
 Result<> Supervisor::keep_output()
 {
-    log_ = TRY(LogFile::open(prepared_->held.directory.get()));
-    if (!terminal_.is_open()) return {};
-    output_ = TRY(terminal_.duplicate());
-    if (prepared_->config.open_input) input_ = TRY(terminal_.duplicate());
-    return {};
+    os::Fd reading;
+    if (terminal_.is_open()) reading = TRY(terminal_.duplicate());
+    if (terminal_.is_open() && prepared_->config.open_input) input_ = TRY(terminal_.duplicate());
+    return output_.open(prepared_->held.directory.get(), log_limits(prepared_->config), std::move(reading),
+                        [this](LogStream stream, std::string_view text) { watchers_.show(stream, text); });
 }
 
 void Supervisor::undo(const Prepared& prepared)
 {
     init_ = os::Process{};
     ids_.reset(); // descriptors may be what there were too few of
-    for (os::Fd* const fd : {&output_, &input_, &terminal_, &control_})
+    for (os::Fd* const fd : {&input_, &terminal_, &control_})
         fd->reset();
-    log_.reset();
+    output_ = OutputLog{};
     const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config.name)
                                         : store_.clean_up(prepared.held, prepared.config);
     // The first error is the one to tell; what is left is found by `coppice doctor`.
@@ -287,21 +279,6 @@ Result<> Supervisor::start()
     auto started = create_and_start(*prepared_);
     if (!started) undo(*prepared_);
     return started;
-}
-
-void Supervisor::drain()
-{
-    std::array<char, 65536> buffer{};
-    const auto got = os::retry_eintr([&] { return ::read(output_.get(), buffer.data(), buffer.size()); });
-    if (got <= 0) {      // the end of a pipe, or EIO of a terminal that nobody has open any more
-        output_.reset(); // epoll forgets a closed descriptor by itself
-        return;
-    }
-    const std::string_view text{buffer.data(), static_cast<std::size_t>(got)};
-    // A full disk must not stop the instance: its output is lost, its work is not.
-    if (log_) [[maybe_unused]]
-        const auto appended = log_->append(text);
-    watchers_.show(Watchers::Stream::Output, text);
 }
 
 void Supervisor::obey(const Heard& heard)
@@ -317,7 +294,7 @@ Result<> Supervisor::take_over(os::EventLoop& loop)
     detached_ = true;
     if (launch_.detached || !terminal_.is_open()) return {};
     TRY(keep_output());
-    return loop.add(output_, EPOLLIN, [this](std::uint32_t) { drain(); });
+    return output_.watch(loop);
 }
 
 void Supervisor::watch_starter(os::EventLoop& loop)
@@ -396,7 +373,7 @@ Result<> Supervisor::watch(os::EventLoop& loop)
         detached_ = true;
     TRY(watch_control(loop));
     if (daemon_.is_open()) watch_daemon(loop);
-    if (output_.is_open()) TRY(loop.add(output_, EPOLLIN, [&](std::uint32_t) { drain(); }));
+    TRY(output_.watch(loop));
     if (const auto& check = prepared_->config.health)
         health_ = TRY(HealthMonitor::begin(loop, *check, TRY(store_.runtime_root()), prepared_->config.name,
                                            prepared_->held.directory, [this](Health health) {
@@ -428,8 +405,7 @@ Result<Ended> Supervisor::finish()
     health_.reset();
     const auto status = TRY(init_.wait());
     auto ended = describe_end(status);
-    while (output_.is_open())
-        drain();
+    output_.drain();
     // First of all clean up: what filled a disk may go by this, and is gone in any case.
     TRY(store_.clean_up(prepared_->held, prepared_->config));
     if (prepared_->config.remove_at_end) return ended;

@@ -48,7 +48,6 @@ bool write_patiently(const os::Fd& stream, std::string_view text)
 
 Result<> Watchers::add(os::Fd socket, bool with_streams, bool with_terminal, const os::Fd& input)
 {
-    Watcher watcher;
     std::vector<int> given;
     Pair output, errors;
     if (with_streams) {
@@ -65,10 +64,10 @@ Result<> Watchers::add(os::Fd socket, bool with_streams, bool with_terminal, con
     return {};
 }
 
-void Watchers::show(Stream stream, std::string_view text)
+void Watchers::show(LogStream stream, std::string_view text)
 {
     for (Watcher& watcher : all_) {
-        os::Fd& target = stream == Stream::Output || !watcher.errors.is_open() ? watcher.output : watcher.errors;
+        os::Fd& target = stream == LogStream::Out || !watcher.errors.is_open() ? watcher.output : watcher.errors;
         if (target.is_open() && !write_patiently(target, text)) target.reset();
     }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "coppice/instance/log_record.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/os/fd.h"
 
@@ -15,9 +16,8 @@ public:
     /// @param with_terminal whether output and errors are one
     /// @param input what it may write to, handed over as it is; not open: the instance takes none
     Result<> add(os::Fd socket, bool with_streams, bool with_terminal, const os::Fd& input);
-    enum class Stream : unsigned char { Output, Errors };
     /// One that does not read is waited for a moment, and then sees no more of it: it must not hold the instance up.
-    void show(Stream stream, std::string_view text);
+    void show(LogStream stream, std::string_view text);
     /// To all. Those that have gone are forgotten.
     void tell(Say word, std::string_view text);
 

@@ -159,8 +159,8 @@ imports::Context import_context(OperationContext& operation)
 std::vector<StorageRow> storage_rows()
 {
     std::vector<StorageRow> all;
-    for (const auto& rows :
-         {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), instance_rows(), mount_rows(), upkeep_rows()})
+    for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), instance_rows(),
+                             instance_log_rows(), mount_rows(), upkeep_rows()})
         all.insert(all.end(), rows.begin(), rows.end());
     return all;
 }

@@ -48,6 +48,31 @@ class Lives(NodeCase):
         self.text("rollback", name, name)
         self.assertEqual(self.text("run", "--name", name, "os", "--", "cat", "/etc/fresh"), "1\n")
 
+    def test_log_over_the_api(self):
+        name = self.begin_instance("--log-opt", "max-file=2",
+                                   script="echo one; sleep 0.2; echo two >&2; sleep 0.2; echo three; sleep 1000")
+        self.assertEqual(self.config(name)["logMaxFiles"], 2)
+        target = f"/v1/instances/{name}/logs"
+        self.assertTrue(wait_until(lambda: self.daemon.ask("GET", target).raw == b"one\ntwo\nthree\n", 10))
+        answer = self.daemon.ask("GET", target + "?tail=2&since=1h&timestamps=true")
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "text/plain"))
+        times, words = zip(*(line.split() for line in answer.raw.decode().splitlines()))
+        self.assertEqual(words, ("two", "three"))
+        self.assertEqual(self.daemon.ask("GET", f"{target}?until={times[0]}&tail=1").raw, b"two\n")
+        for query, word in (("tail=-1", "tail"), ("since=never", "since"), ("timestamps=1", "timestamps"), ("follow=true", "follow")):
+            answer = self.daemon.ask("GET", f"{target}?{query}")
+            self.assertEqual(answer.status, 400, answer)
+            self.assertIn(word, answer.body["detail"])
+        self.assertEqual(self.daemon.ask("GET", "/v1/instances/absent/logs").status, 404)
+
+    def test_log_over_the_api_is_bounded(self):
+        name = self.begin_instance(script="yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -n 90000; echo last; sleep 1000")
+        target = f"/v1/instances/{name}/logs?tail="
+        self.assertTrue(wait_until(lambda: self.daemon.ask("GET", target + "1").raw == b"last\n", 20))
+        text = self.daemon.ask("GET", target + "100000").raw
+        self.assertTrue(text.startswith(b"0123") and text.endswith(b"9\nlast\n"))
+        self.assertTrue((4 << 20) - 100 < len(text) <= 4 << 20, len(text))
+
     def test_names_and_roots(self):
         self.assertIn("a vdisk is named os", self.fails("run", "-d", "--name", "os", "os", "true", status=125))
         self.text("branch", "taken", "os")

@@ -266,6 +266,22 @@ class FullDisk(Refusal):
         self.assertNotIn("running", done.out, repr(done))
 
 
+    def test_log_goes_on_when_the_disk_has_room_again(self):
+        name = new_name()
+        script = "i=0; while [ $i -lt 400 ]; do echo $((i=i+1)) %s; sleep 0.01; done; exit 3" % ("x" * 100)
+        done = self.on_small_disk("mkdir $S/state", f"""
+            $C run -d --name {name} $T -- sh -c '{script}' >/dev/null; sleep 0.3; fill; sleep 1; rm -f $S/filler*
+            for i in $(seq 300); do $C ps -q | grep -q . || break; sleep 0.1; done
+            $C logs {name}; $C ps -a | grep -o 'exited [0-9]*'; $C rm {name} >/dev/null""")
+        self.assertEqual(done.err, "", repr(done))
+        *lines, status = done.out.splitlines()
+        self.assertEqual(status, "exited 3")
+        numbers = [int(line.split()[0]) for line in lines]
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertEqual((numbers[0], numbers[-1]), (1, 400))
+        self.assertLess(len(numbers), 390, "the disk was full for a time")
+
+
 class UnwritableState(Refusal):
     def test_read_only_state_directory(self):
         directory = world().path("readonly")

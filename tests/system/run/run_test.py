@@ -230,10 +230,10 @@ class Modes(Case):
 class Lifecycle(Case):
     def test_detached_logs_stop_rm(self):
         name = self.detached("sh", "-c", "echo out; echo err >&2; trap 'echo term; exit 7' TERM; while :; do sleep 0.1; done")
-        self.assertTrue(wait_until(lambda: coppice("logs", name).out == "out\nerr\n"), repr(coppice("logs", name)))
+        self.assertTrue(wait_until(lambda: coppice("logs", name).err == "err\n"), repr(coppice("logs", name)))
         self.assertIn("running", coppice("ps").out)
         self.assert_ok(coppice("stop", name))
-        self.assertEqual(coppice("logs", name).out, "out\nerr\nterm\n")
+        self.assertEqual(coppice("logs", name).out, "out\nterm\n")
         self.assertIn("exited 7", coppice("ps", "-a").out)
         self.assertNotIn(name, coppice("ps").out)
         self.assert_ok(coppice("rm", name))
@@ -243,13 +243,6 @@ class Lifecycle(Case):
         name = self.detached("sh", "-c", "for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done")
         done = coppice("logs", "-f", name)
         self.assertEqual(done.out, "".join(f"line {i}\n" for i in range(1, 6)))
-
-    def test_logs_are_bounded(self):
-        name = self.detached("sh", "-c", "yes 0123456789012345678901234567890123456789 | head -c 40000000; echo last")
-        self.assertTrue(wait_until(lambda: name not in coppice("ps", "-q").out, 60))
-        files = [f"{world().state}/instances/{name}/{file}" for file in ("log", "log.1")]
-        self.assertLessEqual(sum(os.path.getsize(file) for file in files if os.path.exists(file)), 2 * (10 << 20) + 65536)
-        self.assertTrue(coppice("logs", name).out.endswith("last\n"))
 
     def test_stop_kills_who_does_not_listen(self):
         name = self.detached("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")

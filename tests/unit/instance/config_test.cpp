@@ -48,6 +48,8 @@ InstanceConfig full_config()
     config.labels = {{"empty", ""}, {"who", "me=you"}};
     config.stop_signal = "USR1";
     config.stop_timeout_seconds = 0;
+    config.log_max_bytes = 65536;
+    config.log_max_files = 1;
     config.created = "2026-01-31T08:15:00.000000001Z";
     config.started = "2026-01-31T08:16:00.000000001Z";
     config.exit_status = 137;
@@ -79,8 +81,9 @@ TEST(InstanceConfigTest, WhatWasNotAskedForIsNotWritten)
     plain.name = "a";
     plain.root = "/r";
     const auto document = json::parse(to_json(plain));
-    for (const char* const key : {"swapBytes", "cpuWeight", "ulimits", "tmpfs", "devices", "readOnly", "capAdd",
-                                  "noNewPrivileges", "seccomp", "labels", "stopSignal", "stopTimeoutSeconds"})
+    for (const char* const key :
+         {"swapBytes", "cpuWeight", "ulimits", "tmpfs", "devices", "readOnly", "capAdd", "noNewPrivileges", "seccomp",
+          "labels", "stopSignal", "stopTimeoutSeconds", "logMaxBytes", "logMaxFiles"})
         EXPECT_FALSE(document.contains(key)) << key;
 }
 
@@ -137,6 +140,9 @@ TEST(InstanceConfigTest, WrongValues)
                                                   {"/labels/who", 1},
                                                   {"/stopSignal", "NONE"},
                                                   {"/stopTimeoutSeconds", 86401},
+                                                  {"/logMaxBytes", 65535},
+                                                  {"/logMaxFiles", 0},
+                                                  {"/logMaxFiles", 101},
                                                   {"/workdir", 5}};
     for (const auto& [pointer, value] : wrong)
         EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_instance_config(with(pointer, value))))

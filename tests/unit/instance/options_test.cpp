@@ -140,6 +140,20 @@ TEST(SwapOptionTest, Forms)
         EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_swap(text))) << text;
 }
 
+TEST(LogOptionTest, FormsAndBounds)
+{
+    InstanceConfig config;
+    EXPECT_TRUE(succeeds(apply_log_option(config, "max-size=64k")));
+    EXPECT_EQ(config.log_max_bytes, 64 << 10);
+    EXPECT_TRUE(succeeds(apply_log_option(config, "max-file=100")));
+    EXPECT_EQ(config.log_max_files, 100);
+    const InstanceConfig before = config;
+    for (const char* const text : {"", "max-size", "max-size=", "max-size=63k", "max-size=2t", "max-size=-1",
+                                   "max-file=", "max-file=0", "max-file=101", "max-file=x", "compress=true"})
+        EXPECT_TRUE(fails_as(ErrorKind::Invalid, text, apply_log_option(config, text))) << text;
+    EXPECT_EQ(config, before);
+}
+
 TEST(SecurityOptionTest, Forms)
 {
     InstanceConfig config;

@@ -1,7 +1,6 @@
 #include "coppice/instance/store.h"
 
 #include "coppice/instance/id_range.h"
-#include "coppice/instance/log_file.h"
 #include "coppice/os/file.h"
 #include "coppice/test/expect.h"
 #include "coppice/test/temp_dir.h"
@@ -137,61 +136,6 @@ TEST_F(StoreTest, CleanUpSweepsWhatKilledOnesLeft)
     EXPECT_FALSE(directory_.exists("store/instances/web/instance.json.new-0123"));
     EXPECT_FALSE(directory_.exists("store/instances/web/.discarded-0123"));
     EXPECT_EQ(value_of(store_.read_config("web")), made);
-}
-
-class LogFileTest : public testing::Test {
-protected:
-    std::uint64_t size(const char* name) const
-    {
-        return directory_.exists(name) ? std::filesystem::file_size(directory_ / name) : 0;
-    }
-    test::TempDir directory_;
-};
-
-TEST_F(LogFileTest, Appends)
-{
-    {
-        auto log = value_of(LogFile::open(directory_.fd()));
-        ASSERT_TRUE(succeeds(log.append("one\n")));
-    }
-    auto log = value_of(LogFile::open(directory_.fd()));
-    ASSERT_TRUE(succeeds(log.append("two\n")));
-    EXPECT_EQ(directory_.read("log"), "one\ntwo\n");
-}
-
-TEST_F(LogFileTest, IsBoundedAndKeepsTheNewest)
-{
-    const std::string block(1U << 20, 'x');
-    auto log = value_of(LogFile::open(directory_.fd()));
-    for (int i = 0; i < 35; ++i) {
-        ASSERT_TRUE(succeeds(log.append(block)));
-        ASSERT_LE(size("log"), LogFile::kLogMaxBytes);
-        ASSERT_LE(size("log.1"), LogFile::kLogMaxBytes);
-    }
-    EXPECT_EQ(size("log.1"), LogFile::kLogMaxBytes);
-    EXPECT_EQ(size("log"), 5U << 20);
-    ASSERT_TRUE(succeeds(log.append("end")));
-    EXPECT_TRUE(directory_.read("log").ends_with("end"));
-}
-
-TEST_F(LogFileTest, TheBoundHoldsOverARestart)
-{
-    {
-        auto log = value_of(LogFile::open(directory_.fd()));
-        ASSERT_TRUE(succeeds(log.append(std::string(LogFile::kLogMaxBytes, 'x'))));
-    }
-    auto log = value_of(LogFile::open(directory_.fd()));
-    ASSERT_TRUE(succeeds(log.append("y")));
-    EXPECT_EQ(size("log"), 1U);
-    EXPECT_EQ(size("log.1"), LogFile::kLogMaxBytes);
-}
-
-TEST_F(LogFileTest, ALinkIsNotFollowed)
-{
-    directory_.write("victim", "v");
-    std::filesystem::create_symlink("victim", directory_ / "log");
-    EXPECT_FALSE(LogFile::open(directory_.fd()));
-    EXPECT_EQ(directory_.read("victim"), "v");
 }
 
 TEST(IdRangeTest, NoTwoHoldersShareARange)

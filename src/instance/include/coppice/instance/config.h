@@ -50,6 +50,10 @@ inline constexpr std::int64_t kMaxWeight = 10'000;
 inline constexpr std::int64_t kMaxStopTimeout = 86'400;
 inline constexpr const char* kUnconfined = "unconfined";
 
+/// Of a log: the size of each of its files, and how many there are with the one that is written.
+inline constexpr std::int64_t kDefaultLogBytes = 10 << 20, kLeastLogBytes = 64 << 10, kMostLogBytes = INT64_C(1) << 40;
+inline constexpr std::int64_t kDefaultLogFiles = 3, kMostLogFiles = 100;
+
 /// Everything that defines an instance; what `coppice run` was asked for. Kept as instance.json.
 struct InstanceConfig {
     std::string name;
@@ -89,6 +93,7 @@ struct InstanceConfig {
     std::optional<std::int64_t> stop_timeout_seconds;
     RestartPolicy restart;
     std::optional<HealthCheck> health;
+    std::optional<std::int64_t> log_max_bytes, log_max_files; ///< empty: kDefaultLogBytes, kDefaultLogFiles
 
     std::string created;            ///< RFC 3339, of the instance
     bool awaits_start = false;      ///< made by `create`, has never run

@@ -1,33 +1,49 @@
 #pragma once
 
+#include "coppice/instance/config.h"
+#include "coppice/instance/log_record.h"
 #include "coppice/os/fd.h"
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace coppice::instance {
 
-/// The output of a detached instance: DIRECTORY/log, and DIRECTORY/log.1 with what came before. Bounded: at
-/// kLogMaxBytes the older half goes.
+/// How much of a log is kept.
+struct LogLimits {
+    std::uint64_t bytes = kDefaultLogBytes; ///< of each file
+    unsigned files = kDefaultLogFiles;      ///< with the one that is written
+};
+LogLimits log_limits(const InstanceConfig& config);
+
+/// "log" for 0, the one that is written; "log.1" and so on for what came before.
+std::string log_name(unsigned number);
+
+/// Writes the log of a detached instance: records, and nothing but whole ones in each file.
 class LogFile {
 public:
-    static constexpr std::uint64_t kLogMaxBytes = 10U << 20; ///< of each of the two files
-
+    /// Goes on with what is there.
     /// @param directory borrowed
-    static Result<LogFile> open(int directory);
-    /// Appends. Errors: Unavailable (disk full); what was not written is lost, the next call begins anew.
-    Result<> append(std::string_view output);
+    static Result<LogFile> open(int directory, const LogLimits& limits);
+
+    /// Keeps what came from a stream, with the time of now; a full file makes room for the next one. Writes once, or
+    /// once per file. Memory: below 200 KiB whatever comes.
+    /// Errors: Unavailable (disk full); what was not written is lost, the next call begins anew.
+    Result<> append(LogStream stream, std::string_view output);
 
 private:
-    LogFile(int directory, os::Fd file, std::uint64_t size) : directory_{directory}, file_{std::move(file)}, size_{size}
-    {
-    }
-    int directory_;
-    os::Fd file_;
-    std::uint64_t size_;
-};
+    LogFile(int directory, const LogLimits& limits) : directory_{directory}, limits_{limits} {}
+    Result<> begin();
+    Result<> make_room(std::size_t bytes);
+    Result<> flush();
+    Result<> rotate();
 
-inline constexpr const char* kLogName = "log";
-inline constexpr const char* kOlderLogName = "log.1";
+    int directory_;
+    LogLimits limits_;
+    os::Fd file_;
+    std::uint64_t size_ = 0;
+    std::string buffer_; ///< not written yet
+};
 
 } // namespace coppice::instance

@@ -35,6 +35,9 @@ Result<std::pair<std::string, std::string>> parse_label(std::string_view text);
 /// Errors: also those of reading FILE, and Unsupported (another option)
 Result<> apply_security_option(InstanceConfig& config, std::string_view text);
 
+/// max-size=SIZE or max-file=NUMBER, put into `config`.
+Result<> apply_log_option(InstanceConfig& config, std::string_view text);
+
 /// Swap beyond memory: an amount, 0 for none, or -1 for no limit.
 Result<std::int64_t> parse_swap(std::string_view text);
 
