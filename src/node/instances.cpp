@@ -10,6 +10,7 @@
 #include "coppice/os/executable.h"
 #include "coppice/os/spawn.h"
 #include "coppice/os/unix_socket.h"
+#include "identity.h"
 #include "link_pool.h"
 
 #include <algorithm>
@@ -53,11 +54,12 @@ struct Instances::Parts {
     std::mutex mutex; ///< of the next two
     std::condition_variable changed;
     std::map<std::string, std::shared_ptr<Running>> running;
+    SshKeys ssh_keys;
     std::unique_ptr<LinkPool> links; ///< last: its threads use the others
 };
 
 Instances::Instances(storage::Storage& storage, instance::InstanceStore store, std::function<void(const News&)> tell)
-    : parts_{new Parts{storage, std::move(store), std::move(tell), {}, {}, {}, {}}}
+    : parts_{new Parts{storage, std::move(store), std::move(tell), {}, {}, {}, {}, {}}}
 {
 }
 
@@ -157,7 +159,8 @@ Result<bool> Instances::prepare(InstanceConfig& config)
             return fail(Error{ErrorKind::Conflict,
                               cat("instance ", config.name, " exists already with the root ", existing->root)}
                             .hint(cat("choose another name, or remove it: coppice rm ", config.name)));
-        config.started = existing->started;   // it has writes that are worth keeping
+        config.started = existing->started; // it has writes that are worth keeping
+        config.keep_identity = existing->keep_identity;
         config.snapshot = existing->snapshot; // its own, whatever the reference stands for by now
         return false;
     }
@@ -269,7 +272,23 @@ Result<os::Fd> Instances::mount(const Running& running, std::string_view first_i
     use.throw_away = running.config.mode == instance::Mode::Shared;
     use.ids = vdisk::InstanceIds{.user_namespace = &user_namespace,
                                  .mapping = instance::IdRange::mapping_of(static_cast<std::uint32_t>(first))};
-    return parts_->storage.use(running.config.name, use);
+    auto root = TRY(parts_->storage.use(running.config.name, use));
+    TRY_DOING("identity of its own", personalise(running.config, root, static_cast<std::uint32_t>(first)));
+    return root;
+}
+
+Result<> Instances::personalise(const InstanceConfig& config, const os::Fd& root, std::uint32_t root_id)
+{
+    if (config.keep_identity) return {};
+    const IdentityWanted wanted{.host_name = instance::host_name_of(config),
+                                .root_id = root_id,
+                                .lasting = config.mode == instance::Mode::Private && !config.remove_at_end};
+    return give_identity(root, TRY(parts_->store.find_directory(config.name)), wanted, parts_->ssh_keys);
+}
+
+Result<std::vector<std::string>> Instances::personalised(const std::string& name) const
+{
+    return personalised_files(TRY(parts_->store.find_directory(name)));
 }
 
 /// Hears one message of a supervisor. @returns whether there may be more

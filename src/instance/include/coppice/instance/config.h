@@ -72,6 +72,7 @@ struct InstanceConfig {
     std::string workdir;          ///< empty: the image's, or /
     std::string user;             ///< USER[:GROUP], looked up inside; empty: root
     std::string hostname;         ///< empty: the name
+    bool keep_identity = false;   ///< the image's machine-id, host keys and the like; of the first start
     bool terminal = false;
     std::optional<std::uint64_t> memory_bytes;
     std::optional<std::int64_t> swap_bytes; ///< beyond memory_bytes; empty: the same amount again; -1: no limit
@@ -98,6 +99,9 @@ struct InstanceConfig {
     std::optional<int> exit_status; ///< of its last run; empty while it runs
     bool operator==(const InstanceConfig&) const = default;
 };
+
+/// What the kernel calls the host inside.
+std::string host_name_of(const InstanceConfig& config);
 
 /// Fills in what was not asked for from an OCI image configuration, as engines do: its environment below ours, its
 /// entry point before the command, its command if there is none, working directory and user. Without any command

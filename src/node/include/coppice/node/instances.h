@@ -5,6 +5,7 @@
 #include "coppice/os/fd.h"
 #include "coppice/storage/storage.h"
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -50,6 +51,9 @@ public:
     Result<std::vector<Known>> list() const;
     /// Errors: NotFound
     Result<Known> find(const std::string& name) const;
+    /// Paths of the files that its identity of its own made new or removed; none before its first start.
+    /// Errors: NotFound, Corrupt
+    Result<std::vector<std::string>> personalised(const std::string& name) const;
     /// With its branch and all that is in it. Errors: NotFound, Conflict (it runs)
     Result<> remove(const std::string& name);
 
@@ -62,6 +66,7 @@ private:
     Result<> launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client);
     bool listen(const std::shared_ptr<Running>& running);
     Result<os::Fd> mount(const Running& running, std::string_view first_id, const os::Fd& user_namespace);
+    Result<> personalise(const instance::InstanceConfig& config, const os::Fd& root, std::uint32_t root_id);
     void give_up(const std::shared_ptr<Running>& running);
     Result<> settle(const instance::InstanceConfig& config);
     Result<> settle_branch(const instance::InstanceConfig& config);

@@ -2,6 +2,7 @@
 
 #include "coppice/base/result.h"
 
+#include <compare>
 #include <functional>
 #include <memory>
 #include <optional>
