@@ -194,6 +194,9 @@ void declare_process(CLI::App& command, RunOptions& options)
 {
     command.add_flag("-t,--tty", options.terminal, "Give it a terminal");
     command.add_option("--hostname", options.hostname, "Host name inside (default: the name)")->type_name("HOSTNAME");
+    command.add_flag(
+        "--keep-identity", options.keep_identity,
+        "Keep the vdisk's own machine-id, ssh host keys and the like (default: each instance gets others)");
     command.add_option("-e,--env", options.env, "Environment variable, NAME=value, or NAME to hand our own on")
         ->type_name("NAME=value")
         ->allow_extra_args(false);
@@ -293,6 +296,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     config.user = options.user;
     if (options.hostname.size() > 64) return fail(ErrorKind::Invalid, "--hostname: longer than 64 bytes");
     config.hostname = options.hostname;
+    config.keep_identity = options.keep_identity;
     config.terminal = options.terminal;
     config.open_input = options.interactive && (options.detached || options.terminal);
     TRY(take_limits(config, options));

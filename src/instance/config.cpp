@@ -28,6 +28,7 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
     add_number("swapBytes", config.swap_bytes);
     add_number("cpuWeight", config.cpu_weight);
     add_number("ioWeight", config.io_weight);
+    add("keepIdentity", config.keep_identity);
     add("readOnly", config.read_only);
     add("capAdd", config.cap_add);
     add("capDrop", config.cap_drop);
@@ -97,6 +98,7 @@ Result<> read_options(const JsonNode& node, InstanceConfig& config)
     for (const auto& [key, weight] : {std::pair{"cpuWeight", &config.cpu_weight}, {"ioWeight", &config.io_weight}})
         if (const auto number = TRY(node.find_integer(key, 1, kMaxWeight)))
             *weight = static_cast<std::uint64_t>(*number);
+    config.keep_identity = TRY(node.boolean_or("keepIdentity", false));
     config.read_only = TRY(node.boolean_or("readOnly", false));
     config.cap_add = TRY(node.texts_or_none("capAdd"));
     config.cap_drop = TRY(node.texts_or_none("capDrop"));
@@ -226,6 +228,12 @@ Result<std::optional<HealthCheck>> health_of(const JsonNode& image)
 }
 
 } // namespace
+
+std::string host_name_of(const InstanceConfig& config)
+{
+    constexpr std::size_t kMostBytes = 64; // the kernel's limit
+    return (config.hostname.empty() ? config.name : config.hostname).substr(0, kMostBytes);
+}
 
 Result<> apply_image_config(InstanceConfig& config, std::string_view image)
 {

@@ -265,7 +265,7 @@ std::string make_oci_config(const InstanceConfig& config, const os::UserMapping&
         {"ociVersion", "1.2.0"},
         {"process", process_of(config, open_files, capabilities)},
         {"root", {{"path", config.root}, {"readonly", config.read_only}}},
-        {"hostname", (config.hostname.empty() ? config.name : config.hostname).substr(0, 64)}, // the kernel's limit
+        {"hostname", host_name_of(config)},
         {"mounts", mounts_of(config, layout, devices)},
         {"annotations", annotations},
         {"linux",

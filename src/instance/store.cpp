@@ -213,6 +213,9 @@ Result<> InstanceStore::remove(const Held& held, const std::string& name) const
     return with_context(os::remove_tree(instances_.get(), doomed), cat("remove instance ", name));
 }
 
-bool is_interrupted_write(std::string_view file) { return file.starts_with(cat(kConfig, ".new-")); }
+bool is_interrupted_write(std::string_view file)
+{
+    return file.starts_with(cat(kConfig, ".new-")) || file.starts_with(cat(kIdentity, ".new-"));
+}
 
 } // namespace coppice::instance

@@ -11,6 +11,7 @@
 #include "coppice/os/executable.h"
 #include "coppice/os/spawn.h"
 #include "coppice/os/unix_socket.h"
+#include "identity.h"
 #include "parts.h"
 
 #include <algorithm>
@@ -168,6 +169,7 @@ Result<bool> Instances::prepare(InstanceConfig& config)
         if (existing->undecided)
             return fail(Error{ErrorKind::Conflict, cat("it is not decided yet what becomes of the writes of ", name)}
                             .hint(cat("coppice keep ", name, ", or coppice undo ", name)));
+        config.keep_identity = existing->keep_identity;
         config.snapshot = existing->snapshot; // its own, whatever the reference stands for by now
         config.started = existing->started;   // it has writes that are worth keeping
         config.awaits_start = existing->awaits_start;
@@ -363,7 +365,23 @@ Result<os::Fd> Instances::mount(const Running& running, std::string_view first_i
     use.throw_away = running.config.mode == instance::Mode::Shared;
     use.ids = vdisk::InstanceIds{.user_namespace = &user_namespace,
                                  .mapping = instance::IdRange::mapping_of(static_cast<std::uint32_t>(first))};
-    return parts_->storage.use(running.config.name, use);
+    auto root = TRY(parts_->storage.use(running.config.name, use));
+    TRY_DOING("identity of its own", personalise(running.config, root, static_cast<std::uint32_t>(first)));
+    return root;
+}
+
+Result<> Instances::personalise(const InstanceConfig& config, const os::Fd& root, std::uint32_t root_id)
+{
+    if (config.keep_identity) return {};
+    const IdentityWanted wanted{.host_name = instance::host_name_of(config),
+                                .root_id = root_id,
+                                .lasting = config.mode == instance::Mode::Private && !config.remove_at_end};
+    return give_identity(root, TRY(parts_->store.find_directory(config.name)), wanted, parts_->ssh_keys);
+}
+
+Result<std::vector<std::string>> Instances::personalised(const std::string& name) const
+{
+    return personalised_files(TRY(parts_->store.find_directory(name)));
 }
 
 /// Hears one message of a supervisor. @returns whether there may be more

@@ -182,6 +182,7 @@ Result<> write_beside(int dir, const std::string& path, std::string_view data, m
     };
     {
         const auto file = TRY(open_at(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
+        if (::fchmod(file.get(), mode) < 0) return undo(Error::os(errno, cat("set the mode of ", path))); // umask
         if (auto wrote = write_all(file.get(), data, path); !wrote) return undo(std::move(wrote).error());
         if (durable && ::fdatasync(file.get()) < 0) return undo(Error::os(errno, cat("sync ", path)));
     }

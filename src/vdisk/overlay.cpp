@@ -3,6 +3,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/os/file_system_user.h"
 #include "coppice/os/mount.h"
 #include "instance_ids.h"
 
@@ -94,7 +95,7 @@ Result<os::Fd> stack_mapped(const OverlayPlan& plan, std::uint64_t attributes, c
         mapped.directory = place + "/upper";
         TRY(map(*plan.directory, *mapped.directory));
     }
-    const auto user = TRY(FileSystemUser::become(*root_uid, *root_gid));
+    const auto user = TRY(os::FileSystemUser::become(*root_uid, *root_gid));
     return stack(mapped, attributes);
 }
 

@@ -3,6 +3,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/os/file.h"
+#include "coppice/os/file_system_user.h"
 #include "coppice/os/mount.h"
 #include "instance_ids.h"
 
@@ -87,7 +88,7 @@ Result<os::Fd> WorkingLayer::mount_over(os::Fd image, const std::string& image_p
     TRY(map_layer(layer, user_namespace, "the directory of working layers"));
 
     const auto make_overlay = [&]() -> Result<os::Fd> {
-        const auto user = TRY(FileSystemUser::become(*root_uid, *root_gid));
+        const auto user = TRY(os::FileSystemUser::become(*root_uid, *root_gid));
         // By descriptor: such paths are short and free of the characters that overlayfs treats specially.
         const std::string base = os::path_of(layer.get());
         os::FsParameters parameters{{"source", "coppice"},

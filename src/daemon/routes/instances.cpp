@@ -38,7 +38,10 @@ Result<Reply> list_instances(const StorageApiPtr& api, const Request&)
 
 Result<Reply> get_instance(const StorageApiPtr& api, const Request& request)
 {
-    return reply_with(*api, request.param("name"));
+    const std::string name{request.param("name")};
+    auto document = TRY(instance_json(TRY(api->instances->find(name))));
+    document["personalised"] = TRY(api->instances->personalised(name));
+    return with_etag(std::move(document));
 }
 
 /// What was asked for, over what the vdisk's configuration says.

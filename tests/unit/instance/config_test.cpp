@@ -40,6 +40,7 @@ InstanceConfig full_config()
     config.tmpfs = {{"/cache", {"size=65536", "exec"}}, {"/t", {}}};
     config.devices = {{"/dev/null", "/dev/nothing", "rw"}};
     config.read_only = true;
+    config.keep_identity = true;
     config.cap_add = {"CAP_NET_ADMIN"};
     config.cap_drop = {"ALL"};
     config.no_new_privileges = true;

@@ -130,10 +130,12 @@ TEST_F(StoreTest, CleanUpSweepsWhatKilledOnesLeft)
     InstanceConfig made = config("web");
     made.started = "2026-01-31T08:15:00Z";
     const auto held = value_of(store_.make(made));
-    directory_.write("store/instances/web/instance.json.new-0123", "half");
+    for (const char* const file : {"instance.json", "identity.json"})
+        directory_.write(std::string{"store/instances/web/"} + file + ".new-0123", "half");
     directory_.write("store/instances/web/.discarded-0123/upper/file", "x");
     ASSERT_TRUE(succeeds(store_.clean_up(held, made)));
     EXPECT_FALSE(directory_.exists("store/instances/web/instance.json.new-0123"));
+    EXPECT_FALSE(directory_.exists("store/instances/web/identity.json.new-0123"));
     EXPECT_FALSE(directory_.exists("store/instances/web/.discarded-0123"));
     EXPECT_EQ(value_of(store_.read_config("web")), made);
 }

@@ -70,6 +70,7 @@ struct InstanceConfig {
     std::string workdir;          ///< empty: the image's, or /
     std::string user;             ///< USER[:GROUP], looked up inside; empty: root
     std::string hostname;         ///< empty: the name
+    bool keep_identity = false;   ///< the image's machine-id, host keys and the like; of the first start
     bool terminal = false;
     bool open_input = false; ///< somebody may attach and give input
     std::optional<std::uint64_t> memory_bytes;
@@ -108,6 +109,9 @@ struct InstanceConfig {
     [[nodiscard]] bool is_kept() const { return awaits_start || (!remove_at_end && !started.empty()); }
     bool operator==(const InstanceConfig&) const = default;
 };
+
+/// What the kernel calls the host inside.
+std::string host_name_of(const InstanceConfig& config);
 
 /// Fills in what was not asked for from an OCI image configuration, as engines do: its environment below ours, its
 /// entry point before the command, its command if there is none, working directory and user. Without any command

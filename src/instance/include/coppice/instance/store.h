@@ -80,7 +80,9 @@ inline std::string unfinished_prefix(const std::string& instance) { return std::
 
 /// File in an instance's directory that whoever runs or changes it holds a lock on.
 inline constexpr const char* kInstanceLock = "lock";
-/// A description that was being written when its writer was killed.
+/// What the daemon made to tell a copy of an image from others; it belongs to module node.
+inline constexpr const char* kIdentity = "identity.json";
+/// A description or identity that was being written when its writer was killed.
 bool is_interrupted_write(std::string_view file);
 
 } // namespace coppice::instance

@@ -9,6 +9,7 @@
 #include "coppice/storage/storage.h"
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -101,6 +102,9 @@ public:
     Result<std::vector<Known>> list() const;
     /// Errors: NotFound
     Result<Known> find(const std::string& name) const;
+    /// Paths of the files that its identity of its own made new or removed; none before its first start.
+    /// Errors: NotFound, Corrupt
+    Result<std::vector<std::string>> personalised(const std::string& name) const;
 
 private:
     struct Running;
@@ -114,6 +118,7 @@ private:
     bool listen(const std::shared_ptr<Running>& running);
     Result<os::Fd> mount(const Running& running, std::string_view first_id, const os::Fd& user_namespace);
     void end(const std::shared_ptr<Running>& running, const std::optional<instance::Ended>& ended);
+    Result<> personalise(const instance::InstanceConfig& config, const os::Fd& root, std::uint32_t root_id);
     void give_up(const std::shared_ptr<Running>& running);
     void consider_restart(const Running& running);
     void start_again_in(const std::string& name, std::chrono::milliseconds delay);

@@ -49,6 +49,7 @@ Result<> write_all(int fd, std::string_view data, std::string_view name);
 Result<> write_control(int dir, const std::string& path, std::string_view data);
 
 /// Replaces a file by rename, so that readers see the old or the new content and never a part.
+/// @param mode as it is, whatever the umask
 /// @param durable synced before the rename: after a power cut, too, the old or the new content is there
 Result<> replace_file(int dir, const std::string& path, std::string_view data, mode_t mode = 0600,
                       bool durable = false);
