@@ -143,7 +143,8 @@ Result<> Bridge::add_to(os::EventLoop& loop)
     TRY(show(loop, streams_.errors, STDERR_FILENO));
     if (!streams_.input.is_open()) return {};
     auto added = loop.add(standard_input(), EPOLLIN, [this, &loop](std::uint32_t) { take_input(loop); });
-    if (!added && added.error().os_errno() == EPERM) // a file is always ready: then it is the other side that is waited for
+    if (!added &&
+        added.error().os_errno() == EPERM) // a file is always ready: then it is the other side that is waited for
         return loop.add(streams_.input, EPOLLOUT, [this, &loop](std::uint32_t) { take_file(loop); });
     return added;
 }

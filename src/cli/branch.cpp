@@ -95,8 +95,7 @@ Result<int> roll_back(const RollbackOptions& options, const GlobalOptions& globa
     const std::string& to = options.to.empty() ? options.branch : options.to;
     const auto client = TRY(reach_daemon(global));
     const std::string losses = told_losses(client, branch);
-    const auto answer =
-        TRY(change(client, "POST", branch_target(branch) + "/rollback", nlohmann::json{{"to", to}}));
+    const auto answer = TRY(change(client, "POST", branch_target(branch) + "/rollback", nlohmann::json{{"to", to}}));
     const auto snapshot = TRY(TRY(JsonNode{answer.body}.get("snapshot")).text());
     if (options.format == "json")
         print_json(answer.body);
@@ -154,15 +153,17 @@ void add_branch(CLI::App& app, Command& chosen)
         ->type_name("BRANCH")
         ->check(check_not_empty);
     add_list_options(command, options.list, "Names only");
-    command.footer("Examples: coppice branch web-1 debian:3\n"
-                   "          coppice branch -n 10 web try     INSTANCE[@WHICH] NEW: instances like it, on what it holds\n"
-                   "          coppice branch -d web-1");
+    command.footer(
+        "Examples: coppice branch web-1 debian:3\n"
+        "          coppice branch -n 10 web try     INSTANCE[@WHICH] NEW: instances like it, on what it holds\n"
+        "          coppice branch -d web-1");
 }
 
 void add_rollback(CLI::App& app, Command& chosen)
 {
-    auto [command, options] = declare<RollbackOptions>(
-        app, "rollback", "Put a branch back onto a snapshot, without what was written since", chosen, roll_back, rollback_complaint);
+    auto [command, options] =
+        declare<RollbackOptions>(app, "rollback", "Put a branch back onto a snapshot, without what was written since",
+                                 chosen, roll_back, rollback_complaint);
     command.add_option("branch", options.branch, "Name of the branch; alone: with @TAG or @-AGE behind it")
         ->type_name("BRANCH")
         ->required()

@@ -48,9 +48,11 @@ std::string complaint(const Options& options)
 
 void add_commit(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<Options>(app, "commit", "Make what is in an instance or branch a new version of its vdisk", chosen, commit, complaint);
-    command.add_option("name", options.what, "Instance or branch; with @TAG or @-AGE behind it that snapshot, else what it holds now")
+    auto [command, options] = declare<Options>(
+        app, "commit", "Make what is in an instance or branch a new version of its vdisk", chosen, commit, complaint);
+    command
+        .add_option("name", options.what,
+                    "Instance or branch; with @TAG or @-AGE behind it that snapshot, else what it holds now")
         ->type_name("NAME")
         ->required()
         ->check(check_not_empty);

@@ -49,7 +49,8 @@ Result<> stop(const instance::InstanceStore& store, const std::string& name, con
 Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force, const GlobalOptions& global)
 {
     const auto config = store.read_config(name); // a damaged one can be removed, too
-    if (force && TRY(store.is_running(name))) TRY(stop(store, name, {.signal = SIGKILL, .patience = std::chrono::seconds{0}}));
+    if (force && TRY(store.is_running(name)))
+        TRY(stop(store, name, {.signal = SIGKILL, .patience = std::chrono::seconds{0}}));
     if (config && !config->snapshot.empty()) { // its branch is the daemon's
         const auto client = TRY(reach_daemon(global));
         const auto removed = client.call({.method = "DELETE", .target = instance_target(name)});
@@ -72,10 +73,9 @@ struct NamesOptions {
 Result<> post(const api::Client& client, const std::string& name, std::string_view step,
               std::optional<nlohmann::json> body = {})
 {
-    TRY_DOING(cat(step, ' ', name),
-              client.call({.method = "POST",
-                           .target = instance_target(name, cat('/', step)),
-                           .body = std::move(body)}));
+    TRY_DOING(
+        cat(step, ' ', name),
+        client.call({.method = "POST", .target = instance_target(name, cat('/', step)), .body = std::move(body)}));
     return {};
 }
 
@@ -121,9 +121,8 @@ Result<int> run_stop(const StopOptions& options, const GlobalOptions& global)
 {
     const auto wish = TRY(wish_of(options));
     const auto store = TRY(instance::InstanceStore::look(global.root));
-    return for_each(options.names, [&](const std::string& name) {
-        return with_context(stop(store, name, wish), cat("stop ", name));
-    });
+    return for_each(options.names,
+                    [&](const std::string& name) { return with_context(stop(store, name, wish), cat("stop ", name)); });
 }
 
 /// Stops it here, so that one sees when that is done, and has the daemon start it.
@@ -187,14 +186,16 @@ void add_stop(CLI::App& app, Command& chosen)
 
 void add_restart(CLI::App& app, Command& chosen)
 {
-    auto [command, options] = declare<StopOptions>(app, "restart", "Stop instances and start them again", chosen, run_restart);
+    auto [command, options] =
+        declare<StopOptions>(app, "restart", "Stop instances and start them again", chosen, run_restart);
     take_stop_wish(command, options);
     command.footer("Example: coppice restart -t 30 web");
 }
 
 void add_kill(CLI::App& app, Command& chosen)
 {
-    auto [command, options] = declare<KillOptions>(app, "kill", "Send a signal to the first process of instances", chosen, run_kill);
+    auto [command, options] =
+        declare<KillOptions>(app, "kill", "Send a signal to the first process of instances", chosen, run_kill);
     take_names(command, options.names);
     command.add_option("-s,--signal", options.signal, "Name or number (default: KILL)")
         ->type_name("SIGNAL")
@@ -229,8 +230,8 @@ void add_wait(CLI::App& app, Command& chosen)
 
 void add_keep(CLI::App& app, Command& chosen)
 {
-    auto [command, options] = declare<NamesOptions>(
-        app, kKeep, "Keep what instances of --on-stop ask have written", chosen, simply<kKeep>);
+    auto [command, options] =
+        declare<NamesOptions>(app, kKeep, "Keep what instances of --on-stop ask have written", chosen, simply<kKeep>);
     take_names(command, options.names);
     command.footer("Example: coppice keep web\n"
                    "See before what that is: coppice diff debian web");
@@ -238,8 +239,8 @@ void add_keep(CLI::App& app, Command& chosen)
 
 void add_undo(CLI::App& app, Command& chosen)
 {
-    auto [command, options] = declare<NamesOptions>(
-        app, kUndo, "Undo what instances of --on-stop ask have written", chosen, simply<kUndo>);
+    auto [command, options] =
+        declare<NamesOptions>(app, kUndo, "Undo what instances of --on-stop ask have written", chosen, simply<kUndo>);
     take_names(command, options.names);
     command.footer("Example: coppice undo web");
 }

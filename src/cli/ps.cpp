@@ -62,8 +62,8 @@ Result<int> list(const PsOptions& options, const GlobalOptions& global)
             if (config.error().kind() != ErrorKind::NotFound) table.add({name, "damaged", "", "", "", "", ""});
             continue;
         }
-        table.add({name, status_of(store, *config, *running), std::string{instance::to_word(config->mode)}, *running ? pid_of(store, name) : "",
-                   config->started, config->root, joined(config->command)});
+        table.add({name, status_of(store, *config, *running), std::string{instance::to_word(config->mode)},
+                   *running ? pid_of(store, name) : "", config->started, config->root, joined(config->command)});
     }
     if (!options.quiet) std::fputs(table.print(form).c_str(), stdout);
     return 0;

@@ -65,9 +65,10 @@ Result<> take_health(instance::InstanceConfig& config, const RunOptions& options
     }
     auto& check = config.health.emplace();
     check.command = {"/bin/sh", "-c", options.health_command};
-    for (const auto& [option, text, value] : {std::tuple{"--health-interval", &options.health_interval, &check.interval_ms},
-                                              {"--health-timeout", &options.health_timeout, &check.timeout_ms},
-                                              {"--health-start-period", &options.health_start_period, &check.start_period_ms}}) {
+    for (const auto& [option, text, value] :
+         {std::tuple{"--health-interval", &options.health_interval, &check.interval_ms},
+          {"--health-timeout", &options.health_timeout, &check.timeout_ms},
+          {"--health-start-period", &options.health_start_period, &check.start_period_ms}}) {
         if (text->empty()) continue;
         *value = TRY_DOING(option, parse_duration_ms(*text));
         if (*value < 1) return fail(ErrorKind::Invalid, cat(option, ' ', *text, ": at least a millisecond"));
@@ -227,8 +228,9 @@ void declare_life(CLI::App& command, RunOptions& options)
                     "private: writes are kept; shared: undone at stop (default: shared with --rm, else private)")
         ->type_name("private|shared");
     command
-        .add_option("--on-stop", options.on_stop,
-                    "keep: as private; discard: as shared; ask: see `coppice keep`; branch: a snapshot, then a clean start")
+        .add_option(
+            "--on-stop", options.on_stop,
+            "keep: as private; discard: as shared; ask: see `coppice keep`; branch: a snapshot, then a clean start")
         ->type_name("keep|discard|ask|branch")
         ->check(&not_empty);
     command

@@ -20,9 +20,7 @@ struct StartOptions {
 
 api::Client::Call start_of(const std::string& name, bool attach)
 {
-    return {.method = "POST",
-            .target = instance_target(name, "/start"),
-            .body = nlohmann::json{{"attach", attach}}};
+    return {.method = "POST", .target = instance_target(name, "/start"), .body = nlohmann::json{{"attach", attach}}};
 }
 
 Result<int> start_attached(const StartOptions& options, const GlobalOptions& global)
@@ -34,8 +32,8 @@ Result<int> start_attached(const StartOptions& options, const GlobalOptions& glo
     if (!options.interactive && !config.terminal) TRY(close_input());
     const auto client = TRY(reach_daemon(global));
     auto link = TRY_DOING(cat("start ", name), client.open_link(start_of(name, true)));
-    auto running = TRY_DOING(cat("start ", name),
-                             instance::RunningInstance::join(std::move(link), name, config.terminal));
+    auto running =
+        TRY_DOING(cat("start ", name), instance::RunningInstance::join(std::move(link), name, config.terminal));
     return attend(running, options.interactive, signals);
 }
 
@@ -64,8 +62,8 @@ Result<int> run_attach(const AttachOptions& options, const GlobalOptions& global
 {
     const auto store = TRY(instance::InstanceStore::look(global.root));
     const auto signals = TRY(os::SignalFd::make(os::forwardable_signals()));
-    auto running = TRY_DOING(cat("attach ", options.name),
-                             instance::RunningInstance::attach(store, options.name, true));
+    auto running =
+        TRY_DOING(cat("attach ", options.name), instance::RunningInstance::attach(store, options.name, true));
     return attend(running, !options.no_input, signals);
 }
 
@@ -102,9 +100,12 @@ void add_create(CLI::App& app, Command& chosen)
 
 void add_start(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<StartOptions>(app, "start", "Start instances that have stopped, or never run", chosen, run_start, start_complaint);
-    command.add_option("names", options.names, "Names of the instances")->type_name("NAME")->required()->check(&not_empty);
+    auto [command, options] = declare<StartOptions>(app, "start", "Start instances that have stopped, or never run",
+                                                    chosen, run_start, start_complaint);
+    command.add_option("names", options.names, "Names of the instances")
+        ->type_name("NAME")
+        ->required()
+        ->check(&not_empty);
     command.add_flag("-a,--attach", options.attached, "Show what it writes, and end with it");
     command.add_flag("-i,--interactive", options.interactive, "The same, and hand standard input on");
     command.footer("Example: coppice start web");
@@ -112,13 +113,14 @@ void add_start(CLI::App& app, Command& chosen)
 
 void add_attach(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<AttachOptions>(app, "attach", "See what a running instance writes, and give it input", chosen, run_attach);
+    auto [command, options] = declare<AttachOptions>(
+        app, "attach", "See what a running instance writes, and give it input", chosen, run_attach);
     command.add_option("name", options.name, "Name of the instance")->type_name("NAME")->required()->check(&not_empty);
     command.add_flag("--no-stdin", options.no_input, "Give it no input");
-    command.footer("Example: coppice attach web\n"
-                   "Only what it writes from now on is shown; before: coppice logs. Ctrl-P Ctrl-Q leaves one that has a\n"
-                   "terminal; without one Ctrl-C goes to the instance, as all signals do.");
+    command.footer(
+        "Example: coppice attach web\n"
+        "Only what it writes from now on is shown; before: coppice logs. Ctrl-P Ctrl-Q leaves one that has a\n"
+        "terminal; without one Ctrl-C goes to the instance, as all signals do.");
 }
 
 } // namespace coppice::cli

@@ -58,8 +58,8 @@ Result<int> run(const Options& options, const GlobalOptions& global)
 void add_update(CLI::App& app, Command& chosen)
 {
     const CLI::Range weights{std::int64_t{1}, instance::kMaxWeight};
-    auto [command, options] =
-        declare<Options>(app, "update", "Change limits and restart policy of instances, at once where they run", chosen, run);
+    auto [command, options] = declare<Options>(
+        app, "update", "Change limits and restart policy of instances, at once where they run", chosen, run);
     command.add_option("names", options.names, "Names of the instances")
         ->type_name("NAME")
         ->required()

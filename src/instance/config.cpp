@@ -219,7 +219,9 @@ Result<std::optional<HealthCheck>> health_of(const JsonNode& image)
     else if (check.command.front() != "CMD")
         return fail(node->complain("Test must begin with CMD, CMD-SHELL or NONE"));
     check.command.erase(check.command.begin());
-    for (const auto& [key, value] : {std::pair{"Interval", &check.interval_ms}, {"Timeout", &check.timeout_ms}, {"StartPeriod", &check.start_period_ms}})
+    for (const auto& [key, value] : {std::pair{"Interval", &check.interval_ms},
+                                     {"Timeout", &check.timeout_ms},
+                                     {"StartPeriod", &check.start_period_ms}})
         if (const auto nanoseconds = TRY(node->find_integer(key, 0)); nanoseconds && *nanoseconds > 0)
             *value = std::max<std::int64_t>(*nanoseconds / 1'000'000, 1);
     if (const auto retries = TRY(node->find_integer("Retries", 0, INT_MAX)); retries && *retries > 0)

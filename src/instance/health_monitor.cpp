@@ -165,7 +165,8 @@ void HealthMonitor::judge(int status)
 void HealthMonitor::write_down() const
 {
     // A full disk must not end what works; the daemon hears of it in any case.
-    [[maybe_unused]] const auto written = os::replace_file(directory_->get(), kHealthFile, to_json(report_), 0600, false);
+    [[maybe_unused]] const auto written =
+        os::replace_file(directory_->get(), kHealthFile, to_json(report_), 0600, false);
 }
 
 } // namespace coppice::instance

@@ -19,8 +19,8 @@ public:
     /// @param loop of a single-threaded process, which is the one that forks; it, `check` and `directory` (the
     /// instance's) are borrowed @param changed called with each change of the health
     static Result<std::unique_ptr<HealthMonitor>> begin(os::EventLoop& loop, const HealthCheck& check,
-                                                        runtime::StateRoot root, std::string id, const os::Fd& directory,
-                                                        std::function<void(Health)> changed);
+                                                        runtime::StateRoot root, std::string id,
+                                                        const os::Fd& directory, std::function<void(Health)> changed);
     HealthMonitor(const HealthMonitor&) = delete;
     HealthMonitor& operator=(const HealthMonitor&) = delete;
     ~HealthMonitor();

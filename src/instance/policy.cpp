@@ -13,7 +13,8 @@ namespace {
 
 using When = RestartPolicy::When;
 
-constexpr std::array kRestarts{std::pair{When::No, std::string_view{"no"}}, std::pair{When::OnFailure, std::string_view{"on-failure"}},
+constexpr std::array kRestarts{std::pair{When::No, std::string_view{"no"}},
+                               std::pair{When::OnFailure, std::string_view{"on-failure"}},
                                std::pair{When::Always, std::string_view{"always"}},
                                std::pair{When::UnlessStopped, std::string_view{"unless-stopped"}}};
 

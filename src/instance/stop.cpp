@@ -31,7 +31,7 @@ Result<std::optional<Stopping>> ask_to_stop(const InstanceStore& store, const st
     if (!asked && asked.error().kind() == ErrorKind::NotFound) return fail(asked.error());
     // A damaged description must not keep anybody from stopping the instance.
     const InstanceConfig config = asked.value_or(InstanceConfig{});
-    const int signal = wish.signal                 ? *wish.signal
+    const int signal = wish.signal                  ? *wish.signal
                        : config.stop_signal.empty() ? SIGTERM
                                                     : TRY(os::parse_signal(config.stop_signal));
     const auto patience =
@@ -39,7 +39,8 @@ Result<std::optional<Stopping>> ask_to_stop(const InstanceStore& store, const st
     constexpr int kTries = 1000, kPauseMs = 10;
     for (int left = kTries; TRY(runs_now(store, name)); --left) {
         auto init = find_init(store, name);
-        if (!init && left == 0) return fail(ErrorKind::Conflict, cat("the start of instance ", name, " comes to no end"));
+        if (!init && left == 0)
+            return fail(ErrorKind::Conflict, cat("the start of instance ", name, " comes to no end"));
         if (!init) {
             sleep_ms(kPauseMs); // it is just starting, or ending
             continue;

@@ -137,16 +137,16 @@ private:
     void undo(const Prepared& prepared);
 
     os::Fd starter_, daemon_;
-    os::Fd control_; ///< where we are found
+    os::Fd control_;              ///< where we are found
     std::list<os::Fd> newcomers_; ///< have connected there, and not said yet what they are
     Launch launch_;
     InstanceStore store_;
     rlimit open_files_; ///< the instance gets the starter's limit back
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
-    OutputLog output_;   ///< of a detached instance
-    os::Fd terminal_;    ///< its master
-    os::Fd input_;       ///< of one that takes input: pipe's writing end or terminal
+    OutputLog output_; ///< of a detached instance
+    os::Fd terminal_;  ///< its master
+    os::Fd input_;     ///< of one that takes input: pipe's writing end or terminal
     Watchers watchers_;
     std::unique_ptr<HealthMonitor> health_;
     os::Process init_;
@@ -325,8 +325,9 @@ void Supervisor::watch_daemon(os::EventLoop& loop)
 Result<> Supervisor::attach(os::Fd& client, bool with_streams)
 {
     if (with_streams && !detached_)
-        return fail(Error{ErrorKind::Conflict, cat("instance ", prepared_->config.name, " is attended by who started it")}
-                        .hint("its output is seen there; more commands run with: coppice exec"));
+        return fail(
+            Error{ErrorKind::Conflict, cat("instance ", prepared_->config.name, " is attended by who started it")}.hint(
+                "its output is seen there; more commands run with: coppice exec"));
     return watchers_.add(std::move(client), with_streams, terminal_.is_open(), input_);
 }
 
@@ -345,7 +346,8 @@ void Supervisor::greet(os::EventLoop& loop, std::list<os::Fd>::iterator client)
     }
     if ((*heard)->word != Say::Attach) return;
     if (const auto attached = attach(socket, (*heard)->text == kAttachStreams); !attached && socket.is_open())
-        [[maybe_unused]] const auto said = say(socket, Say::Failed, encode(attached.error()));
+        [[maybe_unused]]
+        const auto said = say(socket, Say::Failed, encode(attached.error()));
 }
 
 Result<> Supervisor::watch_control(os::EventLoop& loop)

@@ -28,6 +28,12 @@ Result<Pair> make_stream()
     return pair;
 }
 
+bool has_gone(const os::Fd& socket)
+{
+    pollfd look{.fd = socket.get(), .events = 0, .revents = 0};
+    return ::poll(&look, 1, 0) > 0; // only a hang-up is told when nothing is asked for
+}
+
 /// False when nobody reads.
 bool write_patiently(const os::Fd& stream, std::string_view text)
 {
@@ -48,6 +54,7 @@ bool write_patiently(const os::Fd& stream, std::string_view text)
 
 Result<> Watchers::add(os::Fd socket, bool with_streams, bool with_terminal, const os::Fd& input)
 {
+    std::erase_if(all_, [](const Watcher& watcher) { return has_gone(watcher.socket); });
     std::vector<int> given;
     Pair output, errors;
     if (with_streams) {

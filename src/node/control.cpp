@@ -1,11 +1,11 @@
 // What somebody asks of an instance that is there: to stop, to halt, to change.
 
+#include "coppice/runtime/control.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/instance/limits.h"
 #include "coppice/instance/stop.h"
 #include "coppice/runtime/container.h"
-#include "coppice/runtime/control.h"
 #include "coppice/vdisk/working_layer.h"
 #include "parts.h"
 
@@ -73,7 +73,8 @@ Result<> Instances::update(const std::string& name, const std::function<Result<>
     TRY(parts_->store.change(name, [&](InstanceConfig& config) -> Result<> {
         const InstanceConfig before = config;
         TRY(edit(config));
-        return TRY(parts_->store.is_running(name)) ? instance::change_limits(parts_->store, before, config) : Result<>{};
+        return TRY(parts_->store.is_running(name)) ? instance::change_limits(parts_->store, before, config)
+                                                   : Result<>{};
     }));
     parts_->tell({.what = "updated", .name = name});
     return {};
@@ -123,8 +124,8 @@ Result<> Instances::decide(const std::string& name, bool keep)
         if (config.snapshot.empty()) {
             TRY(vdisk::WorkingLayer::discard(held.directory.get()));
         } else {
-            const auto branch = TRY(parts_->storage.store().read(
-                [&](const store::View& view) { return store::get_working(view, name); }));
+            const auto branch = TRY(
+                parts_->storage.store().read([&](const store::View& view) { return store::get_working(view, name); }));
             TRY(parts_->storage.rollback(name, branch.snapshot));
         }
     }

@@ -163,12 +163,13 @@ Result<bool> Instances::prepare(InstanceConfig& config)
     if (existing && TRY(parts_->store.is_running(name))) return fail(runs_already(name));
     if (existing && existing->is_kept()) {
         if (existing->root != config.root || existing->snapshot.empty() != config.snapshot.empty())
-            return fail(Error{ErrorKind::Conflict,
-                              cat("instance ", name, " exists already with the root ", existing->root)}
-                            .hint(cat("choose another name, or remove it: coppice rm ", name)));
+            return fail(
+                Error{ErrorKind::Conflict, cat("instance ", name, " exists already with the root ", existing->root)}
+                    .hint(cat("choose another name, or remove it: coppice rm ", name)));
         if (existing->undecided)
-            return fail(Error{ErrorKind::Conflict, cat("it is not decided yet what becomes of the writes of ", name)}
-                            .hint(cat("coppice keep ", name, ", or coppice undo ", name)));
+            return fail(
+                Error{ErrorKind::Conflict, cat("it is not decided yet what becomes of the writes of ", name)}.hint(
+                    cat("coppice keep ", name, ", or coppice undo ", name)));
         config.keep_identity = existing->keep_identity;
         config.snapshot = existing->snapshot; // its own, whatever the reference stands for by now
         config.started = existing->started;   // it has writes that are worth keeping
@@ -410,16 +411,12 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
         }
         parts_->tell({.what = "started", .name = name});
         return true;
-    case Say::Health:
-        parts_->tell({.what = (*heard)->text, .name = name});
-        return true;
+    case Say::Health: parts_->tell({.what = (*heard)->text, .name = name}); return true;
     case Say::Failed: // it has undone what was its own
         running->failure = decode_error((*heard)->text);
         end(running, {});
         return true; // until it lets the name go
-    case Say::Ended:
-        end(running, instance::parse_ended((*heard)->text).value_or(instance::Ended{}));
-        return true;
+    case Say::Ended: end(running, instance::parse_ended((*heard)->text).value_or(instance::Ended{})); return true;
     default: return true;
     }
 }

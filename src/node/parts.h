@@ -39,8 +39,8 @@ struct Instances::Parts {
     };
     std::map<std::string, Restart> restarts; ///< of those that their policy has started, or is to start
     SshKeys ssh_keys;
-    std::unique_ptr<LinkPool> links;         ///< its threads use the others
-    std::unique_ptr<Timers> timers;          ///< last, for the same reason
+    std::unique_ptr<LinkPool> links; ///< its threads use the others
+    std::unique_ptr<Timers> timers;  ///< last, for the same reason
 };
 
 Error runs_already(const std::string& name);

@@ -98,8 +98,7 @@ void Instances::start_again(const std::string& name)
     os::Fd nobody;
     const auto begun = begin(running, true, nobody);
     if (begun || begun.error().kind() == ErrorKind::Conflict) return; // somebody else has
-    log::error("node", "an instance could not be started again",
-               {{"instance", name}, {"error", begun.error().line()}});
+    log::error("node", "an instance could not be started again", {{"instance", name}, {"error", begun.error().line()}});
     running->failure = begun.error();
     consider_restart(*running);
 }

@@ -1,6 +1,6 @@
 #include "coppice/base/text.h"
-#include "coppice/os/event_loop.h"
 #include "coppice/os/cgroup_stats.h"
+#include "coppice/os/event_loop.h"
 #include "coppice/runtime/control.h"
 #include "resources.h"
 #include "stats_json.h"

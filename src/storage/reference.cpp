@@ -107,8 +107,9 @@ Result<Reference> as_of(const store::View& view, std::string_view name, std::str
     }
     std::erase_if(candidates, [&](const store::Snapshot& one) { return one.created > then; });
     if (candidates.empty())
-        return fail(Error{ErrorKind::NotFound, cat("no snapshot of ", printable(name), " is as old as ", printable(age))}
-                        .hint(cat("see: coppice log ", printable(name))));
+        return fail(
+            Error{ErrorKind::NotFound, cat("no snapshot of ", printable(name), " is as old as ", printable(age))}.hint(
+                cat("see: coppice log ", printable(name))));
     Reference found;
     found.snapshot = *std::max_element(candidates.begin(), candidates.end(),
                                        [](const auto& a, const auto& b) { return a.created < b.created; });

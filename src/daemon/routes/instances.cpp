@@ -165,8 +165,8 @@ Result<Reply> branch_instance(const StorageApiPtr& api, const Request& request)
 /// What can be changed of an instance that is there, as RFC 7396 merges it: null takes a limit away.
 Result<Reply> update_instance(const StorageApiPtr& api, const Request& request)
 {
-    TRY(check_members(request.body, {"memoryBytes", "swapBytes", "millicpus", "cpuWeight", "ioWeight", "pids", "restart",
-                                     "labels", "stopSignal", "stopTimeoutSeconds", "onStop"}));
+    TRY(check_members(request.body, {"memoryBytes", "swapBytes", "millicpus", "cpuWeight", "ioWeight", "pids",
+                                     "restart", "labels", "stopSignal", "stopTimeoutSeconds", "onStop"}));
     TRY(api->instances->update(request.param("name"), [&](instance::InstanceConfig& config) -> Result<> {
         auto document = TRY(parse_json(instance::to_json(config)));
         document.merge_patch(request.body);

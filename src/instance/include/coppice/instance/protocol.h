@@ -33,11 +33,11 @@ enum class Say : char {
     Detach = 'd',  ///< from the starter: it goes and the instance stays
     Mount =
         'm', ///< to the daemon: the root, please; text is the first id of the instance's range, with its user namespace
-    Mounted = 'r', ///< from the daemon: the root's detached mount
-    Settled = 'g', ///< from the daemon, after Ended or Failed: the instance's layer is what its mode demands
-    Health = 'h',  ///< to the daemon: text is a HealthStatus
-    Daemon = 'D',  ///< to the supervisor: from now on I am your daemon
-    Attach = 'a',  ///< to the supervisor: text is kAttachStreams, or empty for who wants to hear of the end only
+    Mounted = 'r',  ///< from the daemon: the root's detached mount
+    Settled = 'g',  ///< from the daemon, after Ended or Failed: the instance's layer is what its mode demands
+    Health = 'h',   ///< to the daemon: text is a HealthStatus
+    Daemon = 'D',   ///< to the supervisor: from now on I am your daemon
+    Attach = 'a',   ///< to the supervisor: text is kAttachStreams, or empty for who wants to hear of the end only
     Attached = 'A', ///< answer, then Ended at the end: text is kAttachTerminal or empty; with streams come output and,
                     ///< without a terminal, errors; then what input is written to, if the instance takes any
 };

@@ -48,8 +48,7 @@ public:
     static Result<> write_config(const os::Fd& directory, const InstanceConfig& config);
     /// Changes what is remembered of an instance, running or not; one at a time does. @returns how it is now
     /// Errors: NotFound, those of `edit`
-    Result<InstanceConfig> change(const std::string& name,
-                                  const std::function<Result<>(InstanceConfig&)>& edit) const;
+    Result<InstanceConfig> change(const std::string& name, const std::function<Result<>(InstanceConfig&)>& edit) const;
     [[nodiscard]] Result<bool> is_running(const std::string& name) const; ///< somebody holds its lock
     /// Names in alphabetical order.
     [[nodiscard]] Result<std::vector<std::string>> list() const;

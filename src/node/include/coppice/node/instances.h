@@ -28,13 +28,13 @@ struct News {
 };
 
 enum class State : unsigned char {
-    Created,    ///< has not run yet
+    Created, ///< has not run yet
     Running,
     Paused,
     Restarting, ///< its restart policy starts it in a moment
     Undecided,  ///< has ended; somebody is to say what becomes of its writes
     Exited,
-    Stopped,    ///< has ended, and nobody knows how: the machine or its supervisor died
+    Stopped, ///< has ended, and nobody knows how: the machine or its supervisor died
 };
 std::string_view to_word(State state);
 
