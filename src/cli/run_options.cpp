@@ -4,6 +4,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
+#include "coppice/instance/boot.h"
 #include "coppice/instance/options.h"
 #include "coppice/os/file.h"
 #include "coppice/os/process.h"
@@ -146,6 +147,9 @@ void declare_files(CLI::App& command, RunOptions& options)
 void declare_process(CLI::App& command, RunOptions& options)
 {
     command.add_flag("-t,--tty", options.terminal, "Give it a terminal");
+    command.add_flag("--boot", options.boot,
+                     "Start a whole system: /sbin/init, unless a command is given, with a console and its own cgroup");
+    command.add_flag("--init", options.init, "Run the command below a small init, which takes dead processes away");
     command.add_option("--hostname", options.hostname, "Host name inside (default: the name)")->type_name("HOSTNAME");
     command.add_option("-e,--env", options.env, "Environment variable, NAME=value, or NAME to hand our own on")
         ->type_name("NAME=value")
@@ -199,7 +203,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     if (!is_vdisk(options.root)) {
         const auto image = TRY(vdisk::Image::open(options.root)); // a wrong ROOT is told before anything is made
         config.root = image.path();
-        if (config.command.empty()) config.command = {"/bin/sh"}; // it has no configuration
+        if (config.command.empty() && !options.boot) config.command = {"/bin/sh"}; // it has no configuration
     }
     if (!config.command.empty() && config.command.front().empty())
         return fail(ErrorKind::Invalid, "the command is empty");
@@ -211,7 +215,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     config.user = options.user;
     if (options.hostname.size() > 64) return fail(ErrorKind::Invalid, "--hostname: longer than 64 bytes");
     config.hostname = options.hostname;
-    config.terminal = options.terminal;
+    config.terminal = options.terminal || options.boot;
     TRY(take_limits(config, options));
     TRY(take_rights(config, options));
     for (const std::string& text : options.labels) {
@@ -221,6 +225,11 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     if (!options.stop_signal.empty()) TRY_DOING("--stop-signal", os::parse_signal(options.stop_signal));
     config.stop_signal = options.stop_signal;
     config.stop_timeout_seconds = options.stop_timeout;
+    if (options.boot && options.init)
+        return fail(ErrorKind::Invalid, "--boot and --init do not go together: a whole system has an init of its own");
+    config.boot = options.boot;
+    config.init = options.init;
+    if (config.boot && !is_vdisk(options.root)) instance::apply_boot_defaults(config); // for others coppiced knows more
     const auto stored = instance::parse_instance_config(instance::to_json(config));
     if (!stored || *stored != config)
         return fail(Error{ErrorKind::Invalid, "the command, an option or a path holds bytes that are not UTF-8"}.hint(

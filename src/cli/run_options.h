@@ -22,7 +22,8 @@ struct RunOptions {
     std::int64_t pids = 0;
     std::optional<std::uint64_t> cpu_weight, io_weight;
     std::optional<std::int64_t> stop_timeout;
-    bool remove = false, read_only = false, interactive = false, terminal = false, detached = false;
+    bool remove = false, read_only = false, boot = false, init = false, interactive = false, terminal = false,
+         detached = false;
 };
 
 /// Declares ROOT and the options that say what the instance is. How its caller attends to it (-d, -i) is not among

@@ -11,6 +11,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
 #include "coppice/os/namespace.h"
+#include "coppice/os/terminal.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
@@ -132,7 +133,8 @@ private:
     std::optional<Prepared> prepared_;
     std::optional<IdRange> ids_;
     std::optional<LogFile> log_;
-    os::Fd output_; ///< of a detached instance: pipe's reading end or terminal's master
+    os::Fd output_;  ///< of a detached instance: pipe's reading end or terminal's master
+    os::Fd console_; ///< a whole system's programs open and close it: held open, it is not hung up in between
     os::Process init_;
     os::CgroupPaths cgroup_;
     bool detached_ = false; ///< the starter has taken its leave
@@ -182,8 +184,9 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     const auto layout = TRY(os::CgroupLayout::detect());
     const std::string directory = cat(store_.root(), "/instances/", config.name);
     const auto devices = TRY(DeviceNodes::make(directory + "/devices", config.devices, ids_->mapping()));
-    const std::string oci_config =
-        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_, devices.nodes());
+    const auto own_files = TRY(make_own_files(config, layout, directory));
+    const std::string oci_config = make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name),
+                                                   open_files_, devices.nodes(), own_files);
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
@@ -201,6 +204,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     console.second.reset();
     os::Fd terminal;
     if (config.terminal) terminal = TRY(runtime::receive_console(console.first));
+    if (config.boot) console_ = TRY(os::open_far_side(terminal));
     if (prepared.is_new) { // from here on it has writes of its own
         config.started = to_rfc3339(now());
         if (!config.remove_at_end) TRY(InstanceStore::write_config(prepared.held.directory, config));
@@ -337,6 +341,7 @@ Result<Ended> Supervisor::finish()
     TRY(watch(loop));
     TRY(loop.run());
     const auto status = TRY(init_.wait());
+    console_.reset();
     auto ended = describe_end(status);
     while (output_.is_open())
         drain();
