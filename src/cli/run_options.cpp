@@ -164,7 +164,9 @@ void declare_process(CLI::App& command, RunOptions& options)
     command.add_option("-u,--user", options.user, "USER[:GROUP], names or numbers, looked up inside (default: root)")
         ->type_name("USER")
         ->check(&not_empty);
-    command.add_option("--stop-signal", options.stop_signal, "What `coppice stop` asks with (default: TERM)")
+    command
+        .add_option("--stop-signal", options.stop_signal,
+                    "What `coppice stop` asks with (default: the vdisk's own, or TERM)")
         ->type_name("SIGNAL")
         ->check(&not_empty);
     command

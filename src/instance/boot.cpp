@@ -15,11 +15,16 @@ void apply_boot_defaults(InstanceConfig& config)
     config.terminal = true;
 }
 
-Result<std::vector<OwnFile>> make_own_files(const InstanceConfig& config, const os::CgroupLayout& layout,
-                                            const std::string& directory)
+Result<std::string> find_init_program(const InstanceConfig& config)
+{
+    return config.init ? os::find_companion("coppice-init") : std::string{};
+}
+
+Result<std::vector<OwnFile>> make_own_files(const InstanceConfig& config, const std::string& init_program,
+                                            const os::CgroupLayout& layout, const std::string& directory)
 {
     std::vector<OwnFile> files;
-    if (config.init) files.push_back({.source = TRY(os::find_companion("coppice-init")), .destination = kInitPlace});
+    if (config.init) files.push_back({.source = init_program, .destination = kInitPlace});
     if (!config.boot) return files;
     // A v1 hierarchy is not handed to anybody: whoever may write at its root runs programs on the host.
     if (layout.mode() == os::CgroupMode::Legacy)

@@ -184,7 +184,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     const auto layout = TRY(os::CgroupLayout::detect());
     const std::string directory = cat(store_.root(), "/instances/", config.name);
     const auto devices = TRY(DeviceNodes::make(directory + "/devices", config.devices, ids_->mapping()));
-    const auto own_files = TRY(make_own_files(config, layout, directory));
+    const auto own_files = TRY(make_own_files(config, launch_.init_program, layout, directory));
     const std::string oci_config = make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name),
                                                    open_files_, devices.nodes(), own_files);
     const auto spec = TRY(runtime::parse_spec(oci_config));

@@ -44,7 +44,7 @@ class BootCase(TerminalCase):
         """What it says of itself when it has started; at first there is nobody to ask."""
         said = []
         wait_until(lambda: said.append(self.inside(name, "systemctl is-system-running --wait").out) or
-                   said[-1] not in ("", "offline\n", "initializing\n", "starting\n"), 4 * PATIENCE, 0.2)
+                   said[-1] not in ("", "offline\n", "initializing\n", "starting\n"), PATIENCE, 0.2)
         return said[-1]
 
     def config(self, name):
@@ -79,7 +79,7 @@ class Systems(BootCase):
         name = new_name("b")
         terminal = self.open("run", "--rm", "--name", name, "-it", "--boot", self.image)
         terminal.expect("Welcome to ", PATIENCE)
-        terminal.expect(f"{name} login: ", 4 * PATIENCE)
+        terminal.expect(f"{name} login: ", PATIENCE)
         terminal.type("root\n")
         terminal.expect("# ", PATIENCE)
         terminal.type("tty; id -un; loginctl --no-legend list-sessions | wc -l; systemctl is-active user@0.service; echo d''one\n")
@@ -88,12 +88,12 @@ class Systems(BootCase):
         terminal.type("exit\n")
         terminal.expect(" login: ", PATIENCE)  # the getty comes back: the console was not hung up
         self.inside(name, "systemctl poweroff")
-        self.assertEqual(terminal.end(4 * PATIENCE), 0)
+        self.assertEqual(terminal.end(PATIENCE), 0)
 
     def test_status_of_its_init(self):
         name = self.booted()
         self.inside(name, "systemctl exit 7")
-        self.assertTrue(wait_until(lambda: self.config(name).get("exitStatus") == 7, 4 * PATIENCE), self.config(name))
+        self.assertTrue(wait_until(lambda: self.config(name).get("exitStatus") == 7, PATIENCE), self.config(name))
 
     def test_units_with_sandboxes(self):
         name = self.booted()
@@ -174,6 +174,8 @@ class Attacks(BootCase):
         root = os.stat(f"/proc/{init_pid(name)}").st_uid
         self.assertEqual((own.stat().st_uid, own.parent.stat().st_uid), (root, 0))
         self.assertEqual((own / "cgroup.max.descendants").stat().st_uid, 0)
+        ordinary = cgroup_file(self.detached(), "cgroup.procs", "unified")
+        self.assertEqual((ordinary.stat().st_uid, ordinary.parent.stat().st_uid), (0, 0), "what is no whole system owns none")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,14 @@ struct OwnFile {
 /// Where `--init` has its program: in memory, so that the layer of the instance does not hear of it.
 inline constexpr const char* kInitPlace = "/dev/coppice-init";
 
+/// Path of that program; empty without `config.init`. Errors: NotFound (it is not installed)
+Result<std::string> find_init_program(const InstanceConfig& config);
+
 /// What is put beside the files of the root, for `config.boot` and `config.init`.
+/// @param init_program of find_init_program
 /// @param directory of the instance
-/// Errors: Unsupported (this host has no cgroup v2 for a whole system), NotFound (coppice-init is not installed)
-Result<std::vector<OwnFile>> make_own_files(const InstanceConfig& config, const os::CgroupLayout& layout,
-                                            const std::string& directory);
+/// Errors: Unsupported (this host has no cgroup v2 for a whole system)
+Result<std::vector<OwnFile>> make_own_files(const InstanceConfig& config, const std::string& init_program,
+                                            const os::CgroupLayout& layout, const std::string& directory);
 
 } // namespace coppice::instance
