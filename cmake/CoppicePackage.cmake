@@ -8,8 +8,8 @@ foreach(program coppice coppiced coppice-runtime)
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
 endforeach()
-if(TARGET coppice-supervisor) # started by coppice only
-  install(TARGETS coppice-supervisor RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/coppice)
+if(TARGET coppice-supervisor) # started by coppice only, and in instances
+  install(TARGETS coppice-supervisor coppice-init RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/coppice)
 endif()
 
 # coppice_install_as(FILE DIRECTORY NAME): one file under a name that its tool looks for.

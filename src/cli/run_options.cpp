@@ -4,6 +4,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/text.h"
 #include "coppice/base/units.h"
+#include "coppice/instance/boot.h"
 #include "coppice/instance/options.h"
 #include "coppice/os/file.h"
 #include "coppice/os/process.h"
@@ -54,7 +55,7 @@ Result<> take_end(instance::InstanceConfig& config, const RunOptions& options)
 Result<> take_health(instance::InstanceConfig& config, const RunOptions& options)
 {
     if (options.no_health) {
-        config.health.emplace().command.clear(); // none, whatever the image says
+        if (is_vdisk(options.root)) config.health.emplace().command.clear(); // none, whatever its configuration says
         return {};
     }
     const bool has_details = !options.health_interval.empty() || !options.health_timeout.empty() ||
@@ -194,6 +195,9 @@ void declare_files(CLI::App& command, RunOptions& options)
 void declare_process(CLI::App& command, RunOptions& options)
 {
     command.add_flag("-t,--tty", options.terminal, "Give it a terminal");
+    command.add_flag("--boot", options.boot,
+                     "Start a whole system: /sbin/init, unless a command is given, with a console and its own cgroup");
+    command.add_flag("--init", options.init, "Run the command below a small init, which takes dead processes away");
     command.add_option("--hostname", options.hostname, "Host name inside (default: the name)")->type_name("HOSTNAME");
     command.add_flag(
         "--keep-identity", options.keep_identity,
@@ -211,7 +215,9 @@ void declare_process(CLI::App& command, RunOptions& options)
     command.add_option("-u,--user", options.user, "USER[:GROUP], names or numbers, looked up inside (default: root)")
         ->type_name("USER")
         ->check(&not_empty);
-    command.add_option("--stop-signal", options.stop_signal, "What `coppice stop` asks with (default: TERM)")
+    command
+        .add_option("--stop-signal", options.stop_signal,
+                    "What `coppice stop` asks with (default: the vdisk's own, or TERM)")
         ->type_name("SIGNAL")
         ->check(&not_empty);
     command
@@ -286,7 +292,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     if (!is_vdisk(options.root)) {
         const auto image = TRY(vdisk::Image::open(options.root)); // a wrong ROOT is told before anything is made
         config.root = image.path();
-        TRY(instance::apply_image_config(config, {})); // it has none
+        if (config.command.empty() && !options.boot) config.command = {"/bin/sh"}; // it has no configuration
     }
     if (!config.command.empty() && config.command.front().empty())
         return fail(ErrorKind::Invalid, "the command is empty");
@@ -299,8 +305,8 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     if (options.hostname.size() > 64) return fail(ErrorKind::Invalid, "--hostname: longer than 64 bytes");
     config.hostname = options.hostname;
     config.keep_identity = options.keep_identity;
-    config.terminal = options.terminal;
-    config.open_input = options.interactive && (options.detached || options.terminal);
+    config.terminal = options.terminal || options.boot;
+    config.open_input = options.interactive && (options.detached || config.terminal);
     TRY(take_limits(config, options));
     TRY(take_rights(config, options));
     for (const std::string& text : options.labels) {
@@ -312,6 +318,11 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     config.stop_timeout_seconds = options.stop_timeout;
     for (const std::string& text : options.log_options)
         TRY(instance::apply_log_option(config, text));
+    if (options.boot && options.init)
+        return fail(ErrorKind::Invalid, "--boot and --init do not go together: a whole system has an init of its own");
+    config.boot = options.boot;
+    config.init = options.init;
+    if (config.boot && !is_vdisk(options.root)) instance::apply_boot_defaults(config); // for others coppiced knows more
     const auto stored = instance::parse_instance_config(instance::to_json(config));
     if (!stored || *stored != config)
         return fail(Error{ErrorKind::Invalid, "the command, an option or a path holds bytes that are not UTF-8"}.hint(

@@ -23,8 +23,8 @@ struct RunOptions {
     std::int64_t pids = 0;
     std::optional<std::uint64_t> cpu_weight, io_weight;
     std::optional<std::int64_t> stop_timeout, health_retries;
-    bool remove = false, read_only = false, keep_identity = false, interactive = false, terminal = false,
-         detached = false, no_health = false;
+    bool remove = false, read_only = false, keep_identity = false, boot = false, init = false, interactive = false,
+         terminal = false, detached = false, no_health = false;
 };
 
 /// Declares ROOT and the options that say what the instance is. How its caller attends to it (-d, -i) is not among

@@ -4,6 +4,7 @@
 #include "coppice/base/id.h"
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/boot.h"
 #include "coppice/os/process.h"
 
 #include <algorithm>
@@ -25,6 +26,8 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
     const auto add_number = [&document](const char* key, const auto& value) {
         if (value) document[key] = *value;
     };
+    add("boot", config.boot);
+    add("init", config.init);
     add_number("swapBytes", config.swap_bytes);
     add_number("cpuWeight", config.cpu_weight);
     add_number("ioWeight", config.io_weight);
@@ -94,6 +97,9 @@ Result<> read_life(const JsonNode& node, InstanceConfig& config)
 
 Result<> read_options(const JsonNode& node, InstanceConfig& config)
 {
+    config.boot = TRY(node.boolean_or("boot", false));
+    config.init = TRY(node.boolean_or("init", false));
+    if (config.boot && config.init) return fail(ErrorKind::Invalid, "boot and init do not go together");
     config.swap_bytes = TRY(node.find_integer("swapBytes", -1));
     for (const auto& [key, weight] : {std::pair{"cpuWeight", &config.cpu_weight}, {"ioWeight", &config.io_weight}})
         if (const auto number = TRY(node.find_integer(key, 1, kMaxWeight)))
@@ -229,6 +235,17 @@ Result<std::optional<HealthCheck>> health_of(const JsonNode& image)
     return std::optional{std::move(check)};
 }
 
+/// What an image runs, and as whom.
+Result<> take_program(InstanceConfig& config, const JsonNode& part)
+{
+    auto command = TRY(part.texts_or_none("Entrypoint"));
+    const auto rest = config.command.empty() ? TRY(part.texts_or_none("Cmd")) : config.command;
+    command.insert(command.end(), rest.begin(), rest.end());
+    config.command = std::move(command);
+    if (config.user.empty()) config.user = TRY(part.text_or("User", ""));
+    return {};
+}
+
 } // namespace
 
 std::string host_name_of(const InstanceConfig& config)
@@ -242,20 +259,18 @@ Result<> apply_image_config(InstanceConfig& config, std::string_view image)
     const auto document = image.empty() ? nlohmann::json::object() : TRY(parse_json(image));
     const auto part = TRY(JsonNode{document}.find("config"));
     if (part) {
-        auto command = TRY(part->texts_or_none("Entrypoint"));
-        const auto rest = config.command.empty() ? TRY(part->texts_or_none("Cmd")) : config.command;
-        command.insert(command.end(), rest.begin(), rest.end());
-        config.command = std::move(command);
+        if (!config.boot) TRY(take_program(config, *part));
         auto env = TRY(part->texts_or_none("Env"));
         for (const std::string& entry : config.env)
             set_variable(env, entry);
         config.env = std::move(env);
         if (config.workdir.empty()) config.workdir = TRY(part->text_or("WorkingDir", ""));
-        if (config.user.empty()) config.user = TRY(part->text_or("User", ""));
         if (config.stop_signal.empty()) config.stop_signal = TRY(part->text_or("StopSignal", ""));
         if (!config.health) config.health = TRY(health_of(*part));
+        if (!config.stop_signal.empty()) TRY_DOING("stop signal of the image", os::parse_signal(config.stop_signal));
     }
     if (config.health && config.health->command.empty()) config.health.reset(); // switched off
+    if (config.boot) apply_boot_defaults(config);
     if (config.command.empty()) config.command = {"/bin/sh"};
     if (config.workdir.empty()) config.workdir = "/";
     return {};

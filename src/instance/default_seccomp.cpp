@@ -360,6 +360,8 @@ constexpr auto kFileHandles = std::to_array<std::string_view>({
     "name_to_handle_at",
     "open_by_handle_at",
 });
+// By it systemd tells cgroups apart. Nothing is opened: for that the other call of the two is needed.
+constexpr auto kWholeSystem = std::to_array<std::string_view>({"name_to_handle_at"});
 constexpr auto kBpf = std::to_array<std::string_view>({"bpf"});
 constexpr auto kPerf = std::to_array<std::string_view>({"perf_event_open"});
 constexpr auto kChroot = std::to_array<std::string_view>({"chroot"});
@@ -556,7 +558,7 @@ void add_socket(Rules& rules, bool net_admin, bool net_raw, bool audit_write)
 
 } // namespace
 
-nlohmann::json default_seccomp(const std::vector<std::string>& capabilities)
+nlohmann::json default_seccomp(const std::vector<std::string>& capabilities, bool whole_system)
 {
     const auto has = [&capabilities](std::string_view name) {
         return name.empty() || std::ranges::find(capabilities, name) != capabilities.end();
@@ -578,6 +580,7 @@ nlohmann::json default_seccomp(const std::vector<std::string>& capabilities)
     for (const auto& group : kCapabilityGroups) {
         insert(has(group.capability) && has(group.also) ? granted : refused, group.names);
     }
+    if (whole_system) insert(granted, kWholeSystem);
     std::erase_if(refused, [&granted](std::string_view name) {
         // clone3 stays unknown without the capability: a filter cannot read its flags, and C
         // libraries fall back to clone on ENOSYS only.

@@ -1,6 +1,7 @@
 #include "coppice/instance/launch.h"
 
 #include "coppice/base/text.h"
+#include "coppice/instance/boot.h"
 #include "coppice/instance/leftovers.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/os/event_loop.h"
@@ -72,12 +73,17 @@ Result<> RunningInstance::wait_for_start()
 
 Result<RunningInstance> RunningInstance::start(const InstanceStore& store, const InstanceConfig& config, bool detached)
 {
+    const auto init_program = TRY(find_init_program(config));
     auto [ours, theirs] = TRY(os::socket_pair());
     auto supervisor = TRY(spawn_supervisor(theirs, detached || config.terminal));
     theirs.reset();
     RunningInstance running{&store, config.name, std::move(supervisor), std::move(ours)};
     TRY(say(running.socket_, Say::Launch,
-            to_text(Launch{.store_root = store.root(), .detached = detached, .by_daemon = false, .config = config})));
+            to_text(Launch{.store_root = store.root(),
+                           .detached = detached,
+                           .by_daemon = false,
+                           .init_program = init_program,
+                           .config = config})));
     TRY(running.wait_for_start());
     return running;
 }

@@ -8,6 +8,7 @@
 #include "seccomp_profile.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -69,11 +70,13 @@ json process_of(const InstanceConfig& config, const rlimit& open_files, const st
     if (config.terminal) env.emplace_back("TERM=xterm");
     for (const std::string& entry : config.env)
         set_variable(env, entry);
+    std::vector<std::string> args = config.command;
+    if (config.init) args.insert(args.begin(), kInitPlace);
     json user{{"uid", 0}, {"gid", 0}};
     if (!config.user.empty()) user["username"] = config.user;
     return {{"terminal", config.terminal},
             {"user", user},
-            {"args", config.command},
+            {"args", args},
             {"env", env},
             {"cwd", config.workdir.empty() ? "/" : config.workdir},
             {"rlimits", limits_of(config, open_files)},
@@ -87,23 +90,34 @@ json tmpfs_mount(const std::string& destination, std::vector<std::string> option
     return {{"destination", destination}, {"type", "tmpfs"}, {"source", "tmpfs"}, {"options", std::move(options)}};
 }
 
-/// What programs expect to be able to write to on a read-only root: as podman has it.
-void add_writable_places(std::vector<json>& mounts, const InstanceConfig& config)
+/// What is to be in memory, as podman has it: on a read-only root what programs expect to be able to write to, in a
+/// whole system what it expects to find empty when it starts.
+void add_places_in_memory(std::vector<json>& mounts, const InstanceConfig& config)
 {
+    struct Place {
+        const char* path;
+        const char* mode;
+        bool wanted;
+    };
+    const std::array<Place, 4> places{{{"/run", "mode=755", config.read_only || config.boot},
+                                       {"/run/lock", "mode=1777", config.boot},
+                                       {"/tmp", "mode=1777", config.read_only || config.boot},
+                                       {"/var/tmp", "mode=1777", config.read_only}}};
     const auto is_taken = [&config](std::string_view place) {
         const auto is_there = [place](const auto& mount) { return mount.destination == place; };
         return std::any_of(config.tmpfs.begin(), config.tmpfs.end(), is_there) ||
                std::any_of(config.volumes.begin(), config.volumes.end(), is_there);
     };
-    for (const auto& [place, mode] : {std::pair{"/run", "mode=755"}, {"/tmp", "mode=1777"}, {"/var/tmp", "mode=1777"}})
-        if (!is_taken(place)) mounts.push_back(tmpfs_mount(place, {"nosuid", "nodev", mode, "tmpcopyup"}));
+    for (const auto& [path, mode, wanted] : places)
+        if (wanted && !is_taken(path)) mounts.push_back(tmpfs_mount(path, {"nosuid", "nodev", mode, "tmpcopyup"}));
 }
 
 /// What was asked for, so that nothing hides another: "/data" comes before "/data/cache", whatever the order given.
-std::multimap<std::ptrdiff_t, json> own_mounts_of(const InstanceConfig& config, const std::vector<DeviceNode>& devices)
+std::multimap<std::ptrdiff_t, json> own_mounts_of(const InstanceConfig& config, const std::vector<DeviceNode>& devices,
+                                                  const std::vector<OwnFile>& own_files)
 {
     std::vector<json> mounts;
-    if (config.read_only) add_writable_places(mounts, config);
+    add_places_in_memory(mounts, config);
     for (const Tmpfs& tmpfs : config.tmpfs) {
         std::vector<std::string> options{"nosuid", "nodev", "noexec"}; // of two that contradict the last one counts
         options.insert(options.end(), tmpfs.options.begin(), tmpfs.options.end());
@@ -114,6 +128,11 @@ std::multimap<std::ptrdiff_t, json> own_mounts_of(const InstanceConfig& config, 
                           {"type", "bind"},
                           {"source", device.source},
                           {"options", {"bind", "nosuid", "noexec"}}});
+    for (const OwnFile& file : own_files)
+        mounts.push_back({{"destination", file.destination},
+                          {"type", "bind"},
+                          {"source", file.source},
+                          {"options", {"bind", "ro", "nosuid", "nodev"}}});
     for (const Volume& volume : config.volumes)
         mounts.push_back(
             {{"destination", volume.destination},
@@ -130,7 +149,8 @@ std::multimap<std::ptrdiff_t, json> own_mounts_of(const InstanceConfig& config, 
     return by_depth;
 }
 
-json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout, const std::vector<DeviceNode>& devices)
+json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout, const std::vector<DeviceNode>& devices,
+               const std::vector<OwnFile>& own_files)
 {
     json mounts = json::array({
         {{"destination", "/proc"}, {"type", "proc"}, {"source", "proc"}, {"options", {"nosuid", "noexec", "nodev"}}},
@@ -159,8 +179,8 @@ json mounts_of(const InstanceConfig& config, const os::CgroupLayout& layout, con
         mounts.push_back({{"destination", "/sys/fs/cgroup"},
                           {"type", "cgroup2"},
                           {"source", "cgroup"},
-                          {"options", {"nosuid", "noexec", "nodev", "relatime", "ro"}}});
-    for (auto& [depth, mount] : own_mounts_of(config, devices))
+                          {"options", {"nosuid", "noexec", "nodev", "relatime", config.boot ? "rw" : "ro"}}});
+    for (auto& [depth, mount] : own_mounts_of(config, devices, own_files))
         mounts.push_back(std::move(mount));
     return mounts;
 }
@@ -222,7 +242,7 @@ json resources_of(const InstanceConfig& config, const os::CgroupLayout& layout, 
 /// Null when nothing is to be filtered.
 json seccomp_of(const InstanceConfig& config, const std::vector<std::string>& capabilities)
 {
-    if (config.seccomp.empty()) return default_seccomp(capabilities);
+    if (config.seccomp.empty()) return default_seccomp(capabilities, config.boot);
     if (config.seccomp == kUnconfined) return {};
     return to_oci_seccomp(json::parse(config.seccomp), capabilities);
 }
@@ -252,7 +272,7 @@ Result<> change_limits(const InstanceStore& store, const InstanceConfig& before,
 
 std::string make_oci_config(const InstanceConfig& config, const os::UserMapping& mapping,
                             const os::CgroupLayout& layout, const std::string& cgroup, const rlimit& open_files,
-                            const std::vector<DeviceNode>& devices)
+                            const std::vector<DeviceNode>& devices, const std::vector<OwnFile>& own_files)
 {
     const auto capabilities = capabilities_of(config);
     json annotations = config.labels;
@@ -266,7 +286,7 @@ std::string make_oci_config(const InstanceConfig& config, const os::UserMapping&
         {"process", process_of(config, open_files, capabilities)},
         {"root", {{"path", config.root}, {"readonly", config.read_only}}},
         {"hostname", host_name_of(config)},
-        {"mounts", mounts_of(config, layout, devices)},
+        {"mounts", mounts_of(config, layout, devices, own_files)},
         {"annotations", annotations},
         {"linux",
          {{"namespaces", namespaces},

@@ -15,7 +15,7 @@ constexpr std::size_t kMessageMaxBytes = 192U << 10; // what a socket takes as o
 std::string to_text(const Launch& launch)
 {
     return cat(launch.detached ? "detached" : "attached", '\n', launch.by_daemon ? "daemon" : "starter", '\n',
-               launch.store_root, '\n', to_json(launch.config));
+               launch.store_root, '\n', launch.init_program, '\n', to_json(launch.config));
 }
 
 Result<Launch> parse_launch(std::string_view text)
@@ -24,6 +24,7 @@ Result<Launch> parse_launch(std::string_view text)
     launch.detached = next_part(text, '\n') == "detached";
     launch.by_daemon = next_part(text, '\n') == "daemon";
     launch.store_root = next_part(text, '\n');
+    launch.init_program = next_part(text, '\n');
     launch.config = TRY(parse_instance_config(text));
     return launch;
 }

@@ -10,6 +10,7 @@
 #include "coppice/os/file.h"
 #include "coppice/os/mount.h"
 #include "coppice/os/namespace.h"
+#include "coppice/os/terminal.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
@@ -149,6 +150,7 @@ private:
     os::Fd input_;     ///< of one that takes input: pipe's writing end or terminal
     Watchers watchers_;
     std::unique_ptr<HealthMonitor> health_;
+    os::Fd console_; ///< a whole system's programs open and close it: held open, it is not hung up in between
     os::Process init_;
     os::CgroupPaths cgroup_;
     bool detached_ = false; ///< nobody attends it any more, or ever did
@@ -197,8 +199,9 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     const auto layout = TRY(os::CgroupLayout::detect());
     const std::string directory = cat(store_.root(), "/instances/", config.name);
     const auto devices = TRY(DeviceNodes::make(directory + "/devices", config.devices, ids_->mapping()));
-    const std::string oci_config =
-        make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name), open_files_, devices.nodes());
+    const auto own_files = TRY(make_own_files(config, launch_.init_program, layout, directory));
+    const std::string oci_config = make_oci_config(config, ids_->mapping(), layout, store_.cgroup_of(config.name),
+                                                   open_files_, devices.nodes(), own_files);
     const auto spec = TRY(runtime::parse_spec(oci_config));
     cgroup_ = TRY(os::plan_cgroup(layout, spec.linux_part.cgroups_path, spec.linux_part.limits));
 
@@ -217,6 +220,7 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
     console.second.reset();
     os::Fd terminal;
     if (config.terminal) terminal = TRY(runtime::receive_console(console.first));
+    if (config.boot) console_ = TRY(os::open_far_side(terminal));
     if (prepared.is_new || config.awaits_start) { // from here on it has writes of its own
         config.started = to_rfc3339(now());
         const bool is_told = config.awaits_start || !config.remove_at_end;
@@ -406,6 +410,7 @@ Result<Ended> Supervisor::finish()
     TRY(loop.run());
     health_.reset();
     const auto status = TRY(init_.wait());
+    console_.reset();
     auto ended = describe_end(status);
     output_.drain();
     // First of all clean up: what filled a disk may go by this, and is gone in any case.

@@ -4,6 +4,7 @@
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
 #include "coppice/base/units.h"
+#include "coppice/instance/boot.h"
 #include "coppice/instance/id_range.h"
 #include "coppice/instance/leftovers.h"
 #include "coppice/instance/look.h"
@@ -212,14 +213,18 @@ Result<> Instances::create(InstanceConfig config)
 Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client)
 {
     const auto program = TRY(os::find_companion("coppice-supervisor"));
+    const auto init_program = TRY(instance::find_init_program(running->config));
     auto [ours, theirs] = TRY(os::socket_pair());
     os::SpawnOptions options;
     options.arguments = {program};
     options.further = theirs.get();
     running->supervisor = TRY(os::spawn(options));
     running->link = std::move(ours);
-    const instance::Launch launch{
-        .store_root = parts_->store.root(), .detached = detached, .by_daemon = true, .config = running->config};
+    const instance::Launch launch{.store_root = parts_->store.root(),
+                                  .detached = detached,
+                                  .by_daemon = true,
+                                  .init_program = init_program,
+                                  .config = running->config};
     TRY(say(running->link, Say::Launch, to_text(launch),
             client.is_open() ? std::vector<int>{client.get()} : std::vector<int>{}));
     return parts_->links->add(running->link, [this, running] { return listen(running); });

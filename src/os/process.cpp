@@ -157,6 +157,23 @@ Result<> die_with_parent(int signal)
     return {};
 }
 
+namespace {
+
+/// "RTMIN+3", "RTMAX-1" and the like.
+std::optional<int> real_time_signal(std::string_view name)
+{
+    const bool from_first = name.starts_with("RTMIN");
+    if (!from_first && !name.starts_with("RTMAX")) return std::nullopt;
+    name.remove_prefix(5);
+    if (name.empty()) return from_first ? SIGRTMIN : SIGRTMAX;
+    if (name.front() != (from_first ? '+' : '-')) return std::nullopt;
+    const auto distance = parse_integer(name.substr(1), 0, SIGRTMAX - SIGRTMIN);
+    if (!distance) return std::nullopt;
+    return from_first ? SIGRTMIN + static_cast<int>(*distance) : SIGRTMAX - static_cast<int>(*distance);
+}
+
+} // namespace
+
 Result<int> parse_signal(std::string_view text)
 {
     if (!text.empty() && text.front() >= '0' && text.front() <= '9') {
@@ -171,8 +188,7 @@ Result<int> parse_signal(std::string_view text)
         const char* const abbreviation = ::sigabbrev_np(signal);
         if (abbreviation != nullptr && name == abbreviation) return signal;
     }
-    if (name == "RTMIN") return SIGRTMIN;
-    if (name == "RTMAX") return SIGRTMAX;
+    if (const auto signal = real_time_signal(name)) return *signal;
     return fail(ErrorKind::Invalid, cat("there is no signal '", text, "'"));
 }
 

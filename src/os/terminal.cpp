@@ -16,6 +16,13 @@ constexpr std::uint64_t kDevptsMagic = 0x1cd1;
 constexpr int kPeerFlags = O_RDWR | O_NOCTTY | O_CLOEXEC;
 } // namespace
 
+Result<Fd> open_far_side(const Fd& master)
+{
+    Fd slave{::ioctl(master.get(), TIOCGPTPEER, kPeerFlags)};
+    if (!slave.is_open()) return fail_os(errno, "open the far side of a terminal");
+    return slave;
+}
+
 Result<Pty> open_pty(int root, const std::string& ptmx)
 {
     Pty pty;
@@ -26,9 +33,7 @@ Result<Pty> open_pty(int root, const std::string& ptmx)
     unsigned number = 0;
     if (::ioctl(pty.master.get(), TIOCSPTLCK, &unlock) < 0 || ::ioctl(pty.master.get(), TIOCGPTN, &number) < 0)
         return fail_os(errno, "set up a terminal");
-    // Opened from the master, not by name: no path for a container to tamper with.
-    pty.slave = Fd{::ioctl(pty.master.get(), TIOCGPTPEER, kPeerFlags)};
-    if (!pty.slave.is_open()) return fail_os(errno, "open the far side of a terminal");
+    pty.slave = TRY(open_far_side(pty.master));
     pty.slave_name = cat("/dev/pts/", number);
     return pty;
 }

@@ -9,6 +9,7 @@
 #include "coppice/os/user_namespace.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
+#include "delegation.h"
 #include "devices.h"
 #include "guard.h"
 #include "hooks.h"
@@ -203,6 +204,7 @@ Result<os::Process> make(const StateRoot& root, const Spec& spec, Preparation& p
     const Channel channel{std::move(ours)};
     prepared.record.pid = init.pid();
     TRY(prepared.placement.place(linux_part, prepared.record, channel));
+    if (prepared.host_root) TRY(delegate_cgroup(spec, prepared.rootfs, prepared.record.cgroup));
     auto completed = complete(root, spec, prepared, root_source, request, made.directory, channel);
     if (!completed) return fail(died_silently(init, prepared.record.cgroup, completed.error()));
     return init;

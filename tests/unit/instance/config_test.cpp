@@ -29,6 +29,7 @@ InstanceConfig full_config()
     config.user = "web:www";
     config.hostname = "box";
     config.terminal = true;
+    config.boot = true;
     config.memory_bytes = 67108864;
     config.millicpus = 500;
     config.pids = -1;
@@ -84,7 +85,7 @@ TEST(InstanceConfigTest, WhatWasNotAskedForIsNotWritten)
     const auto document = json::parse(to_json(plain));
     for (const char* const key :
          {"swapBytes", "cpuWeight", "ulimits", "tmpfs", "devices", "readOnly", "capAdd", "noNewPrivileges", "seccomp",
-          "labels", "stopSignal", "stopTimeoutSeconds", "logMaxBytes", "logMaxFiles"})
+          "labels", "stopSignal", "stopTimeoutSeconds", "logMaxBytes", "logMaxFiles", "boot", "init"})
         EXPECT_FALSE(document.contains(key)) << key;
 }
 
@@ -139,6 +140,8 @@ TEST(InstanceConfigTest, WrongValues)
                                                   {"/seccomp", 1},
                                                   {"/labels", {"a"}},
                                                   {"/labels/who", 1},
+                                                  {"/init", true},
+                                                  {"/boot", "yes"},
                                                   {"/stopSignal", "NONE"},
                                                   {"/stopTimeoutSeconds", 86401},
                                                   {"/logMaxBytes", 65535},

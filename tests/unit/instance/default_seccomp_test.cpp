@@ -583,6 +583,14 @@ TEST(DefaultSeccompTest, DangerousCallsAreRefused)
     EXPECT_EQ(filter.verdict(5000, {}, seccomp_arch_native()), ENOSYS) << "a call of the future";
 }
 
+TEST(DefaultSeccompTest, AWholeSystemMayAskForHandlesAndNotOpenThem)
+{
+    const Filter filter{default_seccomp(kPodmanCapabilities, true)};
+    EXPECT_EQ(filter.verdict("name_to_handle_at"), kAllow);
+    for (const auto name : kRefused)
+        if (name != "name_to_handle_at") EXPECT_EQ(filter.verdict(name), EPERM) << name;
+}
+
 TEST(DefaultSeccompTest, NoCapabilityUnlocksWhatIsForbidden)
 {
     const Filter filter{default_seccomp(kAllCapabilities)};

@@ -27,13 +27,15 @@ TEST(SignalTest, NamesAndNumbers)
     EXPECT_EQ(value_of(parse_signal("0")), 0);
     EXPECT_EQ(value_of(parse_signal("RTMIN")), SIGRTMIN);
     EXPECT_EQ(value_of(parse_signal("sigrtmax")), SIGRTMAX);
+    EXPECT_EQ(value_of(parse_signal("SIGRTMIN+3")), SIGRTMIN + 3);
+    EXPECT_EQ(value_of(parse_signal("rtmax-2")), SIGRTMAX - 2);
     EXPECT_EQ(value_of(parse_signal("64")), 64);
 }
 
 TEST(SignalTest, Refused)
 {
-    for (const char* const text :
-         {"", "SIG", "TERMINATE", "-1", "65", "99999999999", "9x", "1 ", "SIGSIGTERM", "TER M"})
+    for (const char* const text : {"", "SIG", "TERMINATE", "-1", "65", "99999999999", "9x", "1 ", "SIGSIGTERM", "TER M",
+                                   "RTMIN-1", "RTMIN+", "RTMIN+99", "RTMAX+1", "RTMAX--1"})
         EXPECT_TRUE(fails_as(ErrorKind::Invalid, "", parse_signal(text))) << text;
 }
 

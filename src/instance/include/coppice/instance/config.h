@@ -73,6 +73,8 @@ struct InstanceConfig {
     bool keep_identity = false;   ///< the image's machine-id, host keys and the like; of the first start
     bool terminal = false;
     bool open_input = false; ///< somebody may attach and give input
+    bool boot = false;       ///< a whole system, whose own init is the command; see boot.h
+    bool init = false;       ///< the command runs below a small init of ours
     std::optional<std::uint64_t> memory_bytes;
     std::optional<std::int64_t> swap_bytes; ///< beyond memory_bytes; empty: the same amount again; -1: no limit
     std::optional<std::uint64_t> millicpus;
@@ -114,8 +116,10 @@ struct InstanceConfig {
 std::string host_name_of(const InstanceConfig& config);
 
 /// Fills in what was not asked for from an OCI image configuration, as engines do: its environment below ours, its
-/// entry point before the command, its command if there is none, working directory and user. Without any command
-/// it is /bin/sh. @param image the document or empty. Errors: Invalid. Source: OCI image specification, config.md
+/// entry point before the command, its command if there is none, working directory, user and stop signal. Without any
+/// command it is /bin/sh. A whole system is no program of the image's: only environment, working directory and stop
+/// signal are taken then. @param image the document or empty. Errors: Invalid. Source: OCI image specification,
+/// config.md
 Result<> apply_image_config(InstanceConfig& config, std::string_view image);
 
 std::string to_json(const InstanceConfig& config);

@@ -13,6 +13,7 @@ namespace coppice::instance {
 /// @param capabilities  the bounding capabilities of the instance, in the form "CAP_SYS_ADMIN";
 ///     system calls that only make sense with a capability are allowed only with it. Names that
 ///     the filter does not know change nothing.
+/// @param whole_system  name_to_handle_at is let through, which podman has for everybody
 ///
 /// What programs in the instance see:
 ///  - a call that is not named answers ENOSYS (the default action), so that programs fall back as
@@ -34,6 +35,6 @@ namespace coppice::instance {
 /// having the module on the host.
 ///
 /// Pure; any thread. Throws only when memory runs out.
-nlohmann::json default_seccomp(const std::vector<std::string>& capabilities);
+nlohmann::json default_seccomp(const std::vector<std::string>& capabilities, bool whole_system = false);
 
 } // namespace coppice::instance

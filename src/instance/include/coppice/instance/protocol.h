@@ -45,8 +45,9 @@ inline constexpr std::string_view kAttachStreams = "streams", kAttachTerminal = 
 
 struct Launch {
     std::string store_root;
-    bool detached = false;  ///< nobody waits for its output: it goes to the log
-    bool by_daemon = false; ///< the socket that it comes by is the daemon's
+    bool detached = false;    ///< nobody waits for its output: it goes to the log
+    bool by_daemon = false;   ///< the socket that it comes by is the daemon's
+    std::string init_program; ///< for `config.init`, see boot.h: the supervisor no longer knows where it lies itself
     InstanceConfig config;
 };
 std::string to_text(const Launch& launch);

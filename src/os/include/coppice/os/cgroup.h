@@ -87,6 +87,9 @@ Result<CgroupPaths> plan_update(const CgroupPaths& paths, const CgroupLimits& ch
 Result<> update_limits(const CgroupPaths& paths, const CgroupLimits& changes, const CgroupLimits& all);
 /// Restricts devices: by filter on v2 and hybrid, and by list where `devices` is among the v1 directories.
 Result<> apply_device_rules(const CgroupPaths& paths, const Fd& v2, const std::vector<DeviceRule>& rules);
+/// Makes `owner` the one who may make cgroups below the v2 directory and move its processes among them. Its limits, and
+/// what is above it, stay out of reach. Source: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Delegation"
+Result<> delegate_cgroup(const CgroupPaths& paths, uid_t owner);
 /// Opens the files by which a process joins the v1 directories (into v2 it is born). The right to join is checked here,
 /// so the process may have lost it by the time it joins.
 Result<std::vector<Fd>> open_join_files(const CgroupPaths& paths);

@@ -18,6 +18,9 @@ struct Pty {
 /// Opens a new pty through the given ptmx, whose file system must be devpts: a forged one is refused. Source: pts(4)
 Result<Pty> open_pty(int root, const std::string& ptmx);
 
+/// The side of a program, opened from the master and not by name: no path for a container to tamper with.
+Result<Fd> open_far_side(const Fd& master);
+
 /// In characters.
 struct TerminalSize {
     unsigned short rows = 0, columns = 0;
