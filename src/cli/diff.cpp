@@ -76,8 +76,27 @@ Result<> print_text(const api::Client& client, const FileChanges& diff, const Op
     return {};
 }
 
-Result<int> compare(const Options& options, const GlobalOptions& global)
+/// "A..B" as git has it; with a branch in front both may be its own: "web before..@-5m". What is left out is the branch.
+Options without_range(Options options)
 {
+    std::string& range = options.to.empty() ? options.from : options.to;
+    const auto dots = range.find("..");
+    if (dots == std::string::npos) return options;
+    const std::string branch = options.to.empty() ? "" : options.from;
+    const auto in_branch = [&branch](const std::string& which) {
+        if (branch.empty() || which.empty()) return which.empty() ? branch : which;
+        if (which.starts_with('@')) return branch + which;
+        return which.find('@') == std::string::npos && which.find(':') == std::string::npos ? cat(branch, '@', which) : which;
+    };
+    const std::string older = in_branch(range.substr(0, dots)), newer = in_branch(range.substr(dots + 2));
+    options.from = older;
+    options.to = newer;
+    return options;
+}
+
+Result<int> compare(const Options& given, const GlobalOptions& global)
+{
+    const Options options = without_range(given);
     const auto client = TRY(reach_daemon(global));
     const auto answer = TRY(read_diff(client, options));
     const auto diff = TRY(parse_changes(answer));
@@ -114,14 +133,15 @@ void add_diff(CLI::App& app, Command& chosen)
         ->type_name("REF")
         ->required()
         ->check(check_not_empty);
-    command.add_option("to", options.to, "The newer one")->type_name("REF")->check(check_not_empty);
+    command.add_option("to", options.to, "The newer one; or A..B: two snapshots by their tags or ages in that branch")->type_name("REF")->check(check_not_empty);
     command.add_flag("--stat", options.stat, "By how much each file grew or shrank, with bars");
     command.add_flag("-p,--patch", options.patch, "What changed in text files, as git and patch take it");
     command.add_flag("--name-only", options.name_only, "Paths only");
     command.add_option("--limit", options.most, "At most so many changes")->type_name("N")->check(CLI::PositiveNumber);
     take_word(command.add_option("--format", options.format, "Form of the output (default: table)"), "table|json|csv");
     command.footer("Examples: coppice diff debian:2 debian:3 --stat\n"
-                   "          coppice diff web-1 --patch");
+                   "          coppice diff web-1 --patch\n"
+                   "          coppice diff web-1 before..@-5m");
 }
 
 } // namespace coppice::cli

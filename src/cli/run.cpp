@@ -7,6 +7,7 @@
 #include "daemon_link.h"
 #include "instances.h"
 #include "run_options.h"
+#include "undecided.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -59,12 +60,18 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
             TRY_DOING(cat("run ", config.name), meant_path(client.open_link(start_of(config, true)), options.root));
         auto running = TRY_DOING(cat("run ", config.name),
                                  instance::RunningInstance::join(std::move(link), config.name, config.terminal));
-        return attend(running, options.interactive, signals);
+        const int status = TRY(attend(running, options.interactive, signals));
+        TRY(ask_if_undecided(config.name, global));
+        return status;
     }
     const auto store = TRY(instance::InstanceStore::open(global.root));
     auto running =
         TRY_DOING(cat("run ", config.name), instance::RunningInstance::start(store, config, options.detached));
-    if (!options.detached) return attend(running, options.interactive, signals);
+    if (!options.detached) {
+        const int status = TRY(attend(running, options.interactive, signals));
+        TRY(ask_if_undecided(config.name, global));
+        return status;
+    }
     TRY(running.detach());
     std::puts(config.name.c_str());
     return 0;

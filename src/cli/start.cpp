@@ -5,6 +5,7 @@
 #include "declare.h"
 #include "instances.h"
 #include "run_options.h"
+#include "undecided.h"
 
 #include <cstdio>
 #include <unistd.h>
@@ -34,7 +35,9 @@ Result<int> start_attached(const StartOptions& options, const GlobalOptions& glo
     auto link = TRY_DOING(cat("start ", name), client.open_link(start_of(name, true)));
     auto running =
         TRY_DOING(cat("start ", name), instance::RunningInstance::join(std::move(link), name, config.terminal));
-    return attend(running, options.interactive, signals);
+    const int status = TRY(attend(running, options.interactive, signals));
+    TRY(ask_if_undecided(name, global));
+    return status;
 }
 
 Result<int> run_start(const StartOptions& options, const GlobalOptions& global)

@@ -41,7 +41,7 @@ WRONG = [
     ("log a b", "not expected"),
     ("branch web", "branch NAME REF"),
     ("branch -d web other", "-d takes one name"),
-    ("rollback web", "to is required"),
+    ("rollback web", "rollback BRANCH REF"),
     ("checkout web debian", "paths is required"),
     ("tag debian good", "tag VDISK TAG REF"),
     ("tag -d debian", "tag -d VDISK TAG"),

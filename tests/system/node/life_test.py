@@ -151,13 +151,13 @@ class Trees(NodeCase):
 
     def test_branches_of_an_instance(self):
         name = new_name("b")
-        self.text("create", "--name", name, "--pids", "77", "-e", "A=b", "os", "--", "sh", "-c", "echo $(hostname) $A; cat /f; echo own > /f")
+        self.text("create", "--name", name, "--pids", "77", "-e", "A=b", "os", "--", "sh", "-c", "echo $(hostname) $A; cat /f; echo mine > /f")
         self.coppice("start", "-a", name)
         new = name + "x"
         self.assertEqual(self.text("branch", "-n", "3", name, new).split(), [f"{new}-{i}" for i in (1, 2, 3)])
         for i in (1, 2, 3):
             self.assertEqual(self.state(f"{new}-{i}"), "created")
-            self.assertEqual(self.text("start", "-a", f"{new}-{i}"), f"{new}-{i} b\nown\n", "described as the first, with what that has written")
+            self.assertEqual(self.text("start", "-a", f"{new}-{i}"), f"{new}-{i} b\nmine\n", "described as the first, with what that has written")
         self.assertEqual(self.config(f"{new}-1")["pids"], 77)
         self.assertIn("already", self.fails("branch", "-n", "3", name, new), "all of them, or none")
         self.text("rm", f"{new}-1")

@@ -59,7 +59,7 @@ class ExitStatus(Case):
 
     def test_wrong_options_are_125_and_one_line(self):
         for arguments in (["run"], ["run", "--no-such-option", self.tree], ["run", "--pids", "x", self.tree],
-                          ["run", "--mode", "other", self.tree], ["run", "-d", "-i", self.tree],
+                          ["run", "--mode", "other", self.tree],
                           ["run", "--rm", "--mode", "private", self.tree], ["run", "-w", "relative", self.tree],
                           ["run", "-v", "nonsense", self.tree], ["run", "-v", "/no/such:/mnt", self.tree],
                           ["run", "-e", "=x", self.tree], ["run", "--hostname", "x" * 65, self.tree]):

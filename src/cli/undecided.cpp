@@ -1,0 +1,63 @@
+#include "undecided.h"
+
+#include "coppice/base/text.h"
+#include "daemon_link.h"
+#include "diff_text.h"
+#include "instances.h"
+#include "work.h"
+
+#include <cstdio>
+#include <iostream>
+#include <unistd.h>
+
+namespace coppice::cli {
+
+namespace {
+
+/// What it has written, as far as that is known: of a directory or image it is not.
+void show_writes(const api::Client& client, const std::string& name)
+{
+    constexpr int kMost = 50;
+    const auto answer = ask(client, cat("/v1/diff?from=", api::encode_segment(name), "&limit=", kMost));
+    const auto diff = answer ? parse_changes(*answer) : Result<FileChanges>{fail(answer.error())};
+    if (!diff) return;
+    std::fputs(change_lines(*diff, Paint{false}).c_str(), stderr);
+    if (diff->truncated) std::fputs("...\n", stderr);
+    std::fprintf(stderr, "%s\n", diff_summary(*diff).c_str());
+}
+
+/// "keep", "undo", or empty for later. Nobody's answer is taken for a yes or a no.
+std::string read_answer(const std::string& name)
+{
+    for (std::string line;;) {
+        std::fprintf(stderr, "coppice: keep what %s has written? [y]es, [n]o: undo it, [l]ater: ", name.c_str());
+        if (!std::getline(std::cin, line)) return {};
+        if (line == "y" || line == "yes") return "keep";
+        if (line == "n" || line == "no") return "undo";
+        if (line == "l" || line == "later") return {};
+    }
+}
+
+} // namespace
+
+Result<> ask_if_undecided(const std::string& name, const GlobalOptions& global)
+{
+    const auto store = TRY(instance::InstanceStore::look(global.root));
+    const auto config = store.read_config(name);
+    if (!config || !config->undecided) return {};
+    std::string answer;
+    if (::isatty(STDIN_FILENO) == 1 && ::isatty(STDERR_FILENO) == 1) {
+        const auto client = TRY(reach_daemon(global));
+        show_writes(client, name);
+        answer = read_answer(name);
+    }
+    if (answer.empty()) {
+        std::fprintf(stderr, "coppice: %s does not start again before: coppice keep %s, or coppice undo %s\n", name.c_str(),
+                     name.c_str(), name.c_str());
+        return {};
+    }
+    TRY(TRY(reach_daemon(global)).call({.method = "POST", .target = instance_target(name, cat('/', answer))}));
+    return {};
+}
+
+} // namespace coppice::cli
