@@ -76,7 +76,8 @@ Result<> print_text(const api::Client& client, const FileChanges& diff, const Op
     return {};
 }
 
-/// "A..B" as git has it; with a branch in front both may be its own: "web before..@-5m". What is left out is the branch.
+/// "A..B" as git has it; with a branch in front both may be its own: "web before..@-5m". What is left out is the
+/// branch.
 Options without_range(Options options)
 {
     std::string& range = options.to.empty() ? options.from : options.to;
@@ -86,7 +87,8 @@ Options without_range(Options options)
     const auto in_branch = [&branch](const std::string& which) {
         if (branch.empty() || which.empty()) return which.empty() ? branch : which;
         if (which.starts_with('@')) return branch + which;
-        return which.find('@') == std::string::npos && which.find(':') == std::string::npos ? cat(branch, '@', which) : which;
+        return which.find('@') == std::string::npos && which.find(':') == std::string::npos ? cat(branch, '@', which)
+                                                                                            : which;
     };
     const std::string older = in_branch(range.substr(0, dots)), newer = in_branch(range.substr(dots + 2));
     options.from = older;
@@ -133,7 +135,9 @@ void add_diff(CLI::App& app, Command& chosen)
         ->type_name("REF")
         ->required()
         ->check(check_not_empty);
-    command.add_option("to", options.to, "The newer one; or A..B: two snapshots by their tags or ages in that branch")->type_name("REF")->check(check_not_empty);
+    command.add_option("to", options.to, "The newer one; or A..B: two snapshots by their tags or ages in that branch")
+        ->type_name("REF")
+        ->check(check_not_empty);
     command.add_flag("--stat", options.stat, "By how much each file grew or shrank, with bars");
     command.add_flag("-p,--patch", options.patch, "What changed in text files, as git and patch take it");
     command.add_flag("--name-only", options.name_only, "Paths only");

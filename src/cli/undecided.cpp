@@ -6,8 +6,10 @@
 #include "instances.h"
 #include "work.h"
 
+#include <array>
 #include <cstdio>
-#include <iostream>
+#include <cstring>
+#include <memory>
 #include <unistd.h>
 
 namespace coppice::cli {
@@ -27,11 +29,12 @@ void show_writes(const api::Client& client, const std::string& name)
 }
 
 /// "keep", "undo", or empty for later. Nobody's answer is taken for a yes or a no.
-std::string read_answer(const std::string& name)
+std::string read_answer(std::FILE* terminal, const std::string& name)
 {
-    for (std::string line;;) {
+    for (std::array<char, 64> buffer{};;) {
         std::fprintf(stderr, "coppice: keep what %s has written? [y]es, [n]o: undo it, [l]ater: ", name.c_str());
-        if (!std::getline(std::cin, line)) return {};
+        if (std::fgets(buffer.data(), buffer.size(), terminal) == nullptr) return {};
+        const std::string_view line{buffer.data(), std::strcspn(buffer.data(), "\n")};
         if (line == "y" || line == "yes") return "keep";
         if (line == "n" || line == "no") return "undo";
         if (line == "l" || line == "later") return {};
@@ -46,14 +49,16 @@ Result<> ask_if_undecided(const std::string& name, const GlobalOptions& global)
     const auto config = store.read_config(name);
     if (!config || !config->undecided) return {};
     std::string answer;
-    if (::isatty(STDIN_FILENO) == 1 && ::isatty(STDERR_FILENO) == 1) {
+    // Standard input may have been the instance's.
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> terminal{std::fopen("/dev/tty", "re"), std::fclose};
+    if (terminal != nullptr && ::isatty(STDERR_FILENO) == 1) {
         const auto client = TRY(reach_daemon(global));
         show_writes(client, name);
-        answer = read_answer(name);
+        answer = read_answer(terminal.get(), name);
     }
     if (answer.empty()) {
-        std::fprintf(stderr, "coppice: %s does not start again before: coppice keep %s, or coppice undo %s\n", name.c_str(),
-                     name.c_str(), name.c_str());
+        std::fprintf(stderr, "coppice: %s does not start again before: coppice keep %s, or coppice undo %s\n",
+                     name.c_str(), name.c_str(), name.c_str());
         return {};
     }
     TRY(TRY(reach_daemon(global)).call({.method = "POST", .target = instance_target(name, cat('/', answer))}));

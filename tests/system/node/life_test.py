@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The daily life of instances: made, started, stopped, halted, changed, attached to, started again by themselves."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -122,6 +123,30 @@ class Steps(NodeCase):
         self.restart()
         self.text("undo", name)
         self.assertEqual(self.text(*run, "cat /f 2>/dev/null || echo none"), "none\n", "all that it had written has gone")
+
+    def test_asks_at_the_terminal(self):
+        name = new_name("ask")
+        # What the run before left is what this one finds. All is told that its branch has over its snapshot.
+        for answer, state, found in ((b"what\ny\n", "exited", b"none"), (b"n\n", "exited", b"1"), (b"l\n", "undecided", b"none")):
+            pid, fd = pty.fork()
+            if pid == 0:
+                os.environ.update(environment())
+                os.execv(str(BIN / "coppice"), ["coppice", "--root", self.root, "run", "--name", name, "--on-stop", "ask", "os", "--", "sh", "-c",
+                                                "cat /f 2>/dev/null || echo none; echo 1 > /f"])
+            seen = b""
+            while b"[l]ater" not in seen:
+                seen += os.read(fd, 4096)
+            shown = seen
+            os.write(fd, answer)
+            with contextlib.suppress(OSError):
+                while more := os.read(fd, 4096):
+                    seen += more
+            os.close(fd)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+            self.assertEqual(self.state(name), state)
+            self.assertTrue(shown.startswith(found), shown)
+            self.assertRegex(shown, rb"A  f +2 B")
+        self.text("undo", name)
 
     def test_branches_off(self):
         name = new_name("off")

@@ -273,7 +273,8 @@ TEST(ShortcutTest, AnOlderDatabaseGetsWhatItLacks)
           "BLOB) STRICT, WITHOUT ROWID; "
           "INSERT INTO before SELECT s.id, vdisk, parent, layer, state, seq, epoch, created, bytes, author, message, "
           "config, manifest, envelope FROM snapshot s JOIN document d ON d.snapshot = s.id; "
-          "DROP TABLE snapshot; DROP TABLE document; DROP TABLE origin; ALTER TABLE before RENAME TO snapshot; PRAGMA user_version = 1");
+          "DROP TABLE snapshot; DROP TABLE document; DROP TABLE origin; ALTER TABLE before RENAME TO snapshot; PRAGMA "
+          "user_version = 1");
     f.reopen();
     EXPECT_EQ(f.parts(f.all[5].id).size(), 6U);
     EXPECT_TRUE(succeeds(f.shorten(f.all[5], f.all[1])));
