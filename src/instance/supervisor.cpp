@@ -58,6 +58,7 @@ struct Prepared {
     InstanceStore::Held held;
     InstanceConfig config;
     bool is_new;
+    InstanceConfig before = {}; ///< of one that is there
 };
 
 Result<Prepared> prepare_new(const InstanceStore& store, InstanceConfig wanted)
@@ -98,7 +99,7 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
     wanted.exit_status.reset();
     wanted.stop_asked = false;
     TRY(InstanceStore::write_config(held->directory, wanted));
-    return Prepared{*std::move(held), std::move(wanted), false};
+    return Prepared{*std::move(held), std::move(wanted), false, existing};
 }
 
 class Supervisor {
@@ -271,8 +272,18 @@ void Supervisor::undo(const Prepared& prepared)
     for (os::Fd* const fd : {&input_, &terminal_, &control_})
         fd->reset();
     output_ = OutputLog{};
-    const auto undone = prepared.is_new ? store_.remove(prepared.held, prepared.config.name)
-                                        : store_.clean_up(prepared.held, prepared.config);
+    const auto undo_all = [&]() -> Result<> {
+        if (prepared.is_new) return store_.remove(prepared.held, prepared.config.name);
+        TRY(store_.clean_up(prepared.held, prepared.config));
+        TRY(store_.change(prepared.config.name, [&](InstanceConfig& config) -> Result<> { // it has not run again
+            config.started = prepared.before.started;
+            config.finished = prepared.before.finished;
+            config.exit_status = prepared.before.exit_status;
+            return {};
+        }));
+        return {};
+    };
+    const auto undone = undo_all();
     // The first error is the one to tell; what is left is found by `coppice doctor`.
     (void)undone.has_value();
 }
