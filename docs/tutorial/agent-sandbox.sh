@@ -3,6 +3,8 @@
 # A sandbox for an AI agent: fork, try, roll back. See agent-sandbox.md. Usage: agent-sandbox.sh [VDISK]; needs root, a
 # vdisk with a shell (default: debian), and `coppice` in PATH. COPPICE may name the command with its options.
 
+# shellcheck disable=SC2016 # shells inside expand for themselves
+
 set -euo pipefail
 
 vdisk=${1:-debian}
