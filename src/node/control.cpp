@@ -16,6 +16,7 @@ using instance::InstanceConfig;
 /// @returns whether there is an end to be waited for
 Result<bool> Instances::ask_to_stop(const std::string& name, const instance::StopWish& wish)
 {
+    const auto held = parts_->halts.take(name);
     auto stopping = TRY(instance::ask_to_stop(parts_->store, name, wish));
     if (!stopping) return false;
     if (stopping->patience.count() > 0)
@@ -54,6 +55,7 @@ Result<> Instances::kill(const std::string& name, int signal)
 Result<> Instances::pause(const std::string& name)
 {
     TRY(parts_->store.find_directory(name));
+    const auto held = parts_->halts.take(name);
     TRY(runtime::pause(TRY(parts_->store.runtime_root()), name));
     parts_->tell({.what = "paused", .name = name});
     return {};
@@ -62,6 +64,7 @@ Result<> Instances::pause(const std::string& name)
 Result<> Instances::resume(const std::string& name)
 {
     TRY(parts_->store.find_directory(name));
+    const auto held = parts_->halts.take(name);
     TRY(runtime::resume(TRY(parts_->store.runtime_root()), name));
     parts_->tell({.what = "resumed", .name = name});
     return {};

@@ -75,6 +75,10 @@ public:
     Result<> kill(const std::string& name, int signal); ///< Errors: NotFound, Conflict (does not run)
     Result<> pause(const std::string& name);            ///< Errors: NotFound, Conflict (does not run, is paused)
     Result<> resume(const std::string& name);           ///< Errors: NotFound, Conflict (is not paused)
+    /// What it has written becomes a snapshot. One that runs is halted while the last differences are copied, and stays
+    /// above the snapshot that it was above; one that does not is frozen. @param watch as WorkingLayers::capture
+    /// Errors: as Storage::snapshot and Storage::capture; Invalid (on a path)
+    Result<vdisk::Captured> snapshot(const std::string& name, const vdisk::FreezeNote& note, const store::Watch& watch);
     /// Changes limits, restart policy and the like, at once where it runs.
     /// @param edit of what is remembered. Errors: its own, those of instance::change_limits, NotFound
     Result<> update(const std::string& name, const std::function<Result<>(instance::InstanceConfig&)>& edit);
@@ -97,6 +101,7 @@ private:
     struct Running;
     Instances(storage::Storage& storage, instance::InstanceStore store, std::function<void(const News&)> tell);
     Result<> recover();
+    void end_halts();
     Result<> adopt(const instance::InstanceConfig& config);
     void start_by_policy_at_boot();
     Result<bool> prepare(instance::InstanceConfig& config);
