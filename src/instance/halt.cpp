@@ -29,8 +29,8 @@ Result<> end_halt(const InstanceStore& store, const std::string& name)
     const auto directory = store.find_directory(name);
     if (!directory || !TRY(os::is_there(directory->get(), kHaltedMark))) return {};
     auto resumed = runtime::resume(TRY(store.runtime_root()), name);
-    const bool has_ended = !resumed && (resumed.error().kind() == ErrorKind::Conflict ||
-                                        resumed.error().kind() == ErrorKind::NotFound);
+    const bool has_ended =
+        !resumed && (resumed.error().kind() == ErrorKind::Conflict || resumed.error().kind() == ErrorKind::NotFound);
     if (!resumed && !has_ended) return resumed;
     return os::remove_file(directory->get(), kHaltedMark);
 }

@@ -21,9 +21,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kCopy = "capture/upper";
 constexpr const char* kLinks = "capture/links";
-constexpr unsigned kMostPasses = 5; ///< before anybody is halted
+constexpr unsigned kMostPasses = 5;         ///< before anybody is halted
 constexpr std::uint64_t kLittle = 4U << 20; ///< is copied in a few milliseconds
-constexpr int kBlurMs = 20; ///< what has just changed is left to a later pass; see UpperCopy
+constexpr int kBlurMs = 20;                 ///< what has just changed is left to a later pass; see UpperCopy
 
 /// While it lives nobody writes.
 class Halted {

@@ -191,8 +191,7 @@ Result<std::optional<UpperCopy::Entry>> UpperCopy::copy(const Pair& pair, const 
     if (status.st_nlink > 1 && seen != seen_.end() && is_current(seen->second, status)) {
         if (::linkat(links_.get(), cat(status.st_ino).c_str(), pair.to.get(), name.c_str(), 0) < 0)
             return fail_os(errno, "give a copy another name");
-        return std::optional{
-            Entry{.type = status.st_mode & S_IFMT, .inode = status.st_ino, .copy = seen->second.copy}};
+        return std::optional{Entry{.type = status.st_mode & S_IFMT, .inode = status.st_ino, .copy = seen->second.copy}};
     }
     work_ += kEntryBytes + static_cast<std::uint64_t>(status.st_size);
     if (!TRY(copy_inode(pair, name, status, now))) return std::optional<Entry>{};
@@ -211,8 +210,7 @@ Result<UpperCopy::Entry> UpperCopy::make_directory(const Pair& pair, const std::
 }
 
 /// False: there is no copy, it is left to a later pass. @param status as it was before it was copied
-Result<bool> UpperCopy::copy_inode(const Pair& pair, const std::string& name, struct stat& status,
-                                   const timespec& now)
+Result<bool> UpperCopy::copy_inode(const Pair& pair, const std::string& name, struct stat& status, const timespec& now)
 {
     if (writers_ == Writers::Running && !is_sure(status.st_ctim, now)) return false;
     if (S_ISREG(status.st_mode)) {

@@ -57,7 +57,7 @@ private:
     struct Directory {
         ino_t inode = 0;
         timespec changed{};
-        bool is_sure = false; ///< no change since then can have left it with this ctime
+        bool is_sure = false;                 ///< no change since then can have left it with this ctime
         std::map<std::string, Entry> entries; ///< of the copy
     };
     struct Pair {
@@ -85,8 +85,8 @@ private:
 
     os::Fd links_;
     store::Watch watch_;
-    DirectorySource from_, to_; ///< directories have the same numbers in both
-    std::deque<Directory> directories_; ///< which stay where they are while others come
+    DirectorySource from_, to_;          ///< directories have the same numbers in both
+    std::deque<Directory> directories_;  ///< which stay where they are while others come
     std::vector<std::uint32_t> pending_; ///< of the pass that is going on
     std::unordered_map<ino_t, Seen> seen_;
     Writers writers_ = Writers::Running;

@@ -129,15 +129,14 @@ Result<Reply> create_snapshot(const StorageApiPtr& api, const Request& request)
         return made;
     };
     if (reach == storage::Reach::Sealed)
-        return begin(api, "snapshot.create", path_of(branch),
-                     [api, freeze](OperationContext& operation) -> Result<json> {
-                         operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
-                         const auto made = TRY(freeze(operation.stop()));
-                         const auto sealed =
-                             TRY(api->storage->bring(made.snapshot.id, storage::Reach::Sealed,
-                                                     [&] { return !operation.stop().stop_requested(); }));
-                         return with_cost(plain_snapshot(TRY(details(*api, sealed))), made.cost);
-                     });
+        return begin(
+            api, "snapshot.create", path_of(branch), [api, freeze](OperationContext& operation) -> Result<json> {
+                operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
+                const auto made = TRY(freeze(operation.stop()));
+                const auto sealed = TRY(api->storage->bring(made.snapshot.id, storage::Reach::Sealed,
+                                                            [&] { return !operation.stop().stop_requested(); }));
+                return with_cost(plain_snapshot(TRY(details(*api, sealed))), made.cost);
+            });
     const auto made = TRY(freeze(request.stop));
     auto reply = snapshot_reply(TRY(details(*api, TRY(api->storage->bring(made.snapshot.id, reach)))));
     reply.status = 201;

@@ -33,8 +33,8 @@ public:
         switch (random_() % 16) {
         case 0:
         case 1:
-        case 2: std::ofstream{a} << random_(); break;
-        case 3: std::ofstream{a, std::ios::app} << "more"; break;
+        case 2: write(a, O_TRUNC); break;
+        case 3: write(a, O_APPEND); break;
         case 4: store(a); break;
         case 5:
         case 6: fs::create_directory(a, ignored); break;
@@ -57,6 +57,12 @@ private:
         for (auto depth = 1 + random_() % 3; depth > 0; --depth)
             path += cat('/', "abcde"[random_() % 5]);
         return path;
+    }
+    void write(const std::string& path, int flags)
+    {
+        // It may be a FIFO that nobody reads.
+        const os::Fd file{::open(path.c_str(), O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC | flags, 0644)};
+        if (file.is_open()) (void)os::write_all(file.get(), std::to_string(random_()), path);
     }
     void store(const std::string& path)
     {
@@ -119,7 +125,10 @@ protected:
         });
     }
     /// The first pass has left nothing: so it is the second one that is tested.
-    void check_copied(const std::string& name) { EXPECT_EQ(raw_tree(directory_ / name).size(), raw_tree(upper()).size()); }
+    void check_copied(const std::string& name)
+    {
+        EXPECT_EQ(raw_tree(directory_ / name).size(), raw_tree(upper()).size());
+    }
 
     /// A capture by somebody who says what happens at the halt.
     Result<Captured> capture(const std::function<void()>& at_halt = [] {})
@@ -288,7 +297,8 @@ TEST_F(CaptureTest, OnlyTheLookIsChanged)
         [](const std::string& root) {
             ASSERT_EQ(::chmod((root + "/mode").c_str(), 0111), 0);
             ASSERT_EQ(::chown((root + "/owner").c_str(), 11, 12), 0);
-            const std::array<timespec, 2> times{timespec{.tv_sec = 5, .tv_nsec = 6}, timespec{.tv_sec = 7, .tv_nsec = 8}};
+            const std::array<timespec, 2> times{timespec{.tv_sec = 5, .tv_nsec = 6},
+                                                timespec{.tv_sec = 7, .tv_nsec = 8}};
             ASSERT_EQ(::utimensat(AT_FDCWD, (root + "/time").c_str(), times.data(), 0), 0);
             ASSERT_EQ(::removexattr((root + "/with").c_str(), "user.one"), 0);
             ASSERT_EQ(::setxattr((root + "/with").c_str(), "user.two", "2", 1, 0), 0);
@@ -307,7 +317,8 @@ TEST_F(CaptureTest, AStoreThroughAMappingIsSeen)
     in_layer("a", [&](const std::string& root) {
         write_text(root + "/mapped", std::string(8192, 'a'));
         const os::Fd file{::open((root + "/mapped").c_str(), O_RDWR | O_CLOEXEC)};
-        auto* const bytes = static_cast<char*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0));
+        auto* const bytes =
+            static_cast<char*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0));
         ASSERT_NE(bytes, MAP_FAILED);
         bytes[0] = 'b'; // the page is dirty: the next store tells nobody, unless it is written back first
         age();
@@ -409,7 +420,8 @@ TEST_F(CaptureTest, ASnapshotBesideTheBranch)
 
 TEST_F(CaptureTest, ARepeatedRequestMakesNothing)
 {
-    const FreezeNote note{.author = "t", .message = "m", .config = {}, .request = store::RequestKey{.key = "k", .fingerprint = "f"}};
+    const FreezeNote note{
+        .author = "t", .message = "m", .config = {}, .request = store::RequestKey{.key = "k", .fingerprint = "f"}};
     const Quiet quiet{.halt = [] { return Result<>{}; }, .resume = [] { return Result<>{}; }};
     const auto first = value_of(node_->working.capture("a", note, quiet, store::unwatched));
     const auto second = value_of(node_->working.capture("a", note, quiet, store::unwatched));
@@ -438,8 +450,9 @@ TEST_F(CaptureTest, WhateverFailsEverybodyGoesOn)
                                  ++resumes_;
                                  return {};
                              }};
-        EXPECT_TRUE(fails_as(ErrorKind::Conflict, "does not run",
-                             node_->working.capture("a", {.author = "t", .message = {}, .config = {}}, refusing, store::unwatched)));
+        EXPECT_TRUE(fails_as(
+            ErrorKind::Conflict, "does not run",
+            node_->working.capture("a", {.author = "t", .message = {}, .config = {}}, refusing, store::unwatched)));
         EXPECT_EQ(resumes_, 1) << "nobody was halted";
         EXPECT_TRUE(is_swept());
         EXPECT_EQ(snapshots(), 0U);
@@ -468,7 +481,8 @@ TEST_F(CaptureTest, DoubtGoesWithTheCopy)
     EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "holes", node_->sealer.make_durable(early)));
     value_of(node_->working.rollback("a", base_));
     const auto late = value_of(capture([&] { EXPECT_TRUE(marked("store/working/a/capture/upper")); })).snapshot.id;
-    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "holes", node_->sealer.make_durable(late))) << "what was copied may be lost";
+    EXPECT_TRUE(fails_as(ErrorKind::Corrupt, "holes", node_->sealer.make_durable(late)))
+        << "what was copied may be lost";
 }
 
 TEST_F(CaptureTest, KilledAtEveryStep)
@@ -486,7 +500,8 @@ TEST_F(CaptureTest, KilledAtEveryStep)
         EXPECT_TRUE(node_->recovered.unknown.empty());
         EXPECT_TRUE(node_->unknown.empty());
         EXPECT_TRUE(is_swept());
-        EXPECT_EQ(std::distance(fs::directory_iterator{directory_ / "store/frozen"}, {}), static_cast<std::ptrdiff_t>(made));
+        EXPECT_EQ(std::distance(fs::directory_iterator{directory_ / "store/frozen"}, {}),
+                  static_cast<std::ptrdiff_t>(made));
     }
     EXPECT_EQ(text_in(freeze("a"), "etc/motd"), "changed") << "the branch has kept everything";
 }
@@ -510,7 +525,8 @@ TEST_F(CaptureTest, BlocksAreSharedWhereTheFileSystemCan)
     write_text(image, {});
     fs::resize_file(image, 400U << 20);
     if (coppice::test::run_program({"mkfs.xfs", "-q", image}) != 0) GTEST_SKIP() << "needs mkfs.xfs";
-    if (coppice::test::run_program({"mount", "-o", "loop", image, place}) != 0) GTEST_SKIP() << "needs XFS in the kernel";
+    if (coppice::test::run_program({"mount", "-o", "loop", image, place}) != 0)
+        GTEST_SKIP() << "needs XFS in the kernel";
     node_.reset();
     {
         Node node{place + "/store"};
@@ -526,10 +542,12 @@ TEST_F(CaptureTest, BlocksAreSharedWhereTheFileSystemCan)
                           .resume = [] { return Result<>{}; }};
         ::sync();
         const auto before = fs::space(place).free;
-        const auto captured = value_of(node.working.capture("a", {.author = "t", .message = {}, .config = {}}, quiet, store::unwatched));
+        const auto captured =
+            value_of(node.working.capture("a", {.author = "t", .message = {}, .config = {}}, quiet, store::unwatched));
         EXPECT_TRUE(captured.cost->shared);
         EXPECT_LT(before - fs::space(place).free, 10U << 20) << "a copy would take 30 MB";
-        EXPECT_EQ(raw_tree(place + "/store/frozen/" + captured.snapshot.id.hex()), raw_tree(place + "/store/working/a/layer/upper"));
+        EXPECT_EQ(raw_tree(place + "/store/frozen/" + captured.snapshot.id.hex()),
+                  raw_tree(place + "/store/working/a/layer/upper"));
     }
     EXPECT_EQ(coppice::test::run_program({"umount", place}), 0);
 }
@@ -538,7 +556,8 @@ TEST_F(CaptureTest, AFullDiskLeavesNothing)
 {
     const std::string place = directory_ / "disk";
     directory_.make_directory("disk");
-    if (coppice::test::run_program({"mount", "-t", "tmpfs", "-o", "size=24m", "none", place}) != 0) GTEST_SKIP() << "needs a tmpfs";
+    if (coppice::test::run_program({"mount", "-t", "tmpfs", "-o", "size=24m", "none", place}) != 0)
+        GTEST_SKIP() << "needs a tmpfs";
     node_.reset();
     {
         Node node{place + "/store"};
@@ -552,8 +571,11 @@ TEST_F(CaptureTest, AFullDiskLeavesNothing)
                               ++resumed;
                               return {};
                           }};
-        EXPECT_TRUE(fails_as(ErrorKind::Unavailable, "large", node.working.capture("a", {.author = "t", .message = {}, .config = {}}, quiet, store::unwatched)));
-        EXPECT_EQ(resumed, 1) << "a tmpfs does not tell of stores through mappings, so all of it is copied in the pause";
+        EXPECT_TRUE(
+            fails_as(ErrorKind::Unavailable, "large",
+                     node.working.capture("a", {.author = "t", .message = {}, .config = {}}, quiet, store::unwatched)));
+        EXPECT_EQ(resumed, 1)
+            << "a tmpfs does not tell of stores through mappings, so all of it is copied in the pause";
         value_of(node.working.sweep());
         EXPECT_GT(fs::space(place).free, 8U << 20);
         EXPECT_TRUE(fs::is_empty(place + "/store/frozen"));

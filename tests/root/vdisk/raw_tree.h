@@ -61,11 +61,11 @@ inline std::map<std::string, std::string> raw_tree(const std::string& root)
         if (S_ISREG(status.st_mode)) content = security::sha256(coppice::test::read_text(path)).hex();
         if (S_ISLNK(status.st_mode)) content = fs::read_symlink(path);
         const bool directory = S_ISDIR(status.st_mode);
-        lines[name] = cat(status.st_mode, ' ', status.st_uid, ':', status.st_gid, ' ', status.st_mtim.tv_sec, '.',
-                          status.st_mtim.tv_nsec, ' ', directory ? 0 : status.st_size, ' ', status.st_rdev, ' ',
-                          directory ? 0 : status.st_nlink, ' ',
-                          directory ? "" : first.try_emplace(status.st_ino, name).first->second, ' ', content,
-                          raw_xattrs(path));
+        lines[name] =
+            cat(status.st_mode, ' ', status.st_uid, ':', status.st_gid, ' ', status.st_mtim.tv_sec, '.',
+                status.st_mtim.tv_nsec, ' ', directory ? 0 : status.st_size, ' ', status.st_rdev, ' ',
+                directory ? 0 : status.st_nlink, ' ',
+                directory ? "" : first.try_emplace(status.st_ino, name).first->second, ' ', content, raw_xattrs(path));
     }
     return lines;
 }

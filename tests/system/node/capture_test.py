@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Snapshots of instances that run: consistent, with a short pause, and nobody stays halted."""
 
+import io
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import unittest
@@ -38,7 +40,8 @@ class CaptureCase(NodeCase):
         done = subprocess.run([str(BIN / "coppice"), "--root", self.root, "cp", f"{snapshot['id']}:{path}", "-"], capture_output=True,
                               env=environment(), check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            return archive.extractfile(archive.getmembers()[0]).read()
 
     def is_alive(self, name):
         before = self.text("exec", name, "stat", "-c", "%z", "/tick")

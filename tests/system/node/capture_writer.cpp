@@ -38,7 +38,8 @@ void store(const std::string& directory)
     constexpr std::size_t kPageBytes = 4096, kPages = 512;
     const int fd = open_in(directory, "mapped");
     if (::ftruncate(fd, kPageBytes * kPages) != 0) std::exit(2);
-    auto* const bytes = static_cast<char*>(::mmap(nullptr, kPageBytes * kPages, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    auto* const bytes =
+        static_cast<char*>(::mmap(nullptr, kPageBytes * kPages, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
     if (bytes == MAP_FAILED) std::exit(2);
     for (std::uint64_t number = 1;; ++number)
         for (std::size_t page = 0; page < kPages; ++page)

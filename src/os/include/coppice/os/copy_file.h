@@ -33,7 +33,8 @@ Result<> copy_properties(const struct stat& status, int to, const std::string& n
 Result<> copy_xattrs(const std::string& from, const std::string& to, std::string_view keep);
 
 /// Waits until the file's dirty pages are written, without its metadata: whoever stores through a mapping after that
-/// changes the file's ctime. @param step called now and then, with 0; its error ends it. Source: sync_file_range(2); it is no way to make anything last
+/// changes the file's ctime. @param step called now and then, with 0; its error ends it. Source: sync_file_range(2); it
+/// is no way to make anything last
 Result<> write_pages_back(int fd, std::uint64_t bytes, std::string_view name,
                           const std::function<Result<>(std::uint64_t bytes)>& step);
 

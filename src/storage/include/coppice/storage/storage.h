@@ -117,12 +117,13 @@ private:
     vdisk::Sealer sealer_;
     vdisk::SnapshotTrees trees_;
     vdisk::Flattener flattener_;
-    mutable std::mutex working_; ///< one step with a working layer at a time: it has one writer, be it a user or checkout
+    mutable std::mutex
+        working_; ///< one step with a working layer at a time: it has one writer, be it a user or checkout
     /// Working layers that instances run on, with the layers whose page cache later ones share. Under `working_`.
     std::map<std::string, std::vector<std::shared_ptr<const vdisk::LayerMount>>> in_use_;
     std::map<std::string, std::shared_ptr<std::atomic<bool>>> captures_; ///< true: end soon. Under `working_`
     std::condition_variable captured_;                                   ///< one has gone from there
-    std::unique_ptr<Background> background_; ///< last: it uses the others
+    std::unique_ptr<Background> background_;                             ///< last: it uses the others
 };
 
 } // namespace coppice::storage

@@ -113,7 +113,7 @@ private:
     std::mutex mutex_;               ///< one step at a time; guards the next two
     std::set<std::string> broken_;   ///< what `recover` could do nothing with
     std::set<std::string> captured_; ///< that are being copied
-    std::mutex sweeping_;          ///< never taken with the other
+    std::mutex sweeping_;            ///< never taken with the other
 };
 
 } // namespace coppice::vdisk
