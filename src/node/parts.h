@@ -37,7 +37,7 @@ struct Instances::Parts {
         unsigned failures = 0;   ///< one soon after another
         bool at_end = false;     ///< somebody has asked for it: whatever the policy says, when it has ended
     };
-    NameLocks halts; ///< who pauses an instance, or has it go on
+    NameLocks halts;                         ///< who pauses an instance, or has it go on
     std::map<std::string, Restart> restarts; ///< of those that their policy has started, or is to start
     std::unique_ptr<LinkPool> links;         ///< its threads use the others
     std::unique_ptr<Timers> timers;          ///< last, for the same reason
