@@ -7,6 +7,20 @@
 
 namespace coppice::instance {
 
+namespace {
+
+constexpr const char* kTurnLock = "halt.lock";
+
+} // namespace
+
+Result<os::FileLock> take_turn(const InstanceStore& store, const std::string& name)
+{
+    const auto directory = TRY(store.find_directory(name));
+    auto turn = TRY(os::FileLock::take(directory.get(), kTurnLock));
+    TRY(end_halt(store, name));
+    return turn;
+}
+
 bool is_halted(const InstanceStore& store, const std::string& name)
 {
     const auto directory = store.find_directory(name);

@@ -16,32 +16,28 @@ namespace {
 /// meanwhile.
 class Halt {
 public:
-    Halt(const instance::InstanceStore& store, NameLocks& locks, std::string name)
-        : store_{&store}, locks_{&locks}, name_{std::move(name)}
-    {
-    }
+    Halt(const instance::InstanceStore& store, std::string name) : store_{&store}, name_{std::move(name)} {}
     Result<> begin()
     {
-        held_.emplace(locks_->take(name_));
+        turn_.emplace(TRY(instance::take_turn(*store_, name_)));
         if (instance::is_paused(*store_, name_)) return {};
         auto halted = instance::halt(*store_, name_);
         was_needed_ = halted.has_value();
-        if (!halted) held_.reset();
+        if (!halted) turn_.reset();
         return halted;
     }
     Result<> end()
     {
         auto ended = was_needed_ ? instance::end_halt(*store_, name_) : Result<>{};
-        held_.reset();
+        turn_.reset();
         return ended;
     }
     [[nodiscard]] bool was_needed() const { return was_needed_; }
 
 private:
     const instance::InstanceStore* store_;
-    NameLocks* locks_;
     std::string name_;
-    std::optional<NameLocks::Held> held_;
+    std::optional<os::FileLock> turn_;
     bool was_needed_ = false;
 };
 
@@ -59,7 +55,7 @@ Result<vdisk::Captured> Instances::snapshot(const std::string& name, const vdisk
         return fail(Error{ErrorKind::Invalid, cat("instance ", name, " is on a path: it has no snapshots")}.hint(
             "import what is there, and start it on the vdisk: coppice vdisk import"));
     }
-    Halt halt{parts_->store, parts_->halts, name};
+    Halt halt{parts_->store, name};
     auto captured = TRY(parts_->storage.capture(
         name, note, {.halt = [&] { return halt.begin(); }, .resume = [&] { return halt.end(); }}, watch));
     if (captured.cost && !halt.was_needed()) captured.cost->pause = {};

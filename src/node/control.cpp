@@ -1,6 +1,7 @@
 // What somebody asks of an instance that is there: to stop, to halt, to change.
 
 #include "coppice/base/text.h"
+#include "coppice/instance/halt.h"
 #include "coppice/instance/limits.h"
 #include "coppice/instance/stop.h"
 #include "coppice/runtime/container.h"
@@ -16,7 +17,6 @@ using instance::InstanceConfig;
 /// @returns whether there is an end to be waited for
 Result<bool> Instances::ask_to_stop(const std::string& name, const instance::StopWish& wish)
 {
-    const auto held = parts_->halts.take(name);
     auto stopping = TRY(instance::ask_to_stop(parts_->store, name, wish));
     if (!stopping) return false;
     if (stopping->patience.count() > 0)
@@ -55,7 +55,7 @@ Result<> Instances::kill(const std::string& name, int signal)
 Result<> Instances::pause(const std::string& name)
 {
     TRY(parts_->store.find_directory(name));
-    const auto held = parts_->halts.take(name);
+    const auto turn = TRY(instance::take_turn(parts_->store, name));
     TRY(runtime::pause(TRY(parts_->store.runtime_root()), name));
     parts_->tell({.what = "paused", .name = name});
     return {};
@@ -64,7 +64,7 @@ Result<> Instances::pause(const std::string& name)
 Result<> Instances::resume(const std::string& name)
 {
     TRY(parts_->store.find_directory(name));
-    const auto held = parts_->halts.take(name);
+    const auto turn = TRY(instance::take_turn(parts_->store, name));
     TRY(runtime::resume(TRY(parts_->store.runtime_root()), name));
     parts_->tell({.what = "resumed", .name = name});
     return {};

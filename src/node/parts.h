@@ -3,7 +3,6 @@
 #include "coppice/node/instances.h"
 #include "coppice/os/process.h"
 #include "link_pool.h"
-#include "name_locks.h"
 #include "timers.h"
 
 #include <condition_variable>
@@ -37,7 +36,6 @@ struct Instances::Parts {
         unsigned failures = 0;   ///< one soon after another
         bool at_end = false;     ///< somebody has asked for it: whatever the policy says, when it has ended
     };
-    NameLocks halts;                         ///< who pauses an instance, or has it go on
     std::map<std::string, Restart> restarts; ///< of those that their policy has started, or is to start
     std::unique_ptr<LinkPool> links;         ///< its threads use the others
     std::unique_ptr<Timers> timers;          ///< last, for the same reason

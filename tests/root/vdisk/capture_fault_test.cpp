@@ -157,6 +157,24 @@ TEST_P(CaptureFaultTest, AtEveryCall)
     EXPECT_GE(injected, calls * 9 / 10);
 }
 
+TEST_F(CaptureFaultTest, AFailedSyncLeavesDoubtAboutTheCopy)
+{
+    World world;
+    Node node{world.root};
+    const auto other = value_of(node.working.freeze("a", {.author = "t", .message = {}, .config = {}})).id;
+    const Quiet quiet{.halt = [] { return Result<>{}; },
+                      .resume = [&]() -> Result<> { // the copy is complete, and only in memory
+                          faults::arm(Kind::Io, 1, "syncfs");
+                          EXPECT_FALSE(node.sealer.make_durable(other));
+                          faults::disarm();
+                          return {};
+                      }};
+    const auto made =
+        value_of(node.working.capture("a", {.author = "t", .message = {}, .config = {}}, quiet, store::unwatched));
+    EXPECT_TRUE(succeeds(node.sealer.make_durable(other, Sealer::Doubtful::Accept)));
+    EXPECT_TRUE(coppice::test::fails_as(ErrorKind::Corrupt, "holes", node.sealer.make_durable(made.snapshot.id)));
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, CaptureFaultTest, testing::Values(Kind::Io, Kind::Full, Kind::Read, Kind::Kill),
                          [](const auto& one) {
                              return one.param == Kind::Io     ? "Io"

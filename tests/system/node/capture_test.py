@@ -127,6 +127,16 @@ class Running(CaptureCase):
         self.text("resume", name)
         self.assertTrue(self.is_alive(name))
 
+    def test_a_command_inside(self):
+        """It begins a moment later than it would."""
+        name = self.begin_busy()
+        for _ in range(3):
+            thread = threading.Thread(target=self.coppice, args=("snapshot", "create", name))
+            thread.start()
+            self.halted(name)
+            self.assertEqual(self.text("exec", name, "echo", "x"), "x\n")
+            thread.join()
+
     def test_others_wait_for_their_turn(self):
         """Who pauses, resumes or stops it while it is halted does not spoil the copy."""
         name = self.begin_busy()
