@@ -2,6 +2,7 @@
 #include "command.h"
 #include "coppice/base/environment.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/halt.h"
 #include "coppice/os/file.h"
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
@@ -45,6 +46,7 @@ Result<int> execute(const ExecOptions& options, const GlobalOptions& global)
             Error{ErrorKind::Conflict, cat("instance ", options.name, " is not running")}.hint("see: coppice ps -a"));
     runtime::ExecRequest request;
     request.id = options.name;
+    request.ignore_paused = instance::is_halted(store, options.name); // which is over in a moment
     request.args = options.command;
     request.extra_env = TRY(environment_entries(options.env));
     request.terminal = options.terminal;

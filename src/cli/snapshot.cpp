@@ -30,6 +30,15 @@ Result<int> print_made(const nlohmann::json& snapshot, const WorkOptions& work)
     return 0;
 }
 
+/// Of an instance that runs: how long it stood still.
+Result<> tell_pause(const nlohmann::json& snapshot)
+{
+    const auto pause = TRY(JsonNode{snapshot}.find_integer("pauseMicroseconds", 0));
+    if (!pause) return {};
+    std::fprintf(stderr, "halted for %s ms\n", cat((*pause + 500) / 1000).c_str());
+    return {};
+}
+
 Result<int> create(const CreateOptions& options, const GlobalOptions& global)
 {
     nlohmann::json body = nlohmann::json::object();
@@ -40,7 +49,9 @@ Result<int> create(const CreateOptions& options, const GlobalOptions& global)
     const auto client = TRY(reach_daemon(global));
     const auto made =
         TRY(carry_out(client, branch_target(options.branch) + "/snapshots", std::move(body), options.work));
-    return made ? print_made(*made, options.work) : 0;
+    if (!made) return 0;
+    if (!options.work.quiet) TRY(tell_pause(*made));
+    return print_made(*made, options.work);
 }
 
 std::string create_complaint(const CreateOptions& options)

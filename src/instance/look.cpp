@@ -1,5 +1,6 @@
 #include "coppice/instance/look.h"
 
+#include "coppice/instance/halt.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/state.h"
 
@@ -31,7 +32,7 @@ bool is_paused(const InstanceStore& store, const std::string& name)
     const auto record = directory->read_state();
     if (!record) return false;
     const auto status = runtime::status_of(*directory, *record);
-    return status && *status == runtime::Status::Paused;
+    return status && *status == runtime::Status::Paused && !is_halted(store, name);
 }
 
 std::optional<HealthReport> read_health(const InstanceStore& store, const std::string& name)

@@ -2,6 +2,7 @@
 
 #include "coppice/base/text.h"
 #include "coppice/base/time.h"
+#include "coppice/instance/halt.h"
 #include "coppice/instance/look.h"
 #include "coppice/runtime/control.h"
 
@@ -45,6 +46,8 @@ Result<std::optional<Stopping>> ask_to_stop(const InstanceStore& store, const st
             sleep_ms(kPauseMs); // it is just starting, or ending
             continue;
         }
+        const auto turn = take_turn(store, name);
+        if (!turn && turn.error().kind() != ErrorKind::NotFound) return fail(turn.error());
         if (is_paused(store, name)) TRY(runtime::resume(TRY(store.runtime_root()), name)); // else it could not hear
         const auto sent = init->send(patience.count() > 0 ? signal : SIGKILL);
         if (!sent && sent.error().kind() != ErrorKind::NotFound) return fail(sent.error());

@@ -3,6 +3,7 @@
 #include "coppice/runtime/control.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
+#include "coppice/instance/halt.h"
 #include "coppice/instance/limits.h"
 #include "coppice/instance/stop.h"
 #include "coppice/runtime/container.h"
@@ -55,6 +56,7 @@ Result<> Instances::kill(const std::string& name, int signal)
 Result<> Instances::pause(const std::string& name)
 {
     TRY(parts_->store.find_directory(name));
+    const auto turn = TRY(instance::take_turn(parts_->store, name));
     TRY(runtime::pause(TRY(parts_->store.runtime_root()), name));
     parts_->tell({.what = "paused", .name = name});
     return {};
@@ -63,6 +65,7 @@ Result<> Instances::pause(const std::string& name)
 Result<> Instances::resume(const std::string& name)
 {
     TRY(parts_->store.find_directory(name));
+    const auto turn = TRY(instance::take_turn(parts_->store, name));
     TRY(runtime::resume(TRY(parts_->store.runtime_root()), name));
     parts_->tell({.what = "resumed", .name = name});
     return {};
@@ -91,7 +94,7 @@ Result<store::SnapshotId> Instances::branch(const std::string& name, const Branc
         vdisk::FreezeNote note;
         note.author = wish.author;
         note.message = cat("branched into ", wish.names.front(), wish.names.size() > 1 ? " and others" : "");
-        from = TRY(parts_->storage.snapshot(name, note)).id;
+        from = TRY(snapshot(name, note, store::unwatched)).snapshot.id;
     }
     InstanceConfig described = config;
     described.snapshot = from->hex();

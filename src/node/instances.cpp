@@ -62,6 +62,7 @@ Result<std::unique_ptr<Instances>> Instances::open(storage::Storage& storage, co
 
 Result<> Instances::recover()
 {
+    end_halts();
     const auto uses = TRY(parts_->storage.uses());
     for (const std::string& name : TRY(parts_->store.list())) { // those that the storage does not know
         const auto config = parts_->store.read_config(name);

@@ -1,13 +1,11 @@
 #include "coppice/os/copy_tree.h"
 
 #include "coppice/base/text.h"
+#include "coppice/os/copy_file.h"
 #include "coppice/os/file.h"
 
-#include <array>
 #include <cerrno>
-#include <climits>
 #include <sys/sendfile.h>
-#include <unistd.h>
 
 namespace coppice::os {
 
@@ -15,35 +13,13 @@ namespace {
 
 constexpr int kMaxDepth = 256; // descriptors are held on the way down
 
-Result<> copy_content(const Fd& from, const Fd& to, const std::string& name)
+Result<> send_content(const Fd& from, const Fd& to, const std::string& name)
 {
     for (;;) {
         const auto copied = retry_eintr([&] { return ::sendfile(to.get(), from.get(), nullptr, 1U << 20); });
         if (copied == 0) return {};
         if (copied < 0) return fail_os(errno, cat("copy ", name));
     }
-}
-
-/// Everything of a file that is not its content.
-Result<> copy_properties(const struct stat& status, int to, const std::string& name)
-{
-    // A change of the owner takes set-user-id bits away, so the mode comes after it. Links have none.
-    const std::array<timespec, 2> times{status.st_atim, status.st_mtim};
-    if (::fchownat(to, name.c_str(), status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        (!S_ISLNK(status.st_mode) && ::fchmodat(to, name.c_str(), status.st_mode & 07777, 0) < 0) ||
-        ::utimensat(to, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) < 0)
-        return fail_os(errno, cat("copy owner, mode and times of ", name));
-    return {};
-}
-
-Result<> copy_link(int from, int to, const std::string& name)
-{
-    std::string target(PATH_MAX, '\0');
-    const auto length = ::readlinkat(from, name.c_str(), target.data(), target.size());
-    if (length < 0) return fail_os(errno, cat("read link ", name));
-    target.resize(static_cast<std::size_t>(length));
-    if (::symlinkat(target.c_str(), to, name.c_str()) < 0) return fail_os(errno, cat("copy link ", name));
-    return {};
 }
 
 Result<> copy_directory(int from, int to, dev_t device, int depth);
@@ -60,7 +36,7 @@ Result<> copy_entry(int from, int to, const std::string& name, dev_t device, int
     } else if (S_ISREG(status->st_mode)) {
         const auto source = TRY(open_at(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
         const auto copy = TRY(open_at(to, name, O_WRONLY | O_CREAT | O_EXCL, 0600));
-        TRY(copy_content(source, copy, name));
+        TRY(send_content(source, copy, name));
     } else if (S_ISLNK(status->st_mode)) {
         TRY(copy_link(from, to, name));
     } else if (::mknodat(to, name.c_str(), status->st_mode, status->st_rdev) < 0) {

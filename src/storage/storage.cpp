@@ -104,6 +104,12 @@ void Storage::resume_use(const std::string& working)
     in_use_.try_emplace(working);
 }
 
+bool Storage::is_in_use(const std::string& working) const
+{
+    const std::lock_guard lock{working_};
+    return in_use_.contains(working);
+}
+
 Result<> Storage::make_for_use(const std::string& working, const store::SnapshotId& snapshot)
 {
     TRY(store_->write([&](store::Txn& txn) -> Result<> {
@@ -127,8 +133,10 @@ Result<std::vector<std::string>> Storage::uses() const
 
 Result<> Storage::end_use(const std::string& working)
 {
-    const std::lock_guard lock{working_};
+    std::unique_lock lock{working_};
     in_use_.erase(working);
+    if (const auto capture = captures_.find(working); capture != captures_.end()) *capture->second = true;
+    captured_.wait(lock, [&] { return !captures_.contains(working); });
     return mounts_->release(holder_of(working));
 }
 

@@ -114,8 +114,10 @@ private:
 Result<> Sealer::mark_all_doubtful()
 {
     unmarked_ = true;
-    for (const std::string& name : TRY(os::list_subdirectories(store_->directory(), "working")))
+    for (const std::string& name : TRY(os::list_subdirectories(store_->directory(), "working"))) {
         TRY(mark_if_there(*store_, working_layer_name(name) + "/upper"));
+        TRY(mark_if_there(*store_, capture_name(name)));
+    }
     for (const std::string& name : TRY(os::list_subdirectories(store_->directory(), "frozen")))
         TRY(mark_if_there(*store_, cat("frozen/", name)));
     unmarked_ = false;

@@ -12,6 +12,8 @@ namespace coppice::vdisk {
 
 inline std::string frozen_name(const store::SnapshotId& id) { return "frozen/" + id.hex(); }
 inline std::string working_name(const std::string& name) { return "working/" + name; }
+/// The copy of its upper directory that is being made.
+inline std::string capture_name(const std::string& name) { return working_name(name) + "/capture/upper"; }
 /// Holds "upper" and "work".
 inline std::string working_layer_name(const std::string& name) { return working_name(name) + "/layer"; }
 

@@ -5,16 +5,13 @@
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
-#include "coppice/store/origin.h"
 #include "coppice/store/vdisk.h"
 #include "coppice/vdisk/working_layer.h"
-#include "made_before.h"
 #include "working_files.h"
+#include "working_steps.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <climits>
 #include <optional>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -23,67 +20,16 @@ namespace coppice::vdisk {
 
 namespace {
 
-constexpr const char* kUpper = "layer/upper";
 constexpr const char* kNext = "layer/next";    ///< becomes the upper directory
 constexpr const char* kOld = "layer/old";      ///< was it, until a rollback
 constexpr const char* kAside = "layer/aside-"; ///< was it, for another snapshot than the row's; see catch_up
 constexpr const char* kWork = "layer/work";
-constexpr const char* kNote = "step"; ///< a link whose target says what is going on: it appears at once and whole
-
-/// What was begun with a layer.
-struct Step {
-    enum class Kind : unsigned char { Freeze, Rollback, Remove };
-    Kind kind = Kind::Remove;
-    store::SnapshotId snapshot; ///< that is made, or gone back to
-};
-
-constexpr std::array<std::pair<Step::Kind, std::string_view>, 3> kWords{
-    {{Step::Kind::Freeze, "freeze"}, {Step::Kind::Rollback, "rollback"}, {Step::Kind::Remove, "remove"}}};
-
-Result<> note_step(int directory, const Step& step)
-{
-    for (const auto& [kind, word] : kWords)
-        if (kind == step.kind && ::symlinkat(cat(word, ' ', step.snapshot.hex()).c_str(), directory, kNote) < 0)
-            return fail_os(errno, "note a step of a working layer");
-    return {};
-}
-
-Result<std::optional<Step>> find_step(int directory)
-{
-    std::string text(PATH_MAX, '\0');
-    const auto got = ::readlinkat(directory, kNote, text.data(), text.size());
-    if (got < 0) {
-        if (errno == ENOENT) return std::optional<Step>{};
-        return fail_os(errno, "read the note of a working layer");
-    }
-    text.resize(static_cast<std::size_t>(got));
-    for (const auto& [kind, word] : kWords) {
-        if (!text.starts_with(cat(word, ' '))) continue;
-        Step step{.kind = kind, .snapshot = {}};
-        step.snapshot = TRY(store::SnapshotId::parse(std::string_view{text}.substr(word.size() + 1)));
-        return std::optional<Step>{step};
-    }
-    return fail(ErrorKind::Corrupt, cat("the note of a working layer says '", printable(text), "'"));
-}
-
-Result<> forget_step(int directory) { return os::remove_file(directory, kNote); }
 
 /// Takes the new upper directory away again. Nobody can have written into it; if somebody did, it stays.
 Result<> remove_empty(int directory, const char* path)
 {
     if (::unlinkat(directory, path, AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
     return fail_os(errno, cat("take away the new ", path, " of a working layer"));
-}
-
-/// Out of the way at once, whatever it holds; `sweep` removes it.
-Result<> discard_directory(int directory, const std::string& path)
-{
-    return os::rename_at(directory, path, directory, cat(WorkingLayer::kDiscarded, random_hex(8)));
-}
-
-Result<os::Fd> open_layer(const store::Store& store, const std::string& name)
-{
-    return os::open_at(store.directory(), working_name(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
 Result<bool> was_done(const store::Store& store, const WorkingLayers::Request& request)
@@ -102,6 +48,9 @@ Result<> keep_done(store::Txn& txn, const WorkingLayers::Request& request)
 
 Result<> WorkingLayers::check_unmounted(const std::string& name, ReadOnly read_only) const
 {
+    if (captured_.contains(name))
+        return fail(Error{ErrorKind::Conflict, cat("a snapshot of branch ", name, " is being made")}.hint(
+            "wait until it is done"));
     for (const MountRecord& record : TRY(mounts_->records())) {
         if (record.working != name) continue;
         struct statvfs status{};
@@ -228,11 +177,7 @@ Result<> WorkingLayers::take_away(std::span<const std::string> names, const std:
 Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const FreezeNote& note)
 {
     const std::lock_guard lock{mutex_};
-    if (note.request) {
-        const auto before =
-            TRY(store_->read([&](const store::View& view) { return made_before(view, *note.request); }));
-        if (before) return *before;
-    }
+    if (const auto before = TRY(find_made(*store_, note))) return *before;
     const auto working = TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name, ReadOnly::Allowed));
     const auto directory = TRY(open_settled(name));
@@ -251,20 +196,8 @@ Result<store::Snapshot> WorkingLayers::freeze(const std::string& name, const Fre
         TRY(os::rename_at(directory.get(), kNext, directory.get(), kUpper, false));
         step("freeze renewed");
         return store_->write([&](store::Txn& txn) -> Result<store::Snapshot> {
-            const auto parent = TRY(store::get_snapshot(txn, working.snapshot));
-            auto config = note.config.empty() ? TRY(store::config_of(txn, parent.id)) : note.config;
-            auto made = TRY(store::add_snapshot(txn, {.id = id,
-                                                      .vdisk = parent.vdisk,
-                                                      .parent = parent.id,
-                                                      .state = store::SnapshotState::Frozen,
-                                                      .bytes = 0,
-                                                      .author = note.author,
-                                                      .message = note.message,
-                                                      .config = std::move(config)}));
+            auto made = TRY(add_frozen(txn, id, working, note));
             TRY(store::move_working(txn, name, id));
-            TRY(store::set_origin(txn, id, {.working = name, .schedule = note.schedule}));
-            if (note.also) TRY(note.also(txn, made));
-            if (note.request) TRY(store::keep_outcome(txn, *note.request, id.hex()));
             return made;
         });
     };
@@ -357,6 +290,7 @@ Result<bool> WorkingLayers::settle(const std::string& name)
             TRY(os::rename_at(directory, kOld, directory, kUpper, false));
         }
     }
+    TRY(settle_capture(directory, begun));
     TRY(remove_empty(directory, kNext));
     TRY(catch_up(directory, row));
     const bool fresh = !TRY(os::is_there(directory, kUpper));

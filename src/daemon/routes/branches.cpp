@@ -94,6 +94,16 @@ Result<json> details(const StorageApi& api, const store::Snapshot& snapshot)
     return api.store().read([&](const store::View& view) { return snapshot_details_json(view, snapshot); });
 }
 
+/// What it took is told once: whoever repeats the request gets the snapshot alone.
+json with_cost(json snapshot, const std::optional<vdisk::CaptureCost>& cost)
+{
+    if (!cost) return snapshot;
+    snapshot["pauseMicroseconds"] = cost->pause.count();
+    snapshot["copiedBytes"] = cost->copied_bytes;
+    snapshot["how"] = cost->shared ? "reflink" : "copy";
+    return snapshot;
+}
+
 Result<Reply> create_snapshot(const StorageApiPtr& api, const Request& request)
 {
     TRY(check_members(request.body, {"message", "wait", "tag", "force"}));
@@ -109,25 +119,29 @@ Result<Reply> create_snapshot(const StorageApiPtr& api, const Request& request)
                                  .request = request_key(request),
                                  .also = tagging(tag, force)};
     const std::string branch = request.param("name");
-    const auto freeze = [api, branch, note]() -> Result<store::Snapshot> {
-        auto made = TRY(api->storage->snapshot(branch, note));
-        api->tell("snapshot.created", cat("/v1/snapshots/", made.id.hex()),
-                  {{"id", made.id.hex()}, {"branch", branch}});
+    const auto freeze = [api, branch, note](const std::stop_token& stop) -> Result<vdisk::Captured> {
+        auto made = TRY(api->instances->snapshot(branch, note, [&](std::uint64_t) -> Result<> {
+            if (!stop.stop_requested()) return {};
+            return fail(ErrorKind::Unavailable, "stopped: there is no snapshot");
+        }));
+        const std::string id = made.snapshot.id.hex();
+        api->tell("snapshot.created", cat("/v1/snapshots/", id), {{"id", id}, {"branch", branch}});
         return made;
     };
     if (reach == storage::Reach::Sealed)
-        return begin(api, "snapshot.create", path_of(branch),
-                     [api, freeze](OperationContext& operation) -> Result<json> {
-                         operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
-                         const auto made = TRY(freeze());
-                         const auto sealed = TRY(api->storage->bring(
-                             made.id, storage::Reach::Sealed, [&] { return !operation.stop().stop_requested(); }));
-                         return plain_snapshot(TRY(details(*api, sealed)));
-                     });
-    const auto made = TRY(api->storage->bring(TRY(freeze()).id, reach));
-    auto reply = snapshot_reply(TRY(details(*api, made)));
+        return begin(
+            api, "snapshot.create", path_of(branch), [api, freeze](OperationContext& operation) -> Result<json> {
+                operation.show({.done = 0, .total = 0, .unit = "", .stage = "sealing"});
+                const auto made = TRY(freeze(operation.stop()));
+                const auto sealed = TRY(api->storage->bring(made.snapshot.id, storage::Reach::Sealed,
+                                                            [&] { return !operation.stop().stop_requested(); }));
+                return with_cost(plain_snapshot(TRY(details(*api, sealed))), made.cost);
+            });
+    const auto made = TRY(freeze(request.stop));
+    auto reply = snapshot_reply(TRY(details(*api, TRY(api->storage->bring(made.snapshot.id, reach)))));
     reply.status = 201;
-    reply.headers["Location"] = cat("/v1/snapshots/", made.id.hex());
+    reply.headers["Location"] = cat("/v1/snapshots/", made.snapshot.id.hex());
+    reply.body = with_cost(std::move(reply.body), made.cost);
     return reply;
 }
 

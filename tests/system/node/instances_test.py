@@ -38,8 +38,7 @@ class Lives(NodeCase):
     def test_a_stopped_one_is_a_branch(self):
         name = self.begin_instance(script="echo 1 > /etc/fresh; sleep 1000")
         self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/etc/fresh").status == 0, 10))
-        for command in (("snapshot", "create", name), ("rollback", name, "os")):
-            self.assertIn("stop", self.fails(*command), "it is in use")
+        self.assertIn("stop", self.fails("rollback", name, "os"), "it is in use")
         self.assertEqual(self.daemon.ask("DELETE", f"/v1/branches/{name}").status, 409)
         self.text("stop", "-t", "0", name)
         self.text("snapshot", "create", name, "-m", "one")
@@ -130,7 +129,7 @@ class Deaths(NodeCase):
         self.assertEqual(sorted(self.branches()), sorted([*names.values(), stays]), "the one with --rm has gone")
         self.assertEqual(self.text("run", "--name", names["private"], "os", "cat", "/f"), "x\n")
         self.text("run", "--name", names["shared"], "--mode", "shared", "os", "--", "test", "!", "-e", "/f")
-        self.assertIn("stop it first", self.fails("snapshot", "create", stays), "it is known to run")
+        self.assertIn("stop it first", self.fails("rollback", stays, "os"), "it is known to run")
         self.text("stop", stays)
         self.assertEqual(self.config(stays)["exitStatus"], 6)
         self.assertTrue(wait_until(lambda: self.coppice("snapshot", "create", stays).status == 0, 5))

@@ -233,6 +233,28 @@ int fsetxattr(int fd, const char* name, const void* value, size_t size, int flag
     if (faults::fails(faults::Call::Change, "fsetxattr", fd)) return -1;
     return faults::library<int(int, const char*, const void*, size_t, int)>("fsetxattr")(fd, name, value, size, flags);
 }
+int linkat(int from_dir, const char* from, int to_dir, const char* to, int flags) noexcept
+{
+    if (faults::fails(faults::Call::Change, "linkat")) return -1;
+    return faults::library<int(int, const char*, int, const char*, int)>("linkat")(from_dir, from, to_dir, to, flags);
+}
+int mknodat(int dir, const char* path, mode_t mode, dev_t device) noexcept
+{
+    if (faults::fails(faults::Call::Change, "mknodat")) return -1;
+    return faults::library<int(int, const char*, mode_t, dev_t)>("mknodat")(dir, path, mode, device);
+}
+ssize_t copy_file_range(int from, off64_t* in, int to, off64_t* out, size_t bytes, unsigned flags)
+{
+    if (faults::fails(faults::Call::Change, "copy_file_range", to)) return -1;
+    return faults::library<ssize_t(int, off64_t*, int, off64_t*, size_t, unsigned)>("copy_file_range")(
+        from, in, to, out, bytes, flags);
+}
+int lsetxattr(const char* path, const char* name, const void* value, size_t size, int flags) noexcept
+{
+    if (faults::fails(faults::Call::Change, "lsetxattr")) return -1;
+    return faults::library<int(const char*, const char*, const void*, size_t, int)>("lsetxattr")(path, name, value,
+                                                                                                 size, flags);
+}
 int fallocate64(int fd, int mode, off64_t offset, off64_t bytes)
 {
     if (faults::fails(faults::Call::Change, "fallocate64", fd)) return -1;

@@ -11,7 +11,7 @@ namespace coppice::instance {
 
 /// Its first process; empty when it does not run, or not yet.
 std::optional<os::ProcessRef> find_init(const InstanceStore& store, const std::string& name);
-/// Whether it is halted. One that does not run is not.
+/// Whether somebody has paused it. One that does not run is not.
 bool is_paused(const InstanceStore& store, const std::string& name);
 /// Empty when it has no health check, or does not run.
 std::optional<HealthReport> read_health(const InstanceStore& store, const std::string& name);

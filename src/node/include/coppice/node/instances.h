@@ -76,6 +76,10 @@ public:
     Result<> kill(const std::string& name, int signal); ///< Errors: NotFound, Conflict (does not run)
     Result<> pause(const std::string& name);            ///< Errors: NotFound, Conflict (does not run, is paused)
     Result<> resume(const std::string& name);           ///< Errors: NotFound, Conflict (is not paused)
+    /// What it has written becomes a snapshot. One that runs is halted while the last differences are copied, and stays
+    /// above the snapshot that it was above; one that does not is frozen. @param watch as WorkingLayers::capture
+    /// Errors: as Storage::snapshot and Storage::capture; Invalid (on a path)
+    Result<vdisk::Captured> snapshot(const std::string& name, const vdisk::FreezeNote& note, const store::Watch& watch);
     /// Changes limits, restart policy and the like, at once where it runs.
     /// @param edit of what is remembered. Errors: its own, those of instance::change_limits, NotFound
     Result<> update(const std::string& name, const std::function<Result<>(instance::InstanceConfig&)>& edit);
@@ -83,12 +87,13 @@ public:
     Result<> decide(const std::string& name, bool keep);
     /// What a branch of an instance is made of.
     struct BranchWish {
-        std::vector<std::string> names;             ///< of the new ones
-        std::optional<store::SnapshotId> from = {}; ///< empty: what the instance holds now, which becomes a snapshot
-        std::string author;                         ///< of that
+        std::vector<std::string> names; ///< of the new ones
+        std::optional<store::SnapshotId> from =
+            {};             ///< empty: what the instance holds now, which becomes a snapshot, also while it runs
+        std::string author; ///< of that
     };
     /// New instances that are described as this one is, and have not run. All of them, or none.
-    /// @returns what they stand on. Errors: NotFound, Conflict (a name is taken; it runs), Invalid (it is on no vdisk)
+    /// @returns what they stand on. Errors: NotFound, Conflict (a name is taken), Invalid (it is on no vdisk)
     Result<store::SnapshotId> branch(const std::string& name, const BranchWish& wish);
     /// With its branch and all that is in it. Errors: NotFound, Conflict (it runs)
     Result<> remove(const std::string& name);
@@ -110,6 +115,7 @@ private:
     struct Running;
     Instances(storage::Storage& storage, instance::InstanceStore store, std::function<void(const News&)> tell);
     Result<> recover();
+    void end_halts();
     Result<> adopt(const instance::InstanceConfig& config);
     void start_by_policy_at_boot();
     Result<bool> prepare(instance::InstanceConfig& config);

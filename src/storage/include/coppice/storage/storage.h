@@ -7,6 +7,8 @@
 #include "coppice/vdisk/snapshot_trees.h"
 #include "coppice/vdisk/working_layers.h"
 
+#include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,7 +42,8 @@ public:
     /// the process: after a restart `resume_use` says that it is still so. Errors: as `mount`; Conflict
     Result<os::Fd> use(const std::string& working, const vdisk::MountUse& use);
     void resume_use(const std::string& working);
-    /// The mount must be gone. One that is not in use is fine.
+    [[nodiscard]] bool is_in_use(const std::string& working) const;
+    /// The mount must be gone. One that is not in use is fine. Waits for a capture, which ends soon.
     Result<> end_use(const std::string& working);
     /// A new, empty layer for an instance: from here on it is among `uses`, whatever becomes of this process.
     /// Errors: as WorkingLayers::create
@@ -55,6 +58,10 @@ public:
     /// Freezes a working layer; the background seals the snapshot. One that is mounted at a path is mounted anew.
     /// Errors: as WorkingLayers::freeze; Conflict (something in it is open)
     Result<store::Snapshot> snapshot(const std::string& working, const vdisk::FreezeNote& note);
+    /// As WorkingLayers::capture, of one that is in use. Another capture of it is waited for; the end of its use ends
+    /// this one. Errors: also Conflict (not in use, or not any more)
+    Result<vdisk::Captured> capture(const std::string& working, const vdisk::FreezeNote& note,
+                                    const vdisk::Quiet& quiet, const store::Watch& watch);
     /// Brings a snapshot to `reach`. Errors: those of Sealer, saying what it has become
     Result<store::Snapshot>
     bring(const store::SnapshotId& id, Reach reach, const vdisk::Sealer::GoOn& go_on = [] { return true; });
@@ -98,6 +105,8 @@ private:
     }
     Result<> recover();
     [[nodiscard]] Result<> check_unused(const std::string& working) const;
+    Result<std::shared_ptr<std::atomic<bool>>> begin_capture(const std::string& working);
+    void end_capture(const std::string& working);
     /// @param next what it will lie on; empty: on what is made of it
     Result<> while_unmounted(const std::string& working, const std::optional<store::SnapshotId>& next,
                              const std::function<Result<>()>& body);
@@ -108,10 +117,13 @@ private:
     vdisk::Sealer sealer_;
     vdisk::SnapshotTrees trees_;
     vdisk::Flattener flattener_;
-    std::mutex working_; ///< one step with a working layer at a time: it has one writer, be it a user or checkout
+    mutable std::mutex
+        working_; ///< one step with a working layer at a time: it has one writer, be it a user or checkout
     /// Working layers that instances run on, with the layers whose page cache later ones share. Under `working_`.
     std::map<std::string, std::vector<std::shared_ptr<const vdisk::LayerMount>>> in_use_;
-    std::unique_ptr<Background> background_; ///< last: it uses the others
+    std::map<std::string, std::shared_ptr<std::atomic<bool>>> captures_; ///< true: end soon. Under `working_`
+    std::condition_variable captured_;                                   ///< one has gone from there
+    std::unique_ptr<Background> background_;                             ///< last: it uses the others
 };
 
 } // namespace coppice::storage

@@ -1,8 +1,10 @@
 #pragma once
 
 #include "coppice/store/snapshot.h"
+#include "coppice/store/watch.h"
 #include "coppice/vdisk/snapshot_mounts.h"
 
+#include <chrono>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -13,6 +15,8 @@
 
 namespace coppice::vdisk {
 
+struct Step;
+
 /// Who freezes, and what is said of it.
 struct FreezeNote {
     std::string author; ///< 1 to 512 bytes
@@ -22,6 +26,23 @@ struct FreezeNote {
     std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
     /// What is entered with it, in the same transaction; its errors undo the freeze.
     std::function<Result<>(store::Txn&, const store::Snapshot&)> also = {};
+};
+
+/// How those who write into a working layer are halted, and go on.
+struct Quiet {
+    std::function<Result<>()> halt;   ///< until it has returned nobody need stand still; after its error all go on
+    std::function<Result<>()> resume; ///< called once after each halt, whatever has become of the rest
+};
+
+/// What a capture took.
+struct CaptureCost {
+    std::chrono::microseconds pause{}; ///< from the beginning of the halt until all went on
+    std::uint64_t copied_bytes = 0;    ///< of content
+    bool shared = false;               ///< the file system lets copy and original have their blocks in common
+};
+struct Captured {
+    store::Snapshot snapshot;
+    std::optional<CaptureCost> cost; ///< none: it was made by an earlier request
 };
 
 /// The named writable layers over snapshots: working/NAME below the store's directory. Any thread.
@@ -47,6 +68,14 @@ public:
     /// whatever was written. Nobody may have the layer mounted.
     /// Errors: NotFound, Conflict (mounted; the request key is another request's), Invalid (note)
     Result<store::Snapshot> freeze(const std::string& name, const FreezeNote& note);
+    /// The same of a layer in which somebody goes on writing, who is halted only while the last differences are copied:
+    /// a copy of it becomes the snapshot, and the layer stays as it is, above the same snapshot as before. Other layers
+    /// wait for no copying, other steps with this one are refused meanwhile.
+    /// @param watch asked again and again, with the bytes copied so far
+    /// Errors: as freeze, those of `quiet` and `watch`, Unavailable (no space left); nothing is left of the copy then
+    /// but what `sweep` removes
+    Result<Captured> capture(const std::string& name, const FreezeNote& note, const Quiet& quiet,
+                             const store::Watch& watch);
     /// Puts the layer, empty, over another snapshot (or the same). What was in it and not frozen is gone (`sweep`).
     /// Errors: NotFound, Conflict (mounted)
     Result<> rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
@@ -74,13 +103,18 @@ private:
     Result<> take_away(std::span<const std::string> names, const std::function<Result<>()>& commit);
     Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
+    Result<os::Fd> begin_capture(const std::string& name);
+    Result<store::Snapshot> keep_capture(const std::string& name, int directory, const FreezeNote& note);
+    Result<> end_capture(const std::string& name, int directory);
+    Result<> settle_capture(int directory, const std::optional<Step>& begun);
     Result<> mend(const std::string& name);
 
     store::Store* store_;
     SnapshotMounts* mounts_;
-    std::mutex mutex_;             ///< one step at a time; guards the next
-    std::set<std::string> broken_; ///< what `recover` could do nothing with
-    std::mutex sweeping_;          ///< never taken with the other
+    std::mutex mutex_;               ///< one step at a time; guards the next two
+    std::set<std::string> broken_;   ///< what `recover` could do nothing with
+    std::set<std::string> captured_; ///< that are being copied
+    std::mutex sweeping_;            ///< never taken with the other
 };
 
 } // namespace coppice::vdisk
