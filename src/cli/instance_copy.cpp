@@ -101,7 +101,7 @@ Result<> copy_out(const instance::InstanceStore& store, const PlaceName& place, 
     auto visit = TRY(instance::Visit::begin(store, place.reference, {pipe.writing.get()}, [&]() -> Result<> {
         std::signal(SIGPIPE, SIG_IGN);
         PipeSink sink{pipe.writing};
-        auto packed = exports::pack_tree(source.path, sink);
+        auto packed = exports::pack_tree(source.contents_only ? resolved(source.path + "/") : source.path, sink);
         return has_reader_gone(packed) ? Result<>{} : packed;
     }));
     pipe.writing.reset();

@@ -25,11 +25,11 @@ std::uint64_t number_in(std::string_view word)
     return number ? static_cast<std::uint64_t>(*number) : 0;
 }
 
-/// The words behind "Key:" in /proc/PID/status.
+/// The fields behind `key`, "Name:" and a tab, in /proc/PID/status.
 std::vector<std::string_view> status_words(std::string_view status, std::string_view key)
 {
     for (const auto line : split(status, '\n'))
-        if (line.starts_with(key)) return words_of(line.substr(key.size()));
+        if (line.starts_with(key)) return split(line.substr(key.size()), '\t');
     return {};
 }
 
@@ -121,8 +121,8 @@ std::optional<ProcessInfo> process_of(const ProcessFiles& files, const os::IdMap
     const auto fields = words_of(stat.substr(close + 1)); // from field 3 on
     constexpr std::size_t kState = 0, kUserTime = 11, kKernelTime = 12, kStart = 19, kPages = 21;
     if (fields.size() <= kPages) return {};
-    const auto pids = status_words(files.status, "NSpid:");
-    const auto ids = status_words(files.status, "Uid:");
+    const auto pids = status_words(files.status, "NSpid:\t");
+    const auto ids = status_words(files.status, "Uid:\t");
     if (pids.empty() || ids.size() < 2) return {};
     ProcessInfo process;
     process.host_pid = static_cast<pid_t>(number_in(pids.front()));
