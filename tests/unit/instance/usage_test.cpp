@@ -50,7 +50,7 @@ TEST(Usage, NoLimitIsNone)
 {
     auto unlimited = stats();
     unlimited.pids.limit = 0;
-    for (const std::uint64_t none : {UINT64_MAX, 0x7FFF'FFFF'FFFF'F000ULL}) {
+    for (const std::uint64_t none : {UINT64_MAX, UINT64_MAX / 8192 * 4096}) {
         unlimited.memory.memory.limit = none;
         const auto usage = usage_of(unlimited, kAll, 1);
         EXPECT_FALSE(usage.memory_limit);
