@@ -2,11 +2,25 @@
 
 namespace coppice {
 
+namespace {
+
+/// U+0080 to U+009F in UTF-8: terminals take them for what stands behind an escape character.
+bool is_second_control(std::string_view two)
+{
+    return two.size() == 2 && two[0] == '\xc2' && static_cast<unsigned char>(two[1]) < 0xa0;
+}
+
+} // namespace
+
 std::string printable(std::string_view text)
 {
     std::string line;
-    for (const char c : text) {
-        if (c == '\n')
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (is_second_control(text.substr(i, 2))) {
+            line += '?';
+            ++i;
+        } else if (c == '\n')
             line += "\\n";
         else if (c == '\t')
             line += "\\t";

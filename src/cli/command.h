@@ -27,6 +27,8 @@ void add_run(CLI::App& app, Command& chosen);
 void add_exec(CLI::App& app, Command& chosen);
 void add_ps(CLI::App& app, Command& chosen);
 void add_logs(CLI::App& app, Command& chosen);
+void add_stats(CLI::App& app, Command& chosen);
+void add_top(CLI::App& app, Command& chosen);
 void add_stop(CLI::App& app, Command& chosen);
 void add_rm(CLI::App& app, Command& chosen);
 void add_create(CLI::App& app, Command& chosen);

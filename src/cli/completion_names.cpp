@@ -18,7 +18,7 @@ Names instance_names(std::string_view command, const GlobalOptions& global)
     Names names;
     const auto store = instance::InstanceStore::look(global.root);
     const auto all = store ? store->list() : Result<Names>{};
-    constexpr std::array kOfRunning{"exec", "stop", "kill", "pause", "resume", "attach", "wait"};
+    constexpr std::array kOfRunning{"exec", "stop", "kill", "pause", "resume", "attach", "wait", "stats", "top"};
     const bool only_running = std::find(kOfRunning.begin(), kOfRunning.end(), command) != kOfRunning.end();
     for (const std::string& name : all ? *all : Names{})
         if (!only_running || store->is_running(name).value_or(false)) names.push_back(name);

@@ -1,5 +1,6 @@
 #include "coppice/instance/look.h"
 
+#include "coppice/base/text.h"
 #include "coppice/instance/halt.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/state.h"
@@ -14,6 +15,15 @@ Result<runtime::ContainerDirectory> container_of(const InstanceStore& store, con
 }
 
 } // namespace
+
+Result<runtime::StateRecord> running_record(const InstanceStore& store, const std::string& name)
+{
+    const bool runs = TRY(store.is_running(name));
+    const auto directory = container_of(store, name);
+    auto record = directory ? directory->read_state() : fail(directory.error());
+    if (runs && record && record->pid > 0) return record;
+    return fail(Error{ErrorKind::Conflict, cat("instance ", name, " is not running")}.hint("see: coppice ps -a"));
+}
 
 std::optional<os::ProcessRef> find_init(const InstanceStore& store, const std::string& name)
 {

@@ -53,6 +53,7 @@ WRONG = [
     ("cp debian x", "is no REF:/PATH"),
     ("cp debian:etc x", "is no REF:/PATH"),
     ("cp a/b:/etc x", "is no REF:/PATH"),
+    ("cp a:/etc b:/etc", "path of this machine"),
     ("system gc --grace 5", "--grace"),
     ("system fsck --quick --full", "exclude each other"),
 ]

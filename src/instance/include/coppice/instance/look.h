@@ -9,6 +9,8 @@
 /// What can be seen of an instance from outside, by any process.
 namespace coppice::instance {
 
+/// What the runtime remembers of one that runs. Errors: NotFound, Conflict (it does not run, or not yet)
+Result<runtime::StateRecord> running_record(const InstanceStore& store, const std::string& name);
 /// Its first process; empty when it does not run, or not yet.
 std::optional<os::ProcessRef> find_init(const InstanceStore& store, const std::string& name);
 /// Whether somebody has paused it. One that does not run is not.
