@@ -31,7 +31,7 @@ Result<> halt(const InstanceStore& store, const std::string& name)
 {
     const auto directory = TRY(store.find_directory(name));
     const auto root = TRY(store.runtime_root());
-    TRY(os::open_at(directory.get(), kHaltedMark, O_WRONLY | O_CREAT, 0600));
+    [[maybe_unused]] const auto mark = TRY(os::open_at(directory.get(), kHaltedMark, O_WRONLY | O_CREAT, 0600));
     auto halted = runtime::pause(root, name);
     if (halted) return {};
     TRY(end_halt(store, name)); // some of its processes may stand still

@@ -41,7 +41,12 @@ Result<Freezer> find_freezer(const CgroupPaths& paths)
 /// Whether all stand still.
 Result<bool> all_frozen(const CgroupPaths& paths, const Freezer& freezer)
 {
-    if (!paths.v2.empty()) return keyed_number(paths.v2 + "/cgroup.events", "frozen") == 1U;
+    if (!paths.v2.empty()) {
+        const std::string events = paths.v2 + "/cgroup.events";
+        if (keyed_number(events, "populated") != 1U) // it ends, or has gone: that is never said to be frozen
+            return fail(ErrorKind::Conflict, cat("there are no processes in ", paths.v2, " any more"));
+        return keyed_number(events, "frozen") == 1U;
+    }
     const auto state = TRY(read_file(kCwd, freezer.file, 64));
     if (state.starts_with(freezer.frozen)) return true;
     TRY(write_control(kCwd, freezer.file, freezer.frozen)); // what was forked meanwhile is caught by asking again

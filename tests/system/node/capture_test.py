@@ -200,7 +200,7 @@ class Ends(CaptureCase):
         self.assertTrue(wait_until(lambda: self.state(name) == "exited", 10))
         thread.join()
         if done[0].status != 0:
-            self.assertRegex(done[0].err, "has ended|no instance runs|not running|not halted")
+            self.assertRegex(done[0].err, "has ended|no instance runs|not running|no processes|No such file")
         self.is_clean(name)
         self.text("snapshot", "create", name)
 

@@ -99,7 +99,7 @@ Result<std::vector<Fd>> open_join_files(const CgroupPaths& paths);
 Result<> join_by(const std::vector<Fd>& join_files);
 
 /// Stops every process in it, or lets them go on. Waits until all stand still (at most 10 s; then they are let go
-/// again). Errors: Unsupported (no freezer), Unavailable (something cannot be stopped)
+/// again). Errors: Unsupported (no freezer), Unavailable (something cannot be stopped), Conflict (it has none any more)
 Result<> freeze_cgroup(const CgroupPaths& paths);
 Result<> thaw_cgroup(const CgroupPaths& paths);
 /// True from the beginning of a freeze until the thaw. Absence of the cgroup or of a freezer is false.
