@@ -5,6 +5,7 @@
 #include "coppice/import/unpack_tar.h"
 #include "coppice/instance/visit.h"
 #include "coppice/os/file.h"
+#include "interrupt.h"
 #include "unpack.h"
 
 #include <array>
@@ -105,7 +106,10 @@ Result<> copy_out(const instance::InstanceStore& store, const PlaceName& place, 
         return has_reader_gone(packed) ? Result<>{} : packed;
     }));
     pipe.writing.reset();
-    TRY(read_pieces(pipe.reading.get(), [&](std::string_view piece) {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) // what is half there goes
+        heed(signal);
+    TRY(read_pieces(pipe.reading.get(), [&](std::string_view piece) -> Result<> {
+        if (interruptions() > 0) return fail(ErrorKind::Unavailable, "interrupted");
         return to_output ? os::write_all(STDOUT_FILENO, piece, "standard output") : unpacker->take(piece);
     }));
     TRY(visit.finish());

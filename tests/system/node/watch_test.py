@@ -125,6 +125,17 @@ class Copies(NodeCase):
         self.assertIn("is not there", self.fails("cp", f"{name}:/absent", str(self.here)))
         self.assertEqual(sorted(os.listdir(self.here)), ["d", "new", "single"], "nothing is left of what failed")
 
+    def test_interrupted(self):
+        name = self.begin_instance(script="mkdir /d; head -c 400000000 /dev/zero > /d/f; echo > /up; sleep 1000")
+        self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/up").status == 0, 60))
+        copying = subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "cp", f"{name}:/d", str(self.here / "new")],
+                                   stderr=subprocess.PIPE, text=True, env=environment())
+        self.assertTrue(wait_until(lambda: os.listdir(self.here), 10))
+        copying.terminate()
+        error = copying.communicate(timeout=20)[1]
+        self.assertEqual((copying.returncode, os.listdir(self.here)), (1, []), error)
+        self.assertIn("interrupted", error)
+
     def test_into_a_running_one(self):
         name = self.begin_instance()
         tree = self.here / "t"

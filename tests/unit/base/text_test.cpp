@@ -25,5 +25,14 @@ TEST(TextTest, AllPartsAndAllWords)
     EXPECT_EQ(words_of(""), Parts{});
 }
 
+TEST(Printable, ControlCharactersOfBothKinds)
+{
+    EXPECT_EQ(printable("a\x1b[2J\n\t\x7f"), "a?[2J\\n\\t?");
+    EXPECT_EQ(printable("\xc2\x9b"
+                        "2J\xc2\xa0\xc3\xa9\xc2"),
+              "?2J\xc2\xa0\xc3\xa9\xc2")
+        << "U+009B, but no letter";
+}
+
 } // namespace
 } // namespace coppice
