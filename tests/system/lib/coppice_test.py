@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import stat
@@ -77,7 +78,9 @@ def main(programs=(COPPICE, RUNTIME, SUPERVISOR)):
 
 class World:
     def __init__(self):
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"coppice-test-{MARK}-", dir=SCRATCH))
+        # No random name of tempfile: podman takes no path with "-_" in it for the place of an image.
+        self.directory = pathlib.Path(SCRATCH) / f"coppice-test-{MARK}-{secrets.token_hex(4)}"
+        self.directory.mkdir()
         self.directory.chmod(0o755)
         self.state = str(self.directory / "state")
         self.containers = str(self.directory / "containers")
