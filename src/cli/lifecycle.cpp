@@ -174,6 +174,14 @@ Result<int> run_wait(const NamesOptions& options, const GlobalOptions& global)
 
 constexpr char kPause[] = "pause", kResume[] = "resume", kKeep[] = "keep", kUndo[] = "undo";
 
+/// A command that is one such step.
+template <const char* Step> void add_step(CLI::App& app, Command& chosen, const char* text, const char* example)
+{
+    auto [command, options] = declare<NamesOptions>(app, Step, text, chosen, simply<Step>);
+    take_names(command, options.names);
+    command.footer(example);
+}
+
 } // namespace
 
 void add_stop(CLI::App& app, Command& chosen)
@@ -205,18 +213,12 @@ void add_kill(CLI::App& app, Command& chosen)
 
 void add_pause(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<NamesOptions>(app, kPause, "Halt all processes of instances", chosen, simply<kPause>);
-    take_names(command, options.names);
-    command.footer("Example: coppice pause web");
+    add_step<kPause>(app, chosen, "Halt all processes of instances", "Example: coppice pause web");
 }
 
 void add_resume(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<NamesOptions>(app, kResume, "Let the processes of paused instances go on", chosen, simply<kResume>);
-    take_names(command, options.names);
-    command.footer("Example: coppice resume web");
+    add_step<kResume>(app, chosen, "Let the processes of paused instances go on", "Example: coppice resume web");
 }
 
 void add_wait(CLI::App& app, Command& chosen)
@@ -230,19 +232,14 @@ void add_wait(CLI::App& app, Command& chosen)
 
 void add_keep(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<NamesOptions>(app, kKeep, "Keep what instances of --on-stop ask have written", chosen, simply<kKeep>);
-    take_names(command, options.names);
-    command.footer("Example: coppice keep web\n"
-                   "See before what that is: coppice diff debian web");
+    add_step<kKeep>(app, chosen, "Keep what instances of --on-stop ask have written",
+                    "Example: coppice keep web\n"
+                    "See before what that is: coppice diff web");
 }
 
 void add_undo(CLI::App& app, Command& chosen)
 {
-    auto [command, options] =
-        declare<NamesOptions>(app, kUndo, "Undo what instances of --on-stop ask have written", chosen, simply<kUndo>);
-    take_names(command, options.names);
-    command.footer("Example: coppice undo web");
+    add_step<kUndo>(app, chosen, "Undo what instances of --on-stop ask have written", "Example: coppice undo web");
 }
 
 void add_rm(CLI::App& app, Command& chosen)
@@ -253,7 +250,7 @@ void add_rm(CLI::App& app, Command& chosen)
     };
     auto options = std::make_shared<Options>();
     CLI::App* const command = app.add_subcommand("rm", "Remove stopped instances with everything they wrote");
-    command->add_option("names", options->names, "Names of the instances")->type_name("NAME")->required();
+    take_names(*command, options->names);
     command->add_flag("-f,--force", options->force, "Stop running ones first, by SIGKILL");
     command->footer("Example: coppice rm -f web");
     command->callback([options, &chosen] {

@@ -86,6 +86,14 @@ Result<> read_life(const JsonNode& node, InstanceConfig& config)
         health.retries = static_cast<int>(TRY(check->find_integer("retries", 1, INT_MAX)).value_or(health.retries));
         config.health = std::move(health);
     }
+    using When = RestartPolicy::When;
+    if (config.remove_at_end && config.restart.when != When::No)
+        return fail(ErrorKind::Invalid, "removeAtEnd and restart do not go together: nothing is left to be started");
+    if (config.on_stop != OnStop::Keep && config.mode == Mode::Shared)
+        return fail(ErrorKind::Invalid, "onStop is for mode private: in mode shared all is undone");
+    if (config.on_stop == OnStop::Branch && config.root.starts_with('/'))
+        return fail(Error{ErrorKind::Invalid, "onStop branch: a directory or image has no snapshots"}.hint(
+            "make a vdisk of it: coppice vdisk import NAME ROOT"));
     config.open_input = TRY(node.boolean_or("openInput", false));
     config.awaits_start = TRY(node.boolean_or("awaitsStart", false));
     config.finished = TRY(node.text_or("finished", ""));
@@ -252,6 +260,19 @@ std::string host_name_of(const InstanceConfig& config)
 {
     constexpr std::size_t kMostBytes = 64; // the kernel's limit
     return (config.hostname.empty() ? config.name : config.hostname).substr(0, kMostBytes);
+}
+
+void forget_runs(InstanceConfig& config)
+{
+    const InstanceConfig fresh;
+    config.created = fresh.created;
+    config.awaits_start = fresh.awaits_start;
+    config.started = fresh.started;
+    config.finished = fresh.finished;
+    config.exit_status = fresh.exit_status;
+    config.restarts = fresh.restarts;
+    config.stop_asked = fresh.stop_asked;
+    config.undecided = fresh.undecided;
 }
 
 Result<> apply_image_config(InstanceConfig& config, std::string_view image)

@@ -99,10 +99,7 @@ Result<store::SnapshotId> Instances::branch(const std::string& name, const Branc
     InstanceConfig described = config;
     described.snapshot = from->hex();
     described.hostname.clear();
-    described.restarts = 0;
-    described.stop_asked = described.undecided = false;
-    described.exit_status.reset();
-    described.finished.clear();
+    instance::forget_runs(described);
     for (std::size_t made = 0; made < wish.names.size(); ++made) {
         described.name = wish.names[made];
         auto outcome = create(described);

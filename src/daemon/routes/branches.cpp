@@ -60,7 +60,11 @@ Result<Reply> create_branch(const StorageApiPtr& api, const Request& request)
 Result<Reply> remove_branch(const StorageApiPtr& api, const Request& request)
 {
     if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
-    TRY(api->storage->remove({request.param("name")}, {}));
+    const std::string name{request.param("name")};
+    if (const auto owner = api->instances->find(name); owner && !owner->config.snapshot.empty())
+        return fail(Error{ErrorKind::Conflict, cat("branch ", name, " is what instance ", name, " writes into")}.hint(
+            cat("remove both: coppice rm ", name)));
+    TRY(api->storage->remove({name}, {}));
     api->tell("branch.removed", request.path);
     return no_content();
 }

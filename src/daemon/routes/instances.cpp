@@ -48,6 +48,7 @@ Result<Reply> get_instance(const StorageApiPtr& api, const Request& request)
 Result<instance::InstanceConfig> wanted(const StorageApi& api, const json& asked)
 {
     auto config = TRY_DOING("config", instance::parse_instance_config(json_text(asked)));
+    instance::forget_runs(config);
     if (config.root.starts_with('/')) {
         config.snapshot.clear();
         TRY(instance::apply_image_config(config, {}));

@@ -41,6 +41,7 @@ class Lives(NodeCase):
         self.assertIn("stop", self.fails("rollback", name, "os"), "it is in use")
         self.assertEqual(self.daemon.ask("DELETE", f"/v1/branches/{name}").status, 409)
         self.text("stop", "-t", "0", name)
+        self.assertIn(f"coppice rm {name}", self.fails("branch", "-d", name), "it is the instance's")
         self.text("snapshot", "create", name, "-m", "one")
         self.assertIn("etc/fresh", self.text("diff", "os", name))
         self.text("run", "--name", name, "os", "--", "sh", "-c", "echo 2 > /etc/fresh")

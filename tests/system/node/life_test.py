@@ -163,6 +163,15 @@ class Steps(NodeCase):
                       ("--health-cmd", "true", "--health-interval", "0s")):
             self.fails("run", "-d", *words, "os", "true", status=125)
         self.assertEqual(self.branches(), [])
+        # By the API, too; and what has become of an instance is nobody's to say.
+        plain = {"name": new_name("api"), "root": "os", "mode": "private"}
+        for wrong in ({"removeAtEnd": True, "restart": "always"}, {"mode": "shared", "onStop": "ask"}, {"root": "/", "onStop": "branch"},
+                      {"restart": "sometimes"}, {"health": {"command": [""]}}):
+            self.assertEqual(self.daemon.ask("POST", "/v1/instances", {"config": {**plain, **wrong}, "start": False}).status, 400, wrong)
+        made_up = {"undecided": True, "stopAsked": True, "started": "2020-01-01T00:00:00Z", "exitStatus": 3, "restarts": 7}
+        self.assertEqual(self.daemon.ask("POST", "/v1/instances", {"config": {**plain, **made_up}, "start": False}).status, 201)
+        told = self.ask(f"/v1/instances/{plain['name']}")
+        self.assertEqual((told["state"], [key for key in ("undecided", "stopAsked", "exitStatus", "restarts") if key in told]), ("created", []))
 
 
 class Trees(NodeCase):

@@ -115,6 +115,9 @@ struct InstanceConfig {
 /// What the kernel calls the host inside.
 std::string host_name_of(const InstanceConfig& config);
 
+/// Takes away what has become of an instance: nothing of that is another one's, or a caller's to say.
+void forget_runs(InstanceConfig& config);
+
 /// Fills in what was not asked for from an OCI image configuration, as engines do: its environment below ours, its
 /// entry point before the command, its command if there is none, working directory, user and stop signal. Without any
 /// command it is /bin/sh. A whole system is no program of the image's: only environment, working directory and stop
