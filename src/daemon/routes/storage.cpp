@@ -160,7 +160,7 @@ std::vector<StorageRow> storage_rows()
 {
     std::vector<StorageRow> all;
     for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), instance_rows(),
-                             instance_log_rows(), mount_rows(), upkeep_rows()})
+                             instance_log_rows(), instance_archive_rows(), mount_rows(), upkeep_rows()})
         all.insert(all.end(), rows.begin(), rows.end());
     return all;
 }
