@@ -4,6 +4,7 @@
 #include "daemon_link.h"
 #include "declare.h"
 #include "instances.h"
+#include "listing.h"
 #include "names.h"
 #include "work.h"
 

@@ -76,6 +76,7 @@ Result<Exported> write_archive(const std::string& path, const std::vector<Archiv
 {
     auto destination = TRY(Destination::make(path, Destination::Kind::File)); // before anything is spent
     std::vector<Spooled> spooled;
+    spooled.reserve(parts.size());
     for (const ArchivePart& part : parts)
         spooled.push_back(TRY(spool(part, context)));
     FileSink file{destination.get().get(), path};

@@ -62,13 +62,13 @@ Result<> Instances::rename(const std::string& name, const std::string& to)
 
 Result<> Instances::rename_claimed(const std::string& name, const std::string& to)
 {
-    TRY(parts_->store.find_directory(name));
+    if (TRY(parts_->store.is_running(name))) return fail(runs_already(name));
     TRY(instance::clean_up_dead(parts_->store, name)); // what a killed run left goes by the old name
     const auto held = TRY(parts_->store.hold(name));
     const auto config = TRY(parts_->store.read_config(name));
     TRY(check_free(to));
     TRY(instance::note_rename(held.directory, to));
-    const auto renamed = config.snapshot.empty() ? Result<>{} : parts_->storage.rename(name, to);
+    auto renamed = config.snapshot.empty() ? Result<>{} : parts_->storage.rename(name, to);
     TRY(finish_rename(name)); // after a failure, too: what became of the branch decides
     return renamed;
 }
