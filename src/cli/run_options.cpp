@@ -49,6 +49,9 @@ Result<> take_end(instance::InstanceConfig& config, const RunOptions& options)
     if (!options.restart.empty()) config.restart = TRY_DOING("--restart", instance::parse_restart(options.restart));
     if (options.remove && config.restart.when != instance::RestartPolicy::When::No)
         return fail(ErrorKind::Invalid, "--restart does not go with --rm: nothing is left to be started");
+    config.snapshots = TRY_DOING("--snapshots", instance::parse_schedules(options.snapshots));
+    if (!config.snapshots.empty() && (config.mode != Mode::Private || !is_vdisk(options.root)))
+        return fail(ErrorKind::Invalid, "--snapshots is for private instances on a vdisk");
     return {};
 }
 
@@ -243,6 +246,11 @@ void declare_life(CLI::App& command, RunOptions& options)
         .add_option("--restart", options.restart,
                     "Start it again by itself: no, on-failure[:TIMES], always or unless-stopped (default: no)")
         ->type_name("POLICY")
+        ->check(&not_empty);
+    command
+        .add_option("--snapshots", options.snapshots,
+                    "Snapshots by the clock, and how many are kept: hourly:24,daily:7 (see the manual page)")
+        ->type_name("SCHEDULES")
         ->check(&not_empty);
     command
         .add_option("--health-cmd", options.health_command,

@@ -17,7 +17,7 @@ namespace coppice::cli {
 /// The words of a command line that say what an instance is to be.
 struct RunOptions {
     std::string root, name, mode, memory, swap, cpus, hostname, workdir, user, stop_signal, on_stop, restart,
-        health_command, health_interval, health_timeout, health_start_period;
+        health_command, health_interval, health_timeout, health_start_period, snapshots;
     std::vector<std::string> env, env_files, volumes, tmpfs, devices, ulimits, labels, cap_add, cap_drop,
         security_options, log_options, command;
     std::int64_t pids = 0;

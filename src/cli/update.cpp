@@ -2,6 +2,7 @@
 #include "coppice/base/units.h"
 #include "coppice/instance/options.h"
 #include "coppice/instance/policy.h"
+#include "coppice/instance/schedule.h"
 #include "daemon_link.h"
 #include "declare.h"
 #include "instances.h"
@@ -12,7 +13,7 @@ namespace {
 
 struct Options {
     std::vector<std::string> names;
-    std::string memory, swap, cpus, restart;
+    std::string memory, swap, cpus, restart, snapshots;
     std::optional<std::uint64_t> cpu_weight, io_weight;
     std::optional<std::int64_t> pids;
 };
@@ -38,6 +39,11 @@ Result<nlohmann::json> patch_of(const Options& options)
         TRY_DOING("--restart", instance::parse_restart(options.restart));
         patch["restart"] = options.restart;
     }
+    const auto schedules = [](const std::string& text) -> Result<std::string> {
+        TRY(instance::parse_schedules(text));
+        return text;
+    };
+    TRY(take("snapshots", options.snapshots, schedules, "--snapshots"));
     return patch;
 }
 
@@ -80,6 +86,10 @@ void add_update(CLI::App& app, Command& chosen)
         ->check(CLI::Range(std::int64_t{-1}, std::int64_t{4194304}));
     command.add_option("--restart", options.restart, "no, on-failure[:TIMES], always or unless-stopped")
         ->type_name("POLICY");
+    command
+        .add_option("--snapshots", options.snapshots,
+                    "Snapshots by the clock, such as hourly:24,daily:7; none: without")
+        ->type_name("SCHEDULES");
     command.footer("Example: coppice update -m 512m --cpus 2 web");
 }
 

@@ -57,9 +57,7 @@ Result<Exported> export_as(store::Store& store, vdisk::SnapshotTrees& trees, con
     switch (options.format) {
     case Format::Oci: return export_layout(store, trees, id, options, context);
     case Format::Tar:
-        return export_file(options, [&](vdisk::ByteSink& out) -> Result<> {
-            return write_tar(TRY(tree_of(trees, id, context)), {}, out, context);
-        });
+        return export_file(options, [&](vdisk::ByteSink& out) { return write_snapshot_tar(trees, id, out, context); });
     case Format::Flat:
         return export_file(options,
                            [&](vdisk::ByteSink& out) { return write_flat_image(store, trees, id, out, context); });
@@ -68,6 +66,12 @@ Result<Exported> export_as(store::Store& store, vdisk::SnapshotTrees& trees, con
 }
 
 } // namespace
+
+Result<> write_snapshot_tar(vdisk::SnapshotTrees& trees, const store::SnapshotId& id, vdisk::ByteSink& out,
+                            const Context& context)
+{
+    return write_tar(TRY(tree_of(trees, id, context)), {}, out, context);
+}
 
 Result<Exported> export_snapshot(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
                                  const ExportOptions& options, const Context& context)

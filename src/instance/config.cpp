@@ -52,6 +52,7 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
                               {"timeoutMs", check->timeout_ms},
                               {"startPeriodMs", check->start_period_ms},
                               {"retries", check->retries}};
+    add("snapshots", to_text(config.snapshots));
     add("openInput", config.open_input);
     add("awaitsStart", config.awaits_start);
     add("finished", config.finished);
@@ -67,6 +68,18 @@ void add_options(nlohmann::ordered_json& document, const InstanceConfig& config)
     for (const Device& device : config.devices)
         document["devices"].push_back(
             {{"source", device.source}, {"destination", device.destination}, {"access", device.access}});
+}
+
+/// What is undone at the end has no history, and what is on no vdisk neither.
+Result<> check_schedules(const InstanceConfig& config)
+{
+    if (config.snapshots.empty()) return {};
+    if (config.mode != Mode::Private || config.remove_at_end)
+        return fail(ErrorKind::Invalid, "snapshots by a schedule are for private instances: all is undone here");
+    if (config.root.starts_with('/'))
+        return fail(Error{ErrorKind::Invalid, "snapshots by a schedule: a directory or image has none"}.hint(
+            "make a vdisk of it: coppice vdisk import NAME ROOT"));
+    return {};
 }
 
 /// What it is to do at its end, and what has become of it.
@@ -94,6 +107,8 @@ Result<> read_life(const JsonNode& node, InstanceConfig& config)
     if (config.on_stop == OnStop::Branch && config.root.starts_with('/'))
         return fail(Error{ErrorKind::Invalid, "onStop branch: a directory or image has no snapshots"}.hint(
             "make a vdisk of it: coppice vdisk import NAME ROOT"));
+    config.snapshots = TRY_DOING("snapshots", parse_schedules(TRY(node.text_or("snapshots", ""))));
+    TRY(check_schedules(config));
     config.open_input = TRY(node.boolean_or("openInput", false));
     config.awaits_start = TRY(node.boolean_or("awaitsStart", false));
     config.finished = TRY(node.text_or("finished", ""));

@@ -128,12 +128,16 @@ Result<InstanceStore::Held> InstanceStore::hold(const std::string& name) const
     }
 }
 
+Result<InstanceConfig> InstanceStore::read_config_in(const os::Fd& directory)
+{
+    return parse_instance_config(TRY(os::read_file(directory.get(), kConfig, 4U << 20)));
+}
+
 Result<InstanceConfig> InstanceStore::read_config(const std::string& name) const
 {
     const auto directory = TRY(find_directory(name));
     const auto read = [&]() -> Result<InstanceConfig> {
-        const auto text = TRY(os::read_file(directory.get(), kConfig, 4U << 20));
-        auto config = TRY(parse_instance_config(text));
+        auto config = TRY(read_config_in(directory));
         // Everything else goes by the name in it: a copied directory must not stand for the original.
         if (config.name != name) return fail(ErrorKind::Corrupt, cat("is of instance ", config.name));
         return config;

@@ -79,6 +79,7 @@ Result<> Instances::update(const std::string& name, const std::function<Result<>
         return TRY(parts_->store.is_running(name)) ? instance::change_limits(parts_->store, before, config)
                                                    : Result<>{};
     }));
+    parts_->schedules->look_at(name);
     parts_->tell({.what = "updated", .name = name});
     return {};
 }

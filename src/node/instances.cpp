@@ -44,6 +44,7 @@ Instances::~Instances()
 {
     parts_->timers.reset();
     parts_->links.reset();
+    parts_->schedules.reset();
     for (auto& [name, running] : parts_->running)
         running->supervisor.detach();
 }
@@ -55,7 +56,10 @@ Result<std::unique_ptr<Instances>> Instances::open(storage::Storage& storage, co
     std::unique_ptr<Instances> all{new Instances{storage, std::move(store), std::move(tell)}};
     all->parts_->links = TRY(LinkPool::make(kThreads));
     all->parts_->timers = std::make_unique<Timers>();
+    all->keep_schedules();
+    TRY(all->finish_renames());
     TRY(all->recover());
+    all->parts_->schedules->begin();
     all->start_by_policy_at_boot();
     return all;
 }
@@ -207,8 +211,10 @@ Result<> Instances::create(InstanceConfig config)
     };
     auto made = make();
     forget(name);
-    if (made) parts_->tell({.what = "created", .name = name});
-    return made;
+    if (!made) return made;
+    if (!config.snapshots.empty()) parts_->schedules->look_at(name);
+    parts_->tell({.what = "created", .name = name});
+    return {};
 }
 
 Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client)
@@ -415,6 +421,7 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
             running->started = Result<>{};
             parts_->changed.notify_all();
         }
+        if (!running->config.snapshots.empty()) parts_->schedules->look_at(name);
         parts_->tell({.what = "started", .name = name});
         return true;
     case Say::Health: parts_->tell({.what = (*heard)->text, .name = name}); return true;

@@ -3,6 +3,7 @@
 #include "coppice/node/instances.h"
 #include "coppice/os/process.h"
 #include "link_pool.h"
+#include "schedules.h"
 #include "ssh_keys.h"
 #include "timers.h"
 
@@ -39,6 +40,7 @@ struct Instances::Parts {
     };
     std::map<std::string, Restart> restarts; ///< of those that their policy has started, or is to start
     SshKeys ssh_keys;
+    std::unique_ptr<Schedules> schedules;
     std::unique_ptr<LinkPool> links; ///< its threads use the others
     std::unique_ptr<Timers> timers;  ///< last, for the same reason
 };

@@ -173,6 +173,14 @@ Result<> Storage::remove(const std::vector<std::string>& working, std::span<cons
     return removed;
 }
 
+Result<> Storage::rename(const std::string& working, const std::string& to)
+{
+    const std::lock_guard lock{working_};
+    TRY(check_unused(working));
+    TRY(mounts_->forget_dead()); // somebody may have used umount(8)
+    return layers_.rename(working, to);
+}
+
 Result<store::Snapshot> Storage::snapshot(const std::string& working, const vdisk::FreezeNote& note)
 {
     std::optional<store::Snapshot> made;

@@ -231,6 +231,18 @@ Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snaps
     return {};
 }
 
+Result<> rename_working(Txn& txn, const std::string& name, const std::string& to)
+{
+    TRY(check_name(to));
+    if (TRY(find_working(txn, to))) return fail(ErrorKind::Conflict, cat("there is a branch ", to, " already"));
+    const auto renamed = TRY(
+        txn.db().execute("UPDATE working SET name = ? WHERE name = ?", std::string_view{to}, std::string_view{name}));
+    if (renamed == 0) return fail(ErrorKind::NotFound, cat("there is no branch ", name));
+    TRY(txn.db().execute("UPDATE origin SET working = ? WHERE working = ?", std::string_view{to},
+                         std::string_view{name}));
+    return {};
+}
+
 Result<> remove_working(Txn& txn, const std::string& name)
 {
     TRY(txn.db().execute("DELETE FROM working WHERE name = ?", std::string_view{name}));

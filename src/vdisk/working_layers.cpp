@@ -304,9 +304,16 @@ Result<bool> WorkingLayers::settle(const std::string& name)
     return begun.has_value() || fresh;
 }
 
+Result<bool> WorkingLayers::is_empty(const std::string& name) const
+{
+    const auto directory = TRY(open_layer(*store_, name));
+    return TRY(os::list_directory(directory.get(), kUpper)).empty();
+}
+
 Result<WorkingLayers::Recovered> WorkingLayers::recover()
 {
     const std::lock_guard lock{mutex_};
+    TRY(finish_renames()); // first: a row without its directory would get an empty one
     Recovered recovered;
     const auto rows = TRY(store_->read([](const store::View& view) { return store::all_working(view); }));
     // One that is broken is no reason to keep everybody from the others, or from fsck.

@@ -163,11 +163,19 @@ Result<Reply> branch_instance(const StorageApiPtr& api, const Request& request)
     return Reply::json({{"snapshot", snapshot.hex()}, {"names", wish.names}}, {});
 }
 
+Result<Reply> rename_instance(const StorageApiPtr& api, const Request& request)
+{
+    TRY(check_members(request.body, {"name"}));
+    const auto name = TRY(TRY(JsonNode{request.body}.get("name")).text());
+    TRY(api->instances->rename(request.param("name"), name));
+    return reply_with(*api, name);
+}
+
 /// What can be changed of an instance that is there, as RFC 7396 merges it: null takes a limit away.
 Result<Reply> update_instance(const StorageApiPtr& api, const Request& request)
 {
     TRY(check_members(request.body, {"memoryBytes", "swapBytes", "millicpus", "cpuWeight", "ioWeight", "pids",
-                                     "restart", "labels", "stopSignal", "stopTimeoutSeconds", "onStop"}));
+                                     "restart", "labels", "stopSignal", "stopTimeoutSeconds", "onStop", "snapshots"}));
     TRY(api->instances->update(request.param("name"), [&](instance::InstanceConfig& config) -> Result<> {
         auto document = TRY(parse_json(instance::to_json(config)));
         document.merge_patch(request.body);
@@ -195,6 +203,7 @@ std::vector<StorageRow> instance_rows()
             {Post, "/v1/instances/{name}/pause", "pauseInstance", "", simply<&Instances::pause>},
             {Post, "/v1/instances/{name}/resume", "resumeInstance", "", simply<&Instances::resume>},
             {Post, "/v1/instances/{name}/branch", "branchInstance", "InstanceBranch", branch_instance},
+            {Post, "/v1/instances/{name}/rename", "renameInstance", "RenameRequest", rename_instance},
             {Post, "/v1/instances/{name}/keep", "keepInstance", "", decide<true>},
             {Post, "/v1/instances/{name}/undo", "undoInstance", "", decide<false>}};
 }

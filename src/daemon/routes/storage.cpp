@@ -159,8 +159,9 @@ imports::Context import_context(OperationContext& operation)
 std::vector<StorageRow> storage_rows()
 {
     std::vector<StorageRow> all;
-    for (const auto& rows : {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), instance_rows(),
-                             instance_log_rows(), instance_watch_rows(), mount_rows(), upkeep_rows()})
+    for (const auto& rows :
+         {vdisk_rows(), snapshot_rows(), content_rows(), branch_rows(), instance_rows(), instance_log_rows(),
+          instance_watch_rows(), instance_archive_rows(), mount_rows(), upkeep_rows()})
         all.insert(all.end(), rows.begin(), rows.end());
     return all;
 }

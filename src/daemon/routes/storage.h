@@ -58,7 +58,8 @@ std::vector<StorageRow> content_rows(); ///< of what is in snapshots: diff, file
 std::vector<StorageRow> branch_rows();
 std::vector<StorageRow> instance_rows();
 std::vector<StorageRow> instance_log_rows();
-std::vector<StorageRow> instance_watch_rows(); ///< what they take of the host, and their processes
+std::vector<StorageRow> instance_watch_rows();   ///< what they take of the host, and their processes
+std::vector<StorageRow> instance_archive_rows(); ///< export, import
 std::vector<StorageRow> mount_rows();
 std::vector<StorageRow> upkeep_rows();  ///< df, gc, fsck
 std::vector<StorageRow> storage_rows(); ///< all of them

@@ -1,12 +1,15 @@
 """What the tests of instances on vdisks share: a daemon with a vdisk `os`, and the commands."""
 
+import io
 import json
 import os
 import pathlib
 import signal
+import subprocess
+import tarfile
 
 from coppice_daemon import DaemonCase
-from coppice_test import BIN, execute, new_name, our_processes, read_proc, wait_until
+from coppice_test import BIN, environment, execute, new_name, our_processes, read_proc, wait_until
 
 
 class NodeCase(DaemonCase):
@@ -34,6 +37,14 @@ class NodeCase(DaemonCase):
         done = self.coppice(*words)
         self.assertEqual((done.status, done.err.count("\n")), (status, 1), done)
         return done.err
+
+    def read(self, reference, path):
+        """A file of a snapshot or of an instance that has stopped."""
+        done = subprocess.run([str(BIN / "coppice"), "--root", self.root, "cp", f"{reference}:{path}", "-"], capture_output=True,
+                              env=environment(), check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            return archive.extractfile(archive.getmembers()[0]).read()
 
     def names(self, *words):
         return self.text(*words).split()

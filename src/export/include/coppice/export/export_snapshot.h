@@ -2,6 +2,7 @@
 
 #include "coppice/import/context.h"
 #include "coppice/security/sha256.h"
+#include "coppice/vdisk/layer_writer.h"
 #include "coppice/vdisk/snapshot_trees.h"
 
 #include <string>
@@ -38,5 +39,9 @@ struct Exported {
 /// Unsupported (Oci: names that begin with .wh.), Corrupt (the store is damaged)
 Result<Exported> export_snapshot(store::Store& store, vdisk::SnapshotTrees& trees, const store::SnapshotId& id,
                                  const ExportOptions& options, const Context& context);
+
+/// What Format::Tar writes, to anywhere. Errors: as above, and those of `out`
+Result<> write_snapshot_tar(vdisk::SnapshotTrees& trees, const store::SnapshotId& id, vdisk::ByteSink& out,
+                            const Context& context);
 
 } // namespace coppice::exports

@@ -2,6 +2,7 @@
 
 #include "coppice/base/result.h"
 #include "coppice/instance/policy.h"
+#include "coppice/instance/schedule.h"
 
 #include <cstdint>
 #include <map>
@@ -96,6 +97,7 @@ struct InstanceConfig {
     std::optional<std::int64_t> stop_timeout_seconds;
     RestartPolicy restart;
     std::optional<HealthCheck> health;
+    std::vector<SnapshotSchedule> snapshots;                  ///< of a private instance on a vdisk
     std::optional<std::int64_t> log_max_bytes, log_max_files; ///< empty: kDefaultLogBytes, kDefaultLogFiles
 
     std::string created;            ///< RFC 3339, of the instance

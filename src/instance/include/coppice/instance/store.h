@@ -45,6 +45,8 @@ public:
 
     [[nodiscard]] Result<os::Fd> find_directory(const std::string& name) const; ///< Errors: NotFound, Invalid
     [[nodiscard]] Result<InstanceConfig> read_config(const std::string& name) const;
+    /// Whatever name is in it.
+    static Result<InstanceConfig> read_config_in(const os::Fd& directory);
     static Result<> write_config(const os::Fd& directory, const InstanceConfig& config);
     /// Changes what is remembered of an instance, running or not; one at a time does. @returns how it is now
     /// Errors: NotFound, those of `edit`

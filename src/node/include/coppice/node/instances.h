@@ -95,6 +95,13 @@ public:
     /// New instances that are described as this one is, and have not run. All of them, or none.
     /// @returns what they stand on. Errors: NotFound, Conflict (a name is taken), Invalid (it is on no vdisk)
     Result<store::SnapshotId> branch(const std::string& name, const BranchWish& wish);
+    /// Another name, for its branch, too. After a kill at any point it has the one or the other when we start again.
+    /// Errors: NotFound, Conflict (it runs; the name is an instance's, a branch's or a vdisk's), Invalid (name)
+    Result<> rename(const std::string& name, const std::string& to);
+    /// That nothing has the name which may become an instance's. Errors: Conflict, Invalid
+    Result<> check_free(const std::string& name) const;
+    /// Where an instance of that name has its directory.
+    [[nodiscard]] std::string path_of(const std::string& name) const;
     /// With its branch and all that is in it. Errors: NotFound, Conflict (it runs)
     Result<> remove(const std::string& name);
 
@@ -116,8 +123,12 @@ private:
     Instances(storage::Storage& storage, instance::InstanceStore store, std::function<void(const News&)> tell);
     Result<> recover();
     void end_halts();
+    Result<> rename_claimed(const std::string& name, const std::string& to);
+    Result<> finish_rename(const std::string& name);
+    Result<> finish_renames();
     Result<> adopt(const instance::InstanceConfig& config);
     void start_by_policy_at_boot();
+    void keep_schedules();
     Result<bool> prepare(instance::InstanceConfig& config);
     Result<> launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client);
     Result<> begin(const std::shared_ptr<Running>& running, bool detached, os::Fd& client);

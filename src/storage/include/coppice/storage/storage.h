@@ -55,6 +55,8 @@ public:
     Result<> remove(
         const std::vector<std::string>& working, std::span<const store::SnapshotId> ids,
         const std::function<Result<>(store::Txn&)>& change = [](store::Txn&) { return Result<>{}; });
+    /// As WorkingLayers::rename, but not while it is in use.
+    Result<> rename(const std::string& working, const std::string& to);
     /// Freezes a working layer; the background seals the snapshot. One that is mounted at a path is mounted anew.
     /// Errors: as WorkingLayers::freeze; Conflict (something in it is open)
     Result<store::Snapshot> snapshot(const std::string& working, const vdisk::FreezeNote& note);

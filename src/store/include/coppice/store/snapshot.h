@@ -103,6 +103,8 @@ Result<> add_working(Txn& txn, const std::string& name,
                      const SnapshotId& snapshot); ///< Errors: Conflict, NotFound, Invalid
 /// After a freeze, a rollback or a branch: another snapshot is below it now. Errors: NotFound
 Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snapshot);
+/// With what was taken of it. Errors: Conflict (there is one of that name), NotFound, Invalid
+Result<> rename_working(Txn& txn, const std::string& name, const std::string& to);
 Result<> remove_working(Txn& txn, const std::string& name); ///< absence is fine
 Result<std::optional<Working>> find_working(const View& view, const std::string& name);
 Result<Working> get_working(const View& view, const std::string& name); ///< Errors: NotFound

@@ -80,6 +80,13 @@ public:
     /// Errors: NotFound, Conflict (mounted)
     Result<> rollback(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
 
+    /// Another name. Killed at any point, it has the one or the other after `recover`.
+    /// Errors: NotFound, Conflict (mounted; the name is a branch's, a vdisk's or a directory's), Invalid (name)
+    Result<> rename(const std::string& name, const std::string& to);
+    /// Whether nothing was written since the snapshot below it; its root's own mode and owner do not
+    /// count. Errors: NotFound
+    [[nodiscard]] Result<bool> is_empty(const std::string& name) const;
+
     struct Recovered {
         std::vector<std::string> settled;                  ///< layers of which a step was finished or undone
         std::vector<std::string> unknown;                  ///< directories that no row knows; kept
@@ -100,6 +107,8 @@ private:
     Result<> check_unmounted(const std::string& name, ReadOnly read_only) const;
     Result<os::Fd> open_settled(const std::string& name);
     Result<bool> finish_removal(const std::string& name);
+    Result<> finish_rename(const std::string& name);
+    Result<> finish_renames();
     Result<> take_away(std::span<const std::string> names, const std::function<Result<>()>& commit);
     Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
