@@ -4,6 +4,7 @@
 #include "coppice/base/text.h"
 #include "coppice/instance/health.h"
 #include "coppice/instance/protocol.h"
+#include "coppice/os/disk.h"
 #include "coppice/os/file.h"
 #include "coppice/runtime/container.h"
 #include "coppice/vdisk/working_layer.h"
@@ -98,6 +99,8 @@ Result<InstanceStore::Held> InstanceStore::make(const InstanceConfig& config) co
     if (held.error().kind() == ErrorKind::Conflict) return held;
     return fail(std::move(held).error().with(cat("create instance ", config.name, " in ", root_)));
 }
+
+Result<> InstanceStore::sync() const { return os::sync_directory(instances_.get(), root_ + "/instances"); }
 
 Result<os::Fd> InstanceStore::find_directory(const std::string& name) const
 {

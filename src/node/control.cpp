@@ -84,36 +84,6 @@ Result<> Instances::update(const std::string& name, const std::function<Result<>
     return {};
 }
 
-Result<store::SnapshotId> Instances::branch(const std::string& name, const BranchWish& wish)
-{
-    const auto config = TRY(parts_->store.read_config(name));
-    if (config.snapshot.empty())
-        return fail(Error{ErrorKind::Invalid, cat("instance ", name, " is on no vdisk: it cannot be branched")}.hint(
-            "make a vdisk of its root: coppice vdisk import"));
-    std::optional<store::SnapshotId> from = wish.from;
-    if (!from) {
-        vdisk::FreezeNote note;
-        note.author = wish.author;
-        note.message = cat("branched into ", wish.names.front(), wish.names.size() > 1 ? " and others" : "");
-        from = TRY(snapshot(name, note, store::unwatched)).snapshot.id;
-    }
-    InstanceConfig described = config;
-    described.snapshot = from->hex();
-    described.hostname.clear();
-    instance::forget_runs(described);
-    for (std::size_t made = 0; made < wish.names.size(); ++made) {
-        described.name = wish.names[made];
-        auto outcome = create(described);
-        if (outcome) continue;
-        for (std::size_t i = 0; i < made; ++i)
-            if (const auto removed = remove(wish.names[i]); !removed)
-                log::error("node", "a branch could not be undone",
-                           {{"instance", wish.names[i]}, {"error", removed.error().line()}});
-        return fail(std::move(outcome).error());
-    }
-    return *from;
-}
-
 Result<> Instances::decide(const std::string& name, bool keep)
 {
     const auto held = TRY(parts_->store.hold(name));

@@ -160,7 +160,7 @@ Result<> Instances::branch_off(const InstanceConfig& config)
     return parts_->storage.rollback(config.name, TRY(store::SnapshotId::parse(config.snapshot)), key_of("begin"));
 }
 
-/// Finds out what is to be started. @returns whether it is new, with a branch that was made for it
+/// Finds out what is to be started. @returns whether it is new: nothing is there of it yet
 Result<bool> Instances::prepare(InstanceConfig& config)
 {
     const std::string& name = config.name;
@@ -185,36 +185,7 @@ Result<bool> Instances::prepare(InstanceConfig& config)
     if (existing) TRY(settle(*existing)); // what a killed run left
     config.started.clear();
     config.awaits_start = false;
-    if (!config.snapshot.empty())
-        TRY(parts_->storage.make_for_use(name, TRY(store::SnapshotId::parse(config.snapshot))));
     return true;
-}
-
-Result<> Instances::create(InstanceConfig config)
-{
-    const auto running = std::make_shared<Running>(); // nobody else does anything with the name meanwhile
-    const std::string name = config.name;
-    TRY(claim(name, running));
-    const auto make = [&]() -> Result<> {
-        if (!TRY(prepare(config)))
-            return fail(Error{ErrorKind::Conflict, cat("instance ", name, " exists already")}.hint(
-                cat("choose another name, or remove it: coppice rm ", name)));
-        config.awaits_start = true;
-        config.created = to_rfc3339(now());
-        auto made = parts_->store.make(config);
-        if (made) return parts_->storage.end_use(name);
-        config.awaits_start = false;
-        if (const auto undone = settle(config); !undone)
-            log::error("node", "a creation could not be undone",
-                       {{"instance", name}, {"error", undone.error().line()}});
-        return fail(std::move(made).error());
-    };
-    auto made = make();
-    forget(name);
-    if (!made) return made;
-    if (!config.snapshots.empty()) parts_->schedules->look_at(name);
-    parts_->tell({.what = "created", .name = name});
-    return {};
 }
 
 Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client)
@@ -256,7 +227,9 @@ Result<> Instances::begin(const std::shared_ptr<Running>& running, bool detached
     const std::string name = running->config.name;
     TRY(claim(name, running));
     const auto try_to = [&]() -> Result<> {
-        running->is_new = TRY(prepare(running->config));
+        const bool is_new = TRY(prepare(running->config));
+        if (is_new) TRY(make_branches(running->config.snapshot, {&name, 1}));
+        running->is_new = is_new; // from here on there is something to be undone
         os::Fd theirs;
         if (!detached) std::tie(client, theirs) = TRY(os::socket_pair());
         return launch(running, detached, std::move(theirs));

@@ -30,19 +30,19 @@ struct Instances::Parts {
     storage::Storage& storage;
     instance::InstanceStore store;
     std::function<void(const News&)> tell;
-    std::mutex mutex; ///< of the next ones, down to the links
-    std::condition_variable changed;
-    std::map<std::string, std::shared_ptr<Running>> running;
+    std::mutex mutex = {}; ///< of the next ones, down to the links
+    std::condition_variable changed = {};
+    std::map<std::string, std::shared_ptr<Running>> running = {};
     struct Restart {
         std::uint64_t timer = 0; ///< until then; 0: it has been started
         unsigned failures = 0;   ///< one soon after another
         bool at_end = false;     ///< somebody has asked for it: whatever the policy says, when it has ended
     };
-    std::map<std::string, Restart> restarts; ///< of those that their policy has started, or is to start
-    SshKeys ssh_keys;
-    std::unique_ptr<Schedules> schedules;
-    std::unique_ptr<LinkPool> links; ///< its threads use the others
-    std::unique_ptr<Timers> timers;  ///< last, for the same reason
+    std::map<std::string, Restart> restarts = {}; ///< of those that their policy has started, or is to start
+    SshKeys ssh_keys = {};
+    std::unique_ptr<Schedules> schedules = {};
+    std::unique_ptr<LinkPool> links = {}; ///< its threads use the others
+    std::unique_ptr<Timers> timers = {};  ///< last, for the same reason
 };
 
 Error runs_already(const std::string& name);

@@ -110,17 +110,23 @@ bool Storage::is_in_use(const std::string& working) const
     return in_use_.contains(working);
 }
 
-Result<> Storage::make_for_use(const std::string& working, const store::SnapshotId& snapshot)
+Result<> Storage::make_for_use(std::span<const std::string> working, const store::SnapshotId& snapshot)
 {
-    TRY(store_->write([&](store::Txn& txn) -> Result<> {
-        if (TRY(store::find_working(txn, working)))
-            return fail(
-                Error{ErrorKind::Conflict, cat("there is a branch ", working, " already")}.hint("choose another name"));
-        return store::take_lease(txn, holder_of(working), snapshot, kForever);
-    }));
-    auto made = layers_.create(working, snapshot);
-    if (!made) TRY(mounts_->release(holder_of(working)));
+    auto made = layers_.create(working, snapshot, [&](store::Txn& txn) -> Result<> {
+        for (const std::string& name : working)
+            TRY(store::take_lease(txn, holder_of(name), snapshot, kForever));
+        return {};
+    });
+    if (!made) TRY(release(working));
     return made;
+}
+
+Result<> Storage::release(std::span<const std::string> working)
+{
+    std::vector<std::string> holders;
+    for (const std::string& name : working)
+        holders.push_back(holder_of(name));
+    return mounts_->release(holders);
 }
 
 Result<std::vector<std::string>> Storage::uses() const

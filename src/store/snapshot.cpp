@@ -2,6 +2,7 @@
 
 #include "coppice/base/id.h"
 #include "coppice/base/json.h"
+#include "coppice/store/vdisk.h"
 #include "snapshot_rows.h"
 
 #include <nlohmann/json.hpp>
@@ -213,11 +214,26 @@ Result<std::vector<Tag>> tags(const View& view, const VdiskId& vdisk)
     return found;
 }
 
-Result<> add_working(Txn& txn, const std::string& name, const SnapshotId& snapshot)
+namespace {
+
+Result<> check_free(const View& view, const std::string& name)
 {
     TRY(check_name(name));
+    if (TRY(find_working(view, name)))
+        return fail(
+            Error{ErrorKind::Conflict, cat("there is a branch ", name, " already")}.hint("choose another name"));
+    if (TRY(find_vdisk(view, name)))
+        return fail(Error{ErrorKind::Conflict, cat("a vdisk is named ", name)}.hint(
+            "choose another name: a name means either a vdisk or a branch"));
+    return {};
+}
+
+} // namespace
+
+Result<> add_working(Txn& txn, const std::string& name, const SnapshotId& snapshot)
+{
+    TRY(check_free(txn, name));
     TRY(check_exists(txn, snapshot));
-    if (TRY(find_working(txn, name))) return fail(ErrorKind::Conflict, cat("there is a branch ", name, " already"));
     TRY(txn.db().execute("INSERT INTO working(name, snapshot, created) VALUES(?, ?, ?)", std::string_view{name},
                          snapshot, now()));
     return {};
@@ -233,8 +249,7 @@ Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snaps
 
 Result<> rename_working(Txn& txn, const std::string& name, const std::string& to)
 {
-    TRY(check_name(to));
-    if (TRY(find_working(txn, to))) return fail(ErrorKind::Conflict, cat("there is a branch ", to, " already"));
+    TRY(check_free(txn, to));
     const auto renamed = TRY(
         txn.db().execute("UPDATE working SET name = ? WHERE name = ?", std::string_view{to}, std::string_view{name}));
     if (renamed == 0) return fail(ErrorKind::NotFound, cat("there is no branch ", name));
@@ -301,15 +316,32 @@ Result<> end_lease(Txn& txn, const std::string& id)
     return {};
 }
 
-Result<std::vector<Lease>> leases(const View& view)
+namespace {
+
+Result<std::vector<Lease>> read_leases(Query query)
 {
     std::vector<Lease> found;
-    auto query = TRY(view.db().query("SELECT id, snapshot, expires FROM lease WHERE expires > ? ORDER BY id", now()));
     while (TRY(query.next())) {
         const auto snapshot = TRY(query.name<SnapshotId>(1));
         found.push_back({.id = std::string{query.text(0)}, .snapshot = snapshot, .expires = Time{query.integer(2)}});
     }
     return found;
+}
+
+} // namespace
+
+Result<std::vector<Lease>> leases(const View& view)
+{
+    return read_leases(
+        TRY(view.db().query("SELECT id, snapshot, expires FROM lease WHERE expires > ? ORDER BY id", now())));
+}
+
+Result<std::optional<Lease>> find_lease(const View& view, const std::string& id)
+{
+    auto found = TRY(read_leases(TRY(view.db().query(
+        "SELECT id, snapshot, expires FROM lease WHERE id = ? AND expires > ?", std::string_view{id}, now()))));
+    if (found.empty()) return std::optional<Lease>{};
+    return std::optional{std::move(found.front())};
 }
 
 } // namespace coppice::store

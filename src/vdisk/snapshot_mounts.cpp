@@ -128,7 +128,14 @@ Result<StackedMount> SnapshotMounts::open(const store::SnapshotId& snapshot, con
 Result<StackedMount> SnapshotMounts::open_working(const std::string& name, const std::string& holder,
                                                   const MountUse& use)
 {
-    const auto below = TRY(store_->write([&](store::Txn& txn) -> Result<store::SnapshotId> {
+    // A new one has its lease: then there is nothing to wait for.
+    const auto known = TRY(store_->read([&](const store::View& view) -> Result<std::optional<store::SnapshotId>> {
+        const auto working = TRY(store::get_working(view, name));
+        const auto lease = TRY(store::find_lease(view, holder));
+        if (!lease || lease->snapshot != working.snapshot || lease->expires != kForever) return std::nullopt;
+        return std::optional{working.snapshot};
+    }));
+    const auto below = known ? *known : TRY(store_->write([&](store::Txn& txn) -> Result<store::SnapshotId> {
         const auto working = TRY(store::get_working(txn, name));
         TRY(store::take_lease(txn, holder, working.snapshot, kForever));
         return working.snapshot;
@@ -139,9 +146,13 @@ Result<StackedMount> SnapshotMounts::open_working(const std::string& name, const
     return fail(std::move(stacked).error().with(cat("mount branch ", name)));
 }
 
-Result<> SnapshotMounts::release(const std::string& holder)
+Result<> SnapshotMounts::release(std::span<const std::string> holders)
 {
-    return store_->write([&](store::Txn& txn) { return store::end_lease(txn, holder); });
+    return store_->write([&](store::Txn& txn) -> Result<> {
+        for (const std::string& holder : holders)
+            TRY(store::end_lease(txn, holder));
+        return {};
+    });
 }
 
 Result<MountRecord> SnapshotMounts::attach_recorded(MountRecord record, const MountUse& use)

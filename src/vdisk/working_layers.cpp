@@ -5,7 +5,6 @@
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
-#include "coppice/store/vdisk.h"
 #include "coppice/vdisk/working_layer.h"
 #include "working_files.h"
 #include "working_steps.h"
@@ -66,31 +65,58 @@ Result<> WorkingLayers::create(const std::string& name, const store::SnapshotId&
 {
     const std::lock_guard lock{mutex_};
     if (TRY(was_done(*store_, request))) return {};
+    return make({&name, 1}, snapshot, [&](store::Txn& txn) { return keep_done(txn, request); });
+}
+
+Result<> WorkingLayers::create(std::span<const std::string> names, const store::SnapshotId& snapshot,
+                               const std::function<Result<>(store::Txn&)>& along)
+{
+    const std::lock_guard lock{mutex_};
+    return make(names, snapshot, along);
+}
+
+/// That the name may become a layer's, so far as the files tell.
+Result<> WorkingLayers::check_free(const std::string& name)
+{
     TRY(check_name(name));
-    const auto look = TRY(look_of_snapshot(*store_, snapshot));
     // Before the row: what a directory without one holds may be all that is left of something.
     const bool known =
         TRY(store_->read([&](const store::View& view) { return store::find_working(view, name); })).has_value();
-    if (!known && !TRY(finish_removal(name)))
-        return fail(
-            Error{ErrorKind::Conflict, cat(working_name(name), " is there, but the database does not know it")}.hint(
-                "look what it holds, and remove it"));
+    if (known || TRY(finish_removal(name))) return {};
+    return fail(
+        Error{ErrorKind::Conflict, cat(working_name(name), " is there, but the database does not know it")}.hint(
+            "look what it holds, and remove it"));
+}
+
+Result<> WorkingLayers::make(std::span<const std::string> names, const store::SnapshotId& snapshot,
+                             const std::function<Result<>(store::Txn&)>& along)
+{
+    for (const std::string& name : names)
+        TRY(check_free(name));
+    TRY(look_of_snapshot(*store_, snapshot)); // or there is nothing to begin on
     TRY(store_->write([&](store::Txn& txn) -> Result<> {
-        if (TRY(store::find_vdisk(txn, name)))
-            return fail(Error{ErrorKind::Conflict, cat("a vdisk is named ", name)}.hint(
-                "choose another name: a name means either a vdisk or a branch"));
-        TRY(store::add_working(txn, name, snapshot));
-        return keep_done(txn, request);
+        for (const std::string& name : names)
+            TRY(store::add_working(txn, name, snapshot));
+        return along(txn);
     }));
     step("create committed");
-    auto made = settle(name);
+    const auto settle_all = [&]() -> Result<> {
+        for (const std::string& name : names)
+            TRY_DOING(cat("make branch ", name), settle(name));
+        return {};
+    };
+    auto made = settle_all();
     if (made) return {};
-    const auto take_back = take_away({&name, 1}, [&] { // or the row would be in the way of the next try
-        return store_->write([&](store::Txn& txn) { return store::remove_working(txn, name); });
+    const auto take_back = take_away(names, [&] { // or the rows would be in the way of the next try
+        return store_->write([&](store::Txn& txn) -> Result<> {
+            for (const std::string& name : names)
+                TRY(store::remove_working(txn, name));
+            return {};
+        });
     });
     if (!take_back)
-        log::warn("vdisk", "a branch that could not be made is settled at the next start", {{"branch", name}});
-    return fail(std::move(made).error().with(cat("make branch ", name)));
+        log::warn("vdisk", "a branch that could not be made is settled at the next start", {{"branch", names.front()}});
+    return made;
 }
 
 Result<> WorkingLayers::check_usable(const std::string& name)

@@ -4,7 +4,6 @@
 #include "coppice/base/text.h"
 #include "coppice/os/disk.h"
 #include "coppice/os/file.h"
-#include "coppice/store/vdisk.h"
 #include "coppice/vdisk/working_layers.h"
 #include "working_files.h"
 
@@ -18,32 +17,14 @@ namespace {
 
 constexpr const char* kRenaming = "renaming"; ///< a link in the layer's directory; its target is the new name
 
-Result<> check_free(const store::View& view, const std::string& name)
-{
-    if (TRY(store::find_vdisk(view, name)))
-        return fail(Error{ErrorKind::Conflict, cat("a vdisk is named ", name)}.hint(
-            "choose another name: a name means either a vdisk or a branch"));
-    if (TRY(store::find_working(view, name)))
-        return fail(
-            Error{ErrorKind::Conflict, cat("there is a branch ", name, " already")}.hint("choose another name"));
-    return {};
-}
-
 } // namespace
 
 Result<> WorkingLayers::rename(const std::string& name, const std::string& to)
 {
     const std::lock_guard lock{mutex_};
-    TRY(check_name(to));
-    TRY(store_->read([&](const store::View& view) -> Result<> {
-        TRY(store::get_working(view, name));
-        return check_free(view, to);
-    }));
+    TRY(check_free(to));
+    TRY(store_->read([&](const store::View& view) { return store::get_working(view, name); }));
     TRY(check_unmounted(name, ReadOnly::Refused));
-    if (!TRY(finish_removal(to)))
-        return fail(
-            Error{ErrorKind::Conflict, cat(working_name(to), " is there, but the database does not know it")}.hint(
-                "look what it holds, and remove it"));
     const auto directory = TRY(open_settled(name));
     TRY(os::remove_file(directory.get(), kRenaming)); // of a try that failed
     if (::symlinkat(to.c_str(), directory.get(), kRenaming) < 0)
@@ -51,10 +32,7 @@ Result<> WorkingLayers::rename(const std::string& name, const std::string& to)
     // The row must not change before the note is on the disk: the next start would make the layer anew, and empty.
     TRY(os::sync_directory(directory.get(), working_name(name)));
     step("rename noted");
-    auto renamed = store_->write([&](store::Txn& txn) -> Result<> {
-        TRY(check_free(txn, to));
-        return store::rename_working(txn, name, to);
-    });
+    auto renamed = store_->write([&](store::Txn& txn) { return store::rename_working(txn, name, to); });
     step("rename committed");
     // After a failure, too: what the database says now decides.
     TRY(finish_rename(name));

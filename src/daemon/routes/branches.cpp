@@ -119,7 +119,6 @@ Result<Reply> create_snapshot(const StorageApiPtr& api, const Request& request)
     if (auto refused = TRY(refuse_if_changed(*api, request))) return *std::move(refused);
     const vdisk::FreezeNote note{.author = author_of(request),
                                  .message = TRY(body.text_or("message", "")),
-                                 .config = {},
                                  .request = request_key(request),
                                  .also = tagging(tag, force)};
     const std::string branch = request.param("name");

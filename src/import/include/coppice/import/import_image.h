@@ -14,9 +14,9 @@ struct ImportOptions {
     std::string key;   ///< names the request: repeated, it goes on where it was, and takes effect once. 1 to 128 bytes
     std::string fingerprint = {}; ///< of what is asked for, beyond `vdisk`: the same key with another one is refused
     std::string author;
-    std::string message;
-    std::optional<store::VersionState> state; ///< empty: production for a vdisk's first version, else maintenance
-    unsigned threads = 0;                     ///< that hash and compress; 0: one per processor
+    std::string message = {};
+    std::optional<store::VersionState> state = {}; ///< empty: production for a vdisk's first version, else maintenance
+    unsigned threads = 0;                          ///< that hash and compress; 0: one per processor
 };
 
 struct ImportedVersion {

@@ -40,6 +40,8 @@ public:
     };
     /// Makes a new instance. Errors: Conflict (the name is taken)
     Result<Held> make(const InstanceConfig& config) const;
+    /// What was made lasts beyond a power cut.
+    [[nodiscard]] Result<> sync() const;
     /// Takes hold of an existing one. Errors: NotFound, Conflict (it is running)
     Result<Held> hold(const std::string& name) const;
 

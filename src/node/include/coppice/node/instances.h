@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -108,7 +109,7 @@ public:
     struct Known {
         instance::InstanceConfig config;
         State state = State::Stopped;
-        std::optional<instance::HealthReport> health; ///< while it runs and has a check
+        std::optional<instance::HealthReport> health = {}; ///< while it runs and has a check
     };
     /// By name. One that cannot be read is left out, and logged.
     Result<std::vector<Known>> list() const;
@@ -130,6 +131,11 @@ private:
     void start_by_policy_at_boot();
     void keep_schedules();
     Result<bool> prepare(instance::InstanceConfig& config);
+    Result<> make_branches(const std::string& snapshot, std::span<const std::string> names);
+    Result<> with_names(std::span<const std::string> names, const std::function<Result<>()>& body);
+    Result<> create(std::span<const std::string> names, instance::InstanceConfig config);
+    Result<> make(std::span<const std::string> names, instance::InstanceConfig config);
+    Result<> unmake(const std::string& name);
     Result<> launch(const std::shared_ptr<Running>& running, bool detached, os::Fd client);
     Result<> begin(const std::shared_ptr<Running>& running, bool detached, os::Fd& client);
     bool listen(const std::shared_ptr<Running>& running);

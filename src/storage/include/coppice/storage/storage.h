@@ -45,9 +45,11 @@ public:
     [[nodiscard]] bool is_in_use(const std::string& working) const;
     /// The mount must be gone. One that is not in use is fine. Waits for a capture, which ends soon.
     Result<> end_use(const std::string& working);
-    /// A new, empty layer for an instance: from here on it is among `uses`, whatever becomes of this process.
-    /// Errors: as WorkingLayers::create
-    Result<> make_for_use(const std::string& working, const store::SnapshotId& snapshot);
+    /// New, empty layers for instances, all or none: from here on they are among `uses`, whatever becomes of this
+    /// process. Errors: as WorkingLayers::create
+    Result<> make_for_use(std::span<const std::string> working, const store::SnapshotId& snapshot);
+    /// Their use ends before it has begun.
+    Result<> release(std::span<const std::string> working);
     /// Names of layers that were made or used for instances and whose use has not ended.
     Result<std::vector<std::string>> uses() const;
     /// Working layers and snapshots, all or none; readers that have gone without a word are no hindrance.

@@ -99,11 +99,11 @@ struct Working {
     SnapshotId snapshot; ///< the one below it
     Time created{};
 };
-Result<> add_working(Txn& txn, const std::string& name,
-                     const SnapshotId& snapshot); ///< Errors: Conflict, NotFound, Invalid
+/// A name means a working layer or a vdisk. Errors: Conflict (it is taken), NotFound, Invalid
+Result<> add_working(Txn& txn, const std::string& name, const SnapshotId& snapshot);
 /// After a freeze, a rollback or a branch: another snapshot is below it now. Errors: NotFound
 Result<> move_working(Txn& txn, const std::string& name, const SnapshotId& snapshot);
-/// With what was taken of it. Errors: Conflict (there is one of that name), NotFound, Invalid
+/// With what was taken of it. Errors: as add_working, Invalid
 Result<> rename_working(Txn& txn, const std::string& name, const std::string& to);
 Result<> remove_working(Txn& txn, const std::string& name); ///< absence is fine
 Result<std::optional<Working>> find_working(const View& view, const std::string& name);
@@ -121,5 +121,6 @@ struct Lease {
 };
 /// Those that have not expired.
 Result<std::vector<Lease>> leases(const View& view);
+Result<std::optional<Lease>> find_lease(const View& view, const std::string& id);
 
 } // namespace coppice::store

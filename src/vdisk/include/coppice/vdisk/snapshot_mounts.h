@@ -62,8 +62,9 @@ public:
     Result<StackedMount> open(const store::SnapshotId& snapshot, const std::string& holder, const MountUse& use = {});
     /// The snapshot below a working layer seen through it, writable. One use at a time is for the caller to see to.
     Result<StackedMount> open_working(const std::string& name, const std::string& holder, const MountUse& use = {});
-    /// Ends a use. The mount must be gone.
-    Result<> release(const std::string& holder);
+    /// Ends uses, in one transaction. The mounts must be gone.
+    Result<> release(std::span<const std::string> holders);
+    Result<> release(const std::string& holder) { return release({&holder, 1}); }
 
     /// Mounts at a directory of the caller's mount namespace. Recorded, so that it is found after a restart.
     /// Errors: as `open`; Conflict (something of ours is mounted there; the working layer is mounted)

@@ -21,8 +21,8 @@ struct Step;
 struct FreezeNote {
     std::string author; ///< 1 to 512 bytes
     std::string message;
-    std::string schedule;                          ///< that has it done; empty: somebody
-    std::string config;                            ///< OCI image configuration, or empty: the parent's
+    std::string schedule = {};                     ///< that has it done; empty: somebody
+    std::string config = {};                       ///< OCI image configuration, or empty: the parent's
     std::optional<store::RequestKey> request = {}; ///< repeated, it gives the same snapshot
     /// What is entered with it, in the same transaction; its errors undo the freeze.
     std::function<Result<>(store::Txn&, const store::Snapshot&)> also = {};
@@ -58,6 +58,9 @@ public:
     /// An empty layer: a branch. Costs the same whatever the snapshot's size.
     /// Errors: Conflict (the name is taken, by a vdisk as well, or a directory without a row has it), NotFound, Invalid
     Result<> create(const std::string& name, const store::SnapshotId& snapshot, const Request& request = {});
+    /// Several at once, or none. @param along what is entered with them, in the same transaction; its errors leave none
+    Result<> create(std::span<const std::string> names, const store::SnapshotId& snapshot,
+                    const std::function<Result<>(store::Txn&)>& along);
     /// With all it holds, which `sweep` removes. Errors: NotFound, Conflict (mounted)
     Result<> remove(const std::string& name);
     /// Several at once, or none.
@@ -106,9 +109,12 @@ private:
     /// @param read_only whether it may be mounted so that nobody can write into it (SnapshotMounts::while_quiet)
     Result<> check_unmounted(const std::string& name, ReadOnly read_only) const;
     Result<os::Fd> open_settled(const std::string& name);
+    Result<> check_free(const std::string& name);
     Result<bool> finish_removal(const std::string& name);
     Result<> finish_rename(const std::string& name);
     Result<> finish_renames();
+    Result<> make(std::span<const std::string> names, const store::SnapshotId& snapshot,
+                  const std::function<Result<>(store::Txn&)>& along);
     Result<> take_away(std::span<const std::string> names, const std::function<Result<>()>& commit);
     Result<> catch_up(int directory, store::Working& row);
     Result<bool> settle(const std::string& name);
