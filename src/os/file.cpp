@@ -218,20 +218,32 @@ Result<> replace_passing_file(int dir, const std::string& path, std::string_view
     return write_beside(dir, path, data, mode, false, exchange);
 }
 
+namespace {
+
+/// 0, or -1 with errno.
+int make_one(int dir, const std::string& path, mode_t mode)
+{
+    if (::mkdirat(dir, path.c_str(), mode) < 0) return -1;
+    constexpr mode_t kOthers = 077; // what umasks take away
+    return (mode & kOthers) == 0 ? 0 : ::fchmodat(dir, path.c_str(), mode, 0);
+}
+
+} // namespace
+
 Result<> make_directory(int dir, const std::string& path, mode_t mode)
 {
-    if (::mkdirat(dir, path.c_str(), mode) < 0) return fail_os(errno, cat("create directory ", path));
+    if (make_one(dir, path, mode) < 0) return fail_os(errno, cat("create directory ", path));
     return {};
 }
 
 Result<> make_directories(const std::string& path, mode_t mode)
 {
-    if (::mkdir(path.c_str(), mode) == 0) return {};
+    if (make_one(kCwd, path, mode) == 0) return {};
     if (errno == ENOENT) {
         const auto slash = path.find_last_of('/');
         if (slash != std::string::npos && slash > 0) {
             TRY(make_directories(path.substr(0, slash), mode));
-            if (::mkdir(path.c_str(), mode) == 0) return {};
+            if (make_one(kCwd, path, mode) == 0) return {};
         }
     }
     const int number = errno;

@@ -73,6 +73,15 @@ class Lives(NodeCase):
         self.assertTrue(text.startswith(b"0123") and text.endswith(b"9\nlast\n"))
         self.assertTrue((4 << 20) - 100 < len(text) <= 4 << 20, len(text))
 
+    def test_started_with_a_strict_umask(self):
+        """That of the service: cgroups that an instance could not look through keep it from starting."""
+        self.daemon.end()
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        self.daemon = self.begin()
+        for root in ("os", self.tree):
+            self.assertEqual(self.text("run", "--rm", root, "--", "sh", "-c", "umask; test -e /sys/fs/cgroup/cgroup.procs || ls /sys/fs/cgroup").split()[0], "0022")
+
     def test_names_and_roots(self):
         self.assertIn("a vdisk is named os", self.fails("run", "-d", "--name", "os", "os", "true", status=125))
         self.text("branch", "taken", "os")

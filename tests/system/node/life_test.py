@@ -2,6 +2,7 @@
 """The daily life of instances: made, started, stopped, halted, changed, attached to, started again by themselves."""
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -180,7 +181,7 @@ class Trees(NodeCase):
     def written(self, name, text):
         self.text("run", "--name", name, "os", "--", "sh", "-c", f"echo {text} > /f")
 
-    def read(self, name):
+    def content(self, name):
         return self.text("run", "--name", name, "os", "--", "sh", "-c", "cat /f 2>/dev/null || echo none")
 
     def test_branches_of_an_instance(self):
@@ -202,22 +203,23 @@ class Trees(NodeCase):
     def test_back_by_name_and_by_time(self):
         name = new_name("b")
         self.written(name, "one")
-        self.text("snapshot", "create", name, "--tag", "before")
+        first = json.loads(self.text("snapshot", "create", name, "--tag", "before", "--format", "json"))
         time.sleep(2)
         self.written(name, "two")
         self.text("snapshot", "create", name)
         self.written(name, "three")
         self.text("rollback", f"{name}@before")
-        self.assertEqual(self.read(name), "one\n")
+        self.assertEqual(self.content(name), "one\n")
         self.text("rollback", f"{name}@-0s")
-        self.assertEqual(self.read(name), "two\n", "newer snapshots stay")
-        self.text("rollback", f"{name}@-1500ms")
-        self.assertEqual(self.read(name), "one\n")
+        self.assertEqual(self.content(name), "two\n", "newer snapshots stay")
+        age = time.time() - datetime.datetime.fromisoformat(first["created"]).timestamp()
+        self.text("rollback", f"{name}@-{int(age * 1000) - 50}ms")  # a moment after it; the next one is seconds younger
+        self.assertEqual(self.content(name), "one\n")
         self.assertIn("is as old as 99h", self.fails("rollback", f"{name}@-99h"))
         self.fails("rollback", f"{name}@-soon")
         self.fails("rollback", name, status=2)
         self.text("branch", f"{name}@before", name + "y")
-        self.assertEqual(self.read(name + "y"), "one\n")
+        self.assertEqual(self.content(name + "y"), "one\n")
 
     def test_a_version_of_it(self):
         name = new_name("b")

@@ -59,6 +59,7 @@ Result<> replace_file(int dir, const std::string& path, std::string_view data, m
 /// blocks.
 Result<> replace_passing_file(int dir, const std::string& path, std::string_view data, mode_t mode = 0600);
 
+/// @param mode as it is, whatever the umask: instances have to get through some of them
 Result<> make_directory(int dir, const std::string& path, mode_t mode);
 /// Creates missing parents too; an existing directory is fine. `path` must be trusted.
 Result<> make_directories(const std::string& path, mode_t mode);
