@@ -60,7 +60,7 @@ class Coppice:
 
     def options(self, limits):
         """Those of a run; `limits` maps memory, cpus, pids."""
-        return [*ULIMITS, *(word for key, value in limits.items() for word in (f"--{key}", value))]
+        return [*ULIMITS, *(f"--{key}={value}" for key, value in limits.items())]
 
     def connect(self):
         return Connection(self.root / "coppiced.sock")
@@ -130,15 +130,15 @@ class Podman:
     @property
     def command(self):
         return [find_program("podman"), "--root", self.work / "podman", "--runroot", self.work / "podman-run", "--tmpdir",
-                self.work / "podman-tmp", "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
-                "--runtime", self.runtime]
+                self.work / "podman-tmp", "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs",
+                "--events-backend", "file", "--runtime", self.runtime]
 
     def run(self, *words):
         return run(*self.command, *words)
 
     def options(self, limits):
         names = {"pids": "pids-limit"}
-        return ["--network", "none", *ULIMITS, *(word for key, value in limits.items() for word in (f"--{names.get(key, key)}", value))]
+        return ["--network", "none", *ULIMITS, *(f"--{names.get(key, key)}={value}" for key, value in limits.items())]
 
     def remove_all(self):
         self.run("rm", "--all", "--force", "--time", "0")

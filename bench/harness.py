@@ -34,7 +34,7 @@ def quit_with(message):
 
 
 def work_directory():
-    """A directory on a disk (not a tmpfs: overlayfs and id-mapped mounts differ there), removed at the end, SIGTERM's included."""
+    """On a disk (not a tmpfs: overlayfs and id-mapped mounts differ there); removed at the end, SIGTERM's included."""
     signal.signal(signal.SIGTERM, lambda *_: quit_with("ended by SIGTERM"))
     return tempfile.TemporaryDirectory(prefix="coppice-bench-", dir=os.environ.get("COPPICE_BENCH_DIR", "/var/tmp"))
 
@@ -138,7 +138,7 @@ class Driver:
         return collected
 
     def rates(self, contenders, count, jobs, repetitions):
-        """Runs per second of wall-clock time with `jobs` at once, and the time of each run in their order, for each repetition."""
+        """Runs per second of wall-clock time with `jobs` at once, and each run's time in their order, for each repetition."""
         collected = {}
         for _ in range(repetitions):
             for name, wall_us, *runs_us in self._run(contenders, "-n", count, "-j", jobs):
