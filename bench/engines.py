@@ -89,10 +89,17 @@ class Coppice:
             if not one["versions"]:
                 self.run("snapshot", "rm", one["id"])
 
+    def _has_removed_all(self):
+        try:
+            self.remove_all()
+            return True
+        except Unavailable:
+            return False  # `rm -f` may meet one that is just ending
+
     def close(self):
         """Also after the daemon's own death: the commands start another one."""
         try:
-            self.remove_all()
+            wait_until(self._has_removed_all, "the instances to be removed")
             self.run("system", "shutdown")
         finally:
             self.process.terminate()
