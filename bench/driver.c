@@ -7,7 +7,7 @@
 // Each round runs every contender once, in another order each time (a fixed sequence). Output, tab-separated:
 //   NAME, total us, greatest resident set of the programs in KiB, us of each step
 // With -j a contender's ROUNDS runs are shared out among JOBS processes at once, one contender after another:
-//   NAME, runs, us of wall-clock time, us that 99 of 100 runs did not exceed
+//   NAME, us of wall-clock time, us of each run in the order in which they began
 // A run that fails ends the driver with an error.
 //
 // hide-unified: the programs see the cgroup hierarchies of version 1 only (crun cannot work with hybrid ones).
@@ -178,12 +178,6 @@ static long run_once(const struct contender* one, int print)
     return total;
 }
 
-static int by_size(const void* left, const void* right)
-{
-    const long difference = *(const long*)left - *(const long*)right;
-    return (difference > 0) - (difference < 0);
-}
-
 static void run_at_once(const struct contender* one, int runs, int jobs)
 {
     pid_t workers[256];
@@ -206,8 +200,10 @@ static void run_at_once(const struct contender* one, int runs, int jobs)
         if (waitpid(workers[job], &status, 0) < 0 || status != 0) die("%s: a job failed", one->name);
     }
     const long wall = now_us() - begin;
-    qsort(totals, (size_t)runs, sizeof(long), by_size);
-    printf("%s\t%d\t%ld\t%ld\n", one->name, runs, wall, totals[runs * 99 / 100 < runs ? runs * 99 / 100 : runs - 1]);
+    printf("%s\t%ld", one->name, wall);
+    for (int run = 0; run < runs; ++run)
+        printf("\t%ld", totals[run]);
+    putchar('\n');
     munmap(totals, size);
 }
 

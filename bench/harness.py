@@ -2,16 +2,20 @@
 
 import collections
 import datetime
+import http.client
+import json
 import os
 import pathlib
 import platform
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 
 SOURCE = pathlib.Path(__file__).resolve().parent
-PROGRAMS = SOURCE.parent / "build/release/bin"
+PROGRAMS = pathlib.Path(os.environ.get("COPPICE_BIN", SOURCE.parent / "build/release/bin")).resolve()
 
 STATIC_TRUE = "int main(void) { return 0; }\n"
 
@@ -21,7 +25,7 @@ class Unavailable(Exception):
 
 
 Contender = collections.namedtuple("Contender", "name steps hide_unified", defaults=(False,))
-Rated = collections.namedtuple("Rated", "per_second slowest_us")
+Rated = collections.namedtuple("Rated", "per_second runs_us")
 Measured = collections.namedtuple("Measured", "totals steps resident_kib")
 
 
@@ -30,7 +34,8 @@ def quit_with(message):
 
 
 def work_directory():
-    """A directory on a disk (not a tmpfs: overlayfs and id-mapped mounts differ there), removed at the end."""
+    """On a disk (not a tmpfs: overlayfs and id-mapped mounts differ there); removed at the end, SIGTERM's included."""
+    signal.signal(signal.SIGTERM, lambda *_: quit_with("ended by SIGTERM"))
     return tempfile.TemporaryDirectory(prefix="coppice-bench-", dir=os.environ.get("COPPICE_BENCH_DIR", "/var/tmp"))
 
 
@@ -45,6 +50,47 @@ def find_program(name):
     if found is None:
         raise Unavailable(f"{name} is not installed")
     return found
+
+
+def make_bundle(directory, root, program="/bin/true", resources=None, seccomp=None, readonly=True):
+    """`runc spec`, with a program in place of a shell: the same for all runtimes. `seccomp` makes a filter of capabilities."""
+    directory.mkdir()
+    subprocess.run([find_program("runc"), "spec"], cwd=directory, check=True)
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["process"].update(terminal=False, args=program.split())
+    config["root"] = {"path": str(root), "readonly": readonly}
+    config["linux"]["resources"].update(resources or {})
+    if seccomp:
+        config["linux"]["seccomp"] = seccomp(set(config["process"]["capabilities"]["bounding"]))
+    path.write_text(json.dumps(config))
+    return directory
+
+
+class Connection(http.client.HTTPConnection):
+    """A client of coppiced, which keeps its connection."""
+
+    def __init__(self, path):
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        try:
+            self.sock.connect(str(self.path))
+        except OSError:
+            self.close()
+            raise
+
+    def ask(self, method, target, body=None):
+        """The answer's object, or text, of a request that is done when it is answered."""
+        headers = {} if body is None else {"content-type": "application/json"}
+        self.request(method, target, None if body is None else json.dumps(body), headers)
+        answer = self.getresponse()
+        text = answer.read().decode()
+        if answer.status not in (200, 201, 204):
+            raise Unavailable(f"{method} {target}: {answer.status} {text.strip()}")
+        return json.loads(text) if "json" in answer.headers.get("content-type", "") else text
 
 
 def last_line(text):
@@ -92,13 +138,13 @@ class Driver:
         return collected
 
     def rates(self, contenders, count, jobs, repetitions):
-        """Runs per second of wall-clock time with `jobs` at once, and what 99 of 100 runs did not exceed, for each repetition."""
+        """Runs per second of wall-clock time with `jobs` at once, and each run's time in their order, for each repetition."""
         collected = {}
         for _ in range(repetitions):
-            for name, runs, wall_us, slowest_us in self._run(contenders, "-n", count, "-j", jobs):
+            for name, wall_us, *runs_us in self._run(contenders, "-n", count, "-j", jobs):
                 entry = collected.setdefault(name, Rated([], []))
-                entry.per_second.append(int(runs) * 1e6 / int(wall_us))
-                entry.slowest_us.append(int(slowest_us))
+                entry.per_second.append(len(runs_us) * 1e6 / int(wall_us))
+                entry.runs_us.append([int(one) for one in runs_us])
         return collected
 
 
@@ -137,7 +183,8 @@ def table_of_times(measured, reference, step_names=()):
 def table_of_rates(rates, reference):
     base = median(rates[reference].per_second) if reference in rates else None
     rows = [[name, f"{median(entry.per_second) / base:.2f}" if base else "-", f"{median(entry.per_second):.0f}",
-             f"{min(entry.per_second):.0f}-{max(entry.per_second):.0f}", f"{median(entry.slowest_us) / 1000:.1f}"]
+             f"{min(entry.per_second):.0f}-{max(entry.per_second):.0f}",
+             f"{median([quantile(runs, 0.99) for runs in entry.runs_us]) / 1000:.1f}"]
             for name, entry in sorted(rates.items(), key=lambda item: -median(item[1].per_second))]
     table(["", f"{reference} = 1", "per second", "lowest-highest", "p99 ms"], rows)
 
