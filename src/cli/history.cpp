@@ -23,11 +23,17 @@ std::string heads_text(const LoggedSnapshot& snapshot, const Paint& paint)
     return text.empty() ? text : text + ')';
 }
 
+/// Nobody knows it before it is sealed.
+std::string size_of(const LoggedSnapshot& snapshot)
+{
+    return snapshot.state == "sealed" ? format_bytes(snapshot.bytes) : "-";
+}
+
 std::string one_line(const LoggedSnapshot& snapshot, const Paint& paint)
 {
     return cat(paint(Colour::Yellow, printable(short_id(snapshot.id))), heads_text(snapshot, paint), "  ",
-               printable(local_time(snapshot.created)), "  ", printable(snapshot.author), "  ",
-               format_bytes(snapshot.bytes), "  ", printable(first_line(snapshot.message)));
+               printable(local_time(snapshot.created)), "  ", printable(snapshot.author), "  ", size_of(snapshot), "  ",
+               printable(first_line(snapshot.message)));
 }
 
 Lines many_lines(const LoggedSnapshot& snapshot, const Paint& paint)
@@ -36,7 +42,7 @@ Lines many_lines(const LoggedSnapshot& snapshot, const Paint& paint)
                 cat("Vdisk:  ", printable(snapshot.vdisk)),
                 cat("Author: ", printable(snapshot.author)),
                 cat("Date:   ", printable(local_time(snapshot.created))),
-                cat("Size:   ", format_bytes(snapshot.bytes), ", ", printable(snapshot.state)),
+                cat("Size:   ", size_of(snapshot), ", ", printable(snapshot.state)),
                 ""};
     if (snapshot.message.empty()) return lines;
     for (const std::string_view line : split(snapshot.message, '\n'))

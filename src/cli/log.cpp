@@ -60,7 +60,10 @@ void add_log(CLI::App& app, Command& chosen)
 {
     auto [command, options] = declare<Options>(app, "log", "Show the snapshots of a vdisk, newest first", chosen, show);
     command
-        .add_option("of", options.of, "Vdisk: its whole tree. Another reference: what led to it. Without: all vdisks")
+        .add_option("of", options.of,
+                    "Vdisk: its whole tree. Branch or instance: what led to it and was taken of it. Another reference: "
+                    "what led to "
+                    "it. Without: all vdisks")
         ->type_name("REF")
         ->check(check_not_empty);
     command.add_flag("--graph", options.graph, "Draw the tree");

@@ -49,6 +49,8 @@ Result<> take_end(instance::InstanceConfig& config, const RunOptions& options)
     if (!options.restart.empty()) config.restart = TRY_DOING("--restart", instance::parse_restart(options.restart));
     if (options.remove && config.restart.when != instance::RestartPolicy::When::No)
         return fail(ErrorKind::Invalid, "--restart does not go with --rm: nothing is left to be started");
+    if (config.on_stop == instance::OnStop::Ask && config.restart.when != instance::RestartPolicy::When::No)
+        return fail(ErrorKind::Invalid, "--restart does not go with --on-stop ask: nobody is asked at a restart");
     config.snapshots = TRY_DOING("--snapshots", instance::parse_schedules(options.snapshots));
     if (!config.snapshots.empty() && (config.mode != Mode::Private || !is_vdisk(options.root)))
         return fail(ErrorKind::Invalid, "--snapshots is for private instances on a vdisk");

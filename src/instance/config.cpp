@@ -102,6 +102,8 @@ Result<> read_life(const JsonNode& node, InstanceConfig& config)
     using When = RestartPolicy::When;
     if (config.remove_at_end && config.restart.when != When::No)
         return fail(ErrorKind::Invalid, "removeAtEnd and restart do not go together: nothing is left to be started");
+    if (config.on_stop == OnStop::Ask && config.restart.when != When::No)
+        return fail(ErrorKind::Invalid, "onStop ask and restart do not go together: nobody is asked at a restart");
     if (config.on_stop != OnStop::Keep && config.mode == Mode::Shared)
         return fail(ErrorKind::Invalid, "onStop is for mode private: in mode shared all is undone");
     if (config.on_stop == OnStop::Branch && config.root.starts_with('/'))

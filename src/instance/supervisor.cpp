@@ -14,6 +14,7 @@
 #include "coppice/os/unix_socket.h"
 #include "coppice/runtime/console.h"
 #include "coppice/runtime/container.h"
+#include "coppice/vdisk/snapshot_mounts.h"
 #include "device_nodes.h"
 #include "health_monitor.h"
 #include "oci_config.h"
@@ -293,6 +294,9 @@ Result<> Supervisor::start()
     prepared_ = TRY(prepare_instance(store_, launch_.config));
     auto started = create_and_start(*prepared_);
     if (!started) undo(*prepared_);
+    // Our namespace began as a copy: without it in there, a branch that is mounted on the host is free for snapshots.
+    if (started) [[maybe_unused]]
+        const auto detached = os::detach_mounts("overlay", vdisk::kMountSource);
     return started;
 }
 

@@ -175,6 +175,21 @@ Result<> detach_kernel_mounts()
     return {};
 }
 
+Result<> detach_mounts(std::string_view type, std::string_view source)
+{
+    const auto table = TRY(read_file(kCwd, "/proc/self/mountinfo"));
+    const auto lines = parse_mountinfo(table);
+    std::set<std::string> covered; // later lines lie on top of earlier ones
+    for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
+        const std::string point = unescape_mount(line->point);
+        if (!covered.insert(point).second || line->type != type || !unescape_mount(line->source).starts_with(source))
+            continue;
+        if (::umount2(point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT)
+            return fail_os(errno, cat("unmount ", point));
+    }
+    return {};
+}
+
 Result<> detach_mount(int mount)
 {
     if (::umount2(cat("/proc/self/fd/", mount).c_str(), MNT_DETACH) < 0) return fail_os(errno, "unmount");

@@ -97,14 +97,8 @@ Result<Reference> as_of(const store::View& view, std::string_view name, std::str
     if (!named.vdisk && !named.branch) return fail(unknown(name));
     const auto milliseconds = TRY_DOING(cat(printable(name), "@-", printable(age)), parse_duration_ms(age));
     const store::Time then{nanoseconds(store::now()) - milliseconds * 1'000'000};
-    std::vector<store::Snapshot> candidates;
-    if (named.vdisk) {
-        candidates = TRY(store::log(view, named.vdisk->id));
-    } else {
-        candidates = TRY(store::ancestors(view, named.branch->snapshot));
-        for (store::Taken& taken : TRY(store::taken_of(view, named.branch->name)))
-            candidates.push_back(std::move(taken.snapshot));
-    }
+    auto candidates =
+        TRY(named.vdisk ? store::log(view, named.vdisk->id) : store::history_of(view, named.branch->name));
     std::erase_if(candidates, [&](const store::Snapshot& one) { return one.created > then; });
     if (candidates.empty())
         return fail(

@@ -11,7 +11,7 @@ namespace coppice::vdisk {
 inline constexpr std::size_t kMostLowers = 500; ///< of overlayfs itself
 
 /// What the mount table shows as the source of an overlay over a snapshot.
-inline std::string source_of(const store::SnapshotId& below) { return "coppice:" + below.hex(); }
+inline std::string source_of(const store::SnapshotId& below) { return kMountSource + below.hex(); }
 
 struct OverlayPlan {
     std::vector<std::string> lowers;      ///< paths inside the space, topmost first

@@ -1,6 +1,7 @@
 #include "coppice/base/json.h"
 #include "coppice/base/text.h"
 #include "coppice/storage/reference.h"
+#include "coppice/store/origin.h"
 #include "storage.h"
 #include "storage_json.h"
 
@@ -30,6 +31,8 @@ Result<Reply> list_snapshots(const StorageApiPtr& api, const Request& request)
     Reply reply;
     reply.raw = TRY(api->store().read([&](const store::View& view) -> Result<std::string> {
         if (history != request.query.end()) {
+            if (TRY(store::find_working(view, history->second)))
+                return snapshots_text(view, TRY(store::history_of(view, history->second, limit)));
             const auto head = TRY(storage::resolve(view, history->second)).snapshot.id;
             return snapshots_text(view, TRY(store::ancestors(view, head, limit)));
         }

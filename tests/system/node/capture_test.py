@@ -59,7 +59,11 @@ class Running(CaptureCase):
             first, second = (struct.unpack("<Q", self.read(made["id"], f"/data/{file}"))[0] for file in ("first", "second"))
             self.assertIn(first - second, (0, 1))
             seen.add(first)
+            before = self.text("exec", name, "stat", "-c", "%z", "/data/second")
+            self.assertTrue(wait_until(lambda: self.text("exec", name, "stat", "-c", "%z", "/data/second") != before, 10))
         self.assertEqual(len(seen), 12, "it went on in between")
+        self.assertEqual(len(self.names("log", "-q", name)), 13, "what was taken of it, and what it stands on")
+        self.assertEqual(len(self.names("log", "-q", "-n", "5", name)), 5)
         self.is_clean(name)
 
     def test_a_mapped_file(self):

@@ -73,6 +73,19 @@ class Lives(NodeCase):
         self.assertTrue(text.startswith(b"0123") and text.endswith(b"9\nlast\n"))
         self.assertTrue((4 << 20) - 100 < len(text) <= 4 << 20, len(text))
 
+    def test_beside_a_mounted_branch(self):
+        """What supervisors copied of the host's mounts is in nobody's way."""
+        place = self.root + "/mounted"
+        os.mkdir(place)
+        self.text("branch", "beside", "os")
+        self.text("vdisk", "mount", "--branch", "beside", place)
+        self.addCleanup(self.coppice, "vdisk", "umount", place)
+        self.begin_instance()
+        pathlib.Path(place, "etc/new").write_text("x")
+        self.text("snapshot", "create", "beside")
+        with open(f"{place}/etc/new", "a", encoding="utf-8"):
+            self.assertIn("in use", self.fails("snapshot", "create", "beside"))
+
     def test_started_with_a_strict_umask(self):
         """That of the service: cgroups that an instance could not look through keep it from starting."""
         self.daemon.end()

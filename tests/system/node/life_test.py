@@ -166,7 +166,7 @@ class Steps(NodeCase):
         self.assertEqual(self.branches(), [])
         # By the API, too; and what has become of an instance is nobody's to say.
         plain = {"name": new_name("api"), "root": "os", "mode": "private"}
-        for wrong in ({"removeAtEnd": True, "restart": "always"}, {"mode": "shared", "onStop": "ask"}, {"root": "/", "onStop": "branch"},
+        for wrong in ({"removeAtEnd": True, "restart": "always"}, {"mode": "shared", "onStop": "ask"}, {"root": "/", "onStop": "branch"}, {"restart": "always", "onStop": "ask"},
                       {"restart": "sometimes"}, {"health": {"command": [""]}}):
             self.assertEqual(self.daemon.ask("POST", "/v1/instances", {"config": {**plain, **wrong}, "start": False}).status, 400, wrong)
         made_up = {"undecided": True, "stopAsked": True, "started": "2020-01-01T00:00:00Z", "exitStatus": 3, "restarts": 7}

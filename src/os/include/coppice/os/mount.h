@@ -56,6 +56,10 @@ Result<> change_root_of_process(int new_root);
 /// top of "/": where the old root is not taken away they would entitle the container to mount new, uncovered ones.
 Result<> detach_kernel_mounts();
 
+/// Takes off at once what this mount namespace has of file systems of a type that were mounted from such a source.
+/// One that something else covers stays. @param source what it begins with
+Result<> detach_mounts(std::string_view type, std::string_view source);
+
 /// Takes an attached mount off at once; whoever still uses it may go on to.
 Result<> detach_mount(int mount);
 /// Takes off what is mounted at `path`. Errors: Conflict (in use), Invalid (nothing is mounted there)

@@ -18,7 +18,10 @@ struct Taken {
     Snapshot snapshot;
     std::string schedule;
 };
-/// All that were taken of a working layer, latest first.
-Result<std::vector<Taken>> taken_of(const View& view, const std::string& working);
+/// Those that were taken of a working layer, latest first. @param most 0: all
+Result<std::vector<Taken>> taken_of(const View& view, const std::string& working, std::size_t most = 0);
+/// What led to a working layer, and what was taken of it, with what that stands on; latest first. @param most 0: all
+/// Errors: NotFound
+Result<std::vector<Snapshot>> history_of(const View& view, const std::string& working, std::size_t most = 0);
 
 } // namespace coppice::store

@@ -15,6 +15,9 @@
 
 namespace coppice::vdisk {
 
+/// What the mount table shows as the source of a snapshot or branch begins with.
+inline constexpr const char* kMountSource = "coppice:";
+
 /// Whose ids files appear with.
 struct InstanceIds {
     const os::Fd* user_namespace = nullptr; ///< borrowed
