@@ -398,6 +398,13 @@ int fork_many(int count)
     return 0;
 }
 
+/// A fork bomb: whoever there is goes on making more.
+[[noreturn]] void bomb()
+{
+    for (;;)
+        if (::fork() < 0) ::sched_yield();
+}
+
 /// Sends a datagram to NOTIFY_SOCKET, as sd_notify does.
 int notify(const char* text)
 {
@@ -448,6 +455,7 @@ int main(int argc, char** argv)
     if (what == "die") return die_by(static_cast<int>(number));
     if (what == "signals") return listen_signals(static_cast<int>(number));
     if (what == "eat") return eat(static_cast<std::size_t>(number));
+    if (what == "bomb") bomb();
     if (what == "fork") return fork_many(static_cast<int>(number));
     std::fprintf(stderr, "probe: unknown word '%s'\n", what.c_str());
     return 2;
