@@ -241,14 +241,16 @@ Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detache
     return parts_->links->add(running->link, [this, running] { return listen(running); });
 }
 
-/// Takes the name for something that is to be done with it. One that has just ended is waited for.
+/// Takes the name for something that is to be done with it. What somebody else is just doing with it is waited for, and
+/// one that has just ended, be it that its supervisor was killed and we have not heard of it yet.
 Result<> Instances::claim(const std::string& name, const std::shared_ptr<Running>& running)
 {
     constexpr std::chrono::seconds kPatience{10};
     std::unique_lock lock{parts_->mutex};
     const bool is_free = parts_->changed.wait_for(lock, kPatience, [&] {
         const auto other = parts_->running.find(name);
-        return other == parts_->running.end() || !other->second->has_ended;
+        return other == parts_->running.end() ||
+               (!other->second->has_ended && parts_->store.is_running(name).value_or(false));
     });
     if (!is_free || !parts_->running.try_emplace(name, running).second) return fail(runs_already(name));
     return {};

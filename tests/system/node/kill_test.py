@@ -21,6 +21,9 @@ MOST_STEPS = 3000
 SUPERVISOR = ("--argv0", "coppice-supervisor")
 INIT = ("--init", )
 
+# What may have become of the instance, whoever was killed when.
+STAYS, MAY_GO, GOES, IS_RENAMED = "is there", "is there or not", "is gone", "is there by the one name or the other"
+
 # What is written at the first start is there at each later one. In shared mode each start is the first.
 SCRIPT = "if test -e /first; then touch /again; else echo written > /first; fi; echo up > /up; exec sleep 1000"
 
@@ -69,7 +72,7 @@ class Sweep(NodeCase):
         """What is said to run does run."""
         return self.state(name) == "running" and self.coppice("exec", name, "cat", "/first").out == "written\n"
 
-    def complaints(self, name, may_be_gone, goes):
+    def complaints(self, name, outcome):
         """What is not as it must be after a kill."""
         if self.daemon.process.poll() is not None:
             self.daemon = self.begin()
@@ -77,11 +80,12 @@ class Sweep(NodeCase):
         if not wait_until(lambda: all(state != "running" or self.is_usable(one) for one, state in self.instances().items()), SECONDS_TO_SETTLE, 0.1):
             return [f"cannot be used: {self.instances()}"]
         wrong = []
-        if goes and not wait_until(lambda: name not in self.instances(), SECONDS_TO_SETTLE, 0.1):
-            wrong.append(f"{name} has not gone")
+        if outcome == GOES:
+            wait_until(lambda: name not in self.instances(), SECONDS_TO_SETTLE, 0.1)
         found = self.instances()
-        if name not in found and not may_be_gone and not goes:
-            wrong.append(f"{name} has gone")
+        is_there = {STAYS: name in found, MAY_GO: True, GOES: name not in found, IS_RENAMED: (name in found) != (name + "-new" in found)}
+        if not is_there[outcome]:
+            wrong.append(f"{name} is not as it should be ({outcome}): {found}")
         strange = set(found.values()) - {"created", "running", "exited", "stopped"}
         if strange:
             wrong.append(f"states {found}")
@@ -129,7 +133,7 @@ class Sweep(NodeCase):
         self.daemon = self.begin()
         return wrong
 
-    def sweep(self, prepare, command, victim=None, who=(), *, may_be_gone=False, goes=False):
+    def sweep(self, prepare, command, victim=None, who=(), outcome=STAYS):
         """Kills at steps of the daemon, of who is below it, or of the process that `victim` names."""
         problems, delivered, number, total = [], 0, 0, 0
         while number < MOST_STEPS and len(problems) < 5:
@@ -144,7 +148,7 @@ class Sweep(NodeCase):
                 self.assertEqual((words[0], words[-1]), ("completed", "0"), said)
                 total = int(words[1])
                 self.assertGreater(total, 0, "there is nothing to sweep")
-            problems += [f"{step}: {one}" for one in [*self.complaints(name, may_be_gone, goes), *self.remains()]]
+            problems += [f"{step}: {one}" for one in [*self.complaints(name, outcome), *self.remains()]]
             if words[0] != "killed" and number > 0:
                 break
             # Which steps there are differs a little from time to time, so the long form ends where none was left.
@@ -160,10 +164,10 @@ class Daemon(Sweep):
     """The daemon"""
 
     def test_run(self):
-        self.sweep(lambda: new_name("k"), lambda name: ["run", "-d", "--name", name, "os", "--", "sh", "-c", SCRIPT], may_be_gone=True)
+        self.sweep(lambda: new_name("k"), lambda name: ["run", "-d", "--name", name, "os", "--", "sh", "-c", SCRIPT], outcome=MAY_GO)
 
     def test_run_of_one_that_goes(self):
-        self.sweep(lambda: new_name("k"), lambda name: ["run", "--rm", "--name", name, "os", "true"], goes=True)
+        self.sweep(lambda: new_name("k"), lambda name: ["run", "--rm", "--name", name, "os", "true"], outcome=GOES)
 
     def test_start(self):
         self.sweep(self.stopped, lambda name: ["start", name])
@@ -184,14 +188,17 @@ class Daemon(Sweep):
         self.sweep(self.stopped, lambda name: ["branch", name, name + "-new"])
 
     def test_rm(self):
-        self.sweep(self.stopped, lambda name: ["rm", name], may_be_gone=True)
+        self.sweep(self.stopped, lambda name: ["rm", name], outcome=MAY_GO)
+
+    def test_rename(self):
+        self.sweep(self.stopped, lambda name: ["rename", name, name + "-new"], outcome=IS_RENAMED)
 
 
 class Below(Sweep):
     """Supervisors, and who they start"""
 
     def test_supervisor_of_a_new_one(self):
-        self.sweep(lambda: new_name("k"), lambda name: ["run", "-d", "--name", name, "os", "--", "sh", "-c", SCRIPT], who=SUPERVISOR, may_be_gone=True)
+        self.sweep(lambda: new_name("k"), lambda name: ["run", "-d", "--name", name, "os", "--", "sh", "-c", SCRIPT], who=SUPERVISOR, outcome=MAY_GO)
 
     def test_supervisor_that_starts(self):
         self.sweep(self.stopped, lambda name: ["start", name], who=SUPERVISOR)
