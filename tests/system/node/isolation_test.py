@@ -69,7 +69,7 @@ class Isolation(NodeCase):
         script = f"echo {TOKEN} > /secret; exec 5<> /unlinked; echo {TOKEN} >&5; rm /unlinked; " \
             "trap 'touch /signalled' USR1; touch /up; while :; do sleep 0.1; done"
         self.victim = self.begin_instance("-e", f"SECRET={TOKEN}", "--pids", "77", script=script, word="victim")
-        self.assertTrue(wait_until(lambda: self.coppice("exec", self.victim, "test", "-e", "/up").status == 0, 10))
+        self.assertTrue(wait_until(lambda: self.coppice("exec", self.victim, "test", "-e", "/up").status == 0, 30))
         self.secret = f"{self.root}/working/{self.victim}/layer/upper/secret"
         self.assertEqual(pathlib.Path(self.secret).read_text(), TOKEN + "\n")
         self.abstract = new_name("socket")
@@ -142,7 +142,7 @@ class Isolation(NodeCase):
         script = f"mount -t proc none {self.tree}/proc && mount --rbind /sys {self.tree}/sys && exec chroot {self.tree} /bin/sh -c \"$0\""
         done = execute(["unshare", "-m", "--propagation", "private", "sh", "-c", script, self.attacks("VICTIM")])
         self.assertEqual({name for name, what in self.outcome(done).items() if what != "reached"}, set(), done)
-        self.assertTrue(wait_until(self.was_signalled, 10))
+        self.assertTrue(wait_until(self.was_signalled, 30))
         self.assertEqual(self.limit(), "78\n")
 
     def test_attacks_are_refused(self):

@@ -16,7 +16,7 @@ from coppice_node import NodeCase  # noqa: E402
 from coppice_test import BIN, LONG, environment, find_helper, leftovers, main, new_name, wait_until, world  # noqa: E402
 
 KILLS = int(os.environ.get("COPPICE_SWEEP_KILLS", "6"))
-SECONDS_TO_SETTLE = 15
+SECONDS_TO_SETTLE = 30
 MOST_STEPS = 3000
 SUPERVISOR = ("--argv0", "coppice-supervisor")
 INIT = ("--init", )
@@ -45,7 +45,7 @@ class Sweep(NodeCase):
 
     def running(self, *options):
         name = self.begin_instance(*options, script=SCRIPT, word="k")
-        self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/up").status == 0, 10))
+        self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/up").status == 0, 30))
         return name
 
     def stopped(self, *options):
@@ -122,7 +122,7 @@ class Sweep(NodeCase):
         if fsck.status != 0:
             wrong.append(f"fsck: {fsck}")
         before = self.count()
-        if not wait_until(lambda: self.count() > before, 10):
+        if not wait_until(lambda: self.count() > before, 30):
             wrong.append("another instance does not go on")
         self.daemon.end()
         for place in ("instances", "working", "runtime"):

@@ -57,7 +57,7 @@ class LoadCase(NodeCase):
     def setUp(self):
         super().setUp()
         self.neighbour = self.begin_instance(script="echo mine > /f; exec sleep 1000", word="neighbour")
-        self.assertTrue(wait_until(self.is_unharmed, 10))
+        self.assertTrue(wait_until(self.is_unharmed, 30))
 
     def is_unharmed(self):
         return self.coppice("exec", self.neighbour, "cat", "/f").out == "mine\n"
@@ -75,7 +75,7 @@ class Bombs(LoadCase):
     def test_of_processes(self):
         name = self.begin_instance("--pids", "40", "--cpus", "0.5", script="probe bomb & exec sleep 1000")
         refused = cgroup_file(name, "pids.events", "pids")
-        self.assertTrue(wait_until(lambda: int(refused.read_text().split()[1]) > 1000, 30), "it never reached its limit")
+        self.assertTrue(wait_until(lambda: int(refused.read_text().split()[1]) > 1000, 60), "it never reached its limit")
         for _ in range(20):
             self.assertLessEqual(len((refused.parent / "cgroup.procs").read_text().split()), 41)  # with one that enters
             self.assertTrue(self.is_unharmed())
@@ -88,7 +88,7 @@ class Bombs(LoadCase):
         # One in its own memory and one in files that are in memory.
         for what in ("probe eat 500", "dd if=/dev/zero of=/dev/shm/x bs=1M count=500"):
             name = self.begin_instance("-m", "32m", script=f"while :; do {what} 2>/dev/null; echo status $?; rm -f /dev/shm/x; done")
-            self.assertTrue(wait_until(lambda n=name: len(self.text("logs", n).split("status")) > 4, 30), what)
+            self.assertTrue(wait_until(lambda n=name: len(self.text("logs", n).split("status")) > 4, 60), what)
             self.assertEqual(set(self.text("logs", name).replace("status", "").split()) & {"0"}, set(), "it got what it wanted")
             self.assertTrue(self.is_unharmed())
             peak = cgroup_file(name, "memory.max_usage_in_bytes", "memory") or cgroup_file(name, "memory.peak", "memory")
@@ -138,10 +138,10 @@ class Commands(LoadCase):
             before = {pid: (descriptors_of(pid), memory_of(pid)) for pid in watched}
             self.assertTrue(all(pool.map(one, range(EXECS))))
         processes = cgroup_file(self.neighbour, "cgroup.procs", "pids")
-        self.assertTrue(wait_until(lambda: len(processes.read_text().split()) == 1, 10), "only its first process is left")
+        self.assertTrue(wait_until(lambda: len(processes.read_text().split()) == 1, 30), "only its first process is left")
         for pid in watched:
             descriptors, memory = before[pid]
-            self.assertTrue(wait_until(lambda p=pid, d=descriptors: descriptors_of(p)[1] <= d[1], 5), (read_proc(pid, "cmdline"), descriptors, descriptors_of(pid)))
+            self.assertTrue(wait_until(lambda p=pid, d=descriptors: descriptors_of(p)[1] <= d[1], 30), (read_proc(pid, "cmdline"), descriptors, descriptors_of(pid)))
             self.assertLess(memory_of(pid) - memory, MEBIBYTE, read_proc(pid, "cmdline"))
             self.assertEqual(dead_children_of(pid), 0)
         self.assertEqual(self.text("exec", self.neighbour, "sh", "-c", "cat /proc/[0-9]*/stat | grep -c ' Z '; true"), "0\n")
