@@ -470,7 +470,9 @@ void Instances::give_up(const std::shared_ptr<Running>& running)
     const std::string name = running->config.name;
     if (!running->has_ended) {
         log::warn("node", "a supervisor was killed", {{"instance", name}});
-        if (const auto settled = settle(running->config); !settled)
+        // What it has written down counts: it may have noted a start that it could not tell us of any more.
+        const auto config = parts_->store.read_config(name);
+        if (const auto settled = settle(config ? *config : running->config); !settled)
             log::error("node", "an instance could not be settled",
                        {{"instance", name}, {"error", settled.error().line()}});
         parts_->tell({.what = "ended", .name = name, .status = 255});
