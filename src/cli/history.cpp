@@ -26,7 +26,7 @@ std::string heads_text(const LoggedSnapshot& snapshot, const Paint& paint)
 /// Nobody knows it before it is sealed.
 std::string size_of(const LoggedSnapshot& snapshot)
 {
-    return snapshot.state == "sealed" ? format_bytes(snapshot.bytes) : "-";
+    return snapshot.bytes > 0 || snapshot.state == "sealed" ? format_bytes(snapshot.bytes) : "-";
 }
 
 std::string one_line(const LoggedSnapshot& snapshot, const Paint& paint)

@@ -99,11 +99,10 @@ Result<std::vector<std::string>> environment_of(const RunOptions& options)
 Result<> take_limits(instance::InstanceConfig& config, const RunOptions& options)
 {
     if (!options.memory.empty()) {
-        constexpr std::uint64_t kLeast = 4U << 20; // below this not even a shell starts
         config.memory_bytes = TRY_DOING("--memory", parse_bytes(options.memory));
-        if (*config.memory_bytes < kLeast)
-            return fail(ErrorKind::Invalid,
-                        cat("--memory ", options.memory, ": at least ", format_bytes(kLeast), " are needed"));
+        if (*config.memory_bytes < instance::kLeastMemoryBytes)
+            return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": at least ",
+                                                format_bytes(instance::kLeastMemoryBytes), " are needed"));
         if (*config.memory_bytes > INT64_MAX / 2)
             return fail(ErrorKind::Invalid, cat("--memory ", options.memory, ": too much"));
     }
@@ -115,7 +114,8 @@ Result<> take_limits(instance::InstanceConfig& config, const RunOptions& options
     }
     if (!options.cpus.empty()) {
         config.millicpus = TRY_DOING("--cpus", parse_millicpus(options.cpus));
-        if (*config.millicpus < 10) return fail(ErrorKind::Invalid, cat("--cpus ", options.cpus, ": at least 0.01"));
+        if (*config.millicpus < instance::kLeastMillicpus)
+            return fail(ErrorKind::Invalid, cat("--cpus ", options.cpus, ": at least 0.01"));
     }
     config.cpu_weight = options.cpu_weight;
     config.io_weight = options.io_weight;

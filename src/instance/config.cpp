@@ -216,10 +216,12 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     config.terminal = TRY(node.boolean_or("terminal", false));
     config.created = TRY(node.text_or("created", ""));
     config.started = TRY(node.text_or("started", ""));
-    if (const auto bytes = TRY(node.find_integer("memoryBytes", 1)))
+    if (const auto bytes = TRY(node.find_integer("memoryBytes", kLeastMemoryBytes)))
         config.memory_bytes = static_cast<std::uint64_t>(*bytes);
-    if (const auto cpus = TRY(node.find_integer("millicpus", 1))) config.millicpus = static_cast<std::uint64_t>(*cpus);
+    if (const auto cpus = TRY(node.find_integer("millicpus", kLeastMillicpus)))
+        config.millicpus = static_cast<std::uint64_t>(*cpus);
     config.pids = TRY(node.find_integer("pids", -1));
+    if (config.pids == 0) return fail(TRY(node.get("pids")).complain("0 processes cannot run anything"));
     if (const auto status = TRY(node.find_integer("exitStatus", 0, 255)))
         config.exit_status = static_cast<int>(*status);
     TRY(node.each("volumes", [&config](const JsonNode& entry) -> Result<> {

@@ -83,12 +83,15 @@ Result<> Instances::recover()
             parts_->storage.resume_use(name);
             continue;
         }
-        // Without a description: it was to leave nothing, or its first start was cut off.
-        InstanceConfig gone;
-        gone.name = name;
-        const InstanceConfig& known = config ? *config : gone;
-        const auto done = config && TRY(parts_->store.is_running(name)) ? adopt(known) : settle(known);
-        if (!done)
+        const auto settle_found = [&]() -> Result<> {
+            InstanceConfig gone;
+            gone.name = name;
+            if (!config) return settle(gone); // it was to leave nothing, or its first start or removal was cut off
+            if (TRY(parts_->store.is_running(name))) return adopt(*config);
+            if (config->is_kept() && !TRY(has_branch(name))) return take_away(name); // its removal was cut off
+            return settle(*config);
+        };
+        if (const auto done = settle_found(); !done)
             log::error("node", "an instance that ran could not be settled",
                        {{"instance", name}, {"error", done.error().line()}});
     }
@@ -130,17 +133,18 @@ Result<> Instances::settle(const InstanceConfig& config)
     return settle_branch(config);
 }
 
-/// What the end of an instance demands of its branch.
+/// What the end of an instance demands of its branch. As long as that is not done, its use has not ended.
 Result<> Instances::settle_branch(const InstanceConfig& config)
 {
-    TRY(parts_->storage.end_use(config.name));
-    const auto branch = TRY(
-        parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, config.name); }));
-    if (!branch) return {};
-    if (!config.is_kept()) return parts_->storage.remove({config.name}, {});
-    if (config.mode == instance::Mode::Shared) return parts_->storage.rollback(config.name, branch->snapshot);
-    if (config.on_stop == instance::OnStop::Branch) return branch_off(config);
-    return {};
+    return parts_->storage.end_use(config.name, [&]() -> Result<> {
+        const auto branch = TRY(parts_->storage.store().read(
+            [&](const store::View& view) { return store::find_working(view, config.name); }));
+        if (!branch) return {};
+        if (!config.is_kept()) return parts_->storage.remove({config.name}, {});
+        if (config.mode == instance::Mode::Shared) return parts_->storage.rollback(config.name, branch->snapshot);
+        if (config.on_stop == instance::OnStop::Branch) return branch_off(config);
+        return {};
+    });
 }
 
 /// What was written becomes a snapshot, and the branch begins anew. However often that is repeated, it is done once for
@@ -208,14 +212,16 @@ Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detache
     return parts_->links->add(running->link, [this, running] { return listen(running); });
 }
 
-/// Takes the name for something that is to be done with it. One that has just ended is waited for.
+/// Takes the name for something that is to be done with it. What somebody else is just doing with it is waited for, and
+/// one that has just ended, be it that its supervisor was killed and we have not heard of it yet.
 Result<> Instances::claim(const std::string& name, const std::shared_ptr<Running>& running)
 {
     constexpr std::chrono::seconds kPatience{10};
     std::unique_lock lock{parts_->mutex};
     const bool is_free = parts_->changed.wait_for(lock, kPatience, [&] {
         const auto other = parts_->running.find(name);
-        return other == parts_->running.end() || !other->second->has_ended;
+        return other == parts_->running.end() ||
+               (!other->second->has_ended && parts_->store.is_running(name).value_or(false));
     });
     if (!is_free || !parts_->running.try_emplace(name, running).second) return fail(runs_already(name));
     return {};
@@ -315,19 +321,26 @@ Result<std::vector<Instances::Known>> Instances::list() const
     return all;
 }
 
+Result<bool> Instances::has_branch(const std::string& name) const
+{
+    return TRY(parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, name); }))
+        .has_value();
+}
+
+/// Repeating it does no harm.
+Result<> Instances::take_away(const std::string& name)
+{
+    const auto held = TRY(parts_->store.hold(name));
+    const auto config = parts_->store.read_config(name); // a damaged one can be removed, too
+    // The branch first: a use without one tells that the instance is to be removed.
+    if (TRY(has_branch(name)) && (!config || !config->snapshot.empty())) TRY(parts_->storage.remove_for_use(name));
+    return parts_->storage.end_use(name, [&] { return parts_->store.remove(held, name); });
+}
+
 Result<> Instances::remove(const std::string& name)
 {
     TRY(claim(name, std::make_shared<Running>()));
-    const auto take_away = [&]() -> Result<> {
-        const auto held = TRY(parts_->store.hold(name));
-        const auto config = parts_->store.read_config(name); // a damaged one can be removed, too
-        // The branch first: without it the instance is known to be one that is to be removed.
-        const auto branch =
-            TRY(parts_->storage.store().read([&](const store::View& view) { return store::find_working(view, name); }));
-        if (branch && (!config || !config->snapshot.empty())) TRY(parts_->storage.remove({name}, {}));
-        return parts_->store.remove(held, name);
-    };
-    auto removed = take_away();
+    auto removed = take_away(name);
     forget(name);
     TRY(std::move(removed));
     forget_restart(name);
@@ -430,7 +443,9 @@ void Instances::give_up(const std::shared_ptr<Running>& running)
     const std::string name = running->config.name;
     if (!running->has_ended) {
         log::warn("node", "a supervisor was killed", {{"instance", name}});
-        if (const auto settled = settle(running->config); !settled)
+        // What it has written down counts: it may have noted a start that it could not tell us of any more.
+        const auto config = parts_->store.read_config(name);
+        if (const auto settled = settle(config ? *config : running->config); !settled)
             log::error("node", "an instance could not be settled",
                        {{"instance", name}, {"error", settled.error().line()}});
         parts_->tell({.what = "ended", .name = name, .status = 255});

@@ -19,13 +19,6 @@ Error is_taken(std::string_view what, const std::string& name)
     return Error{ErrorKind::Conflict, cat(what, ' ', name, " is there already")}.hint("choose another name");
 }
 
-Result<bool> is_branch(storage::Storage& storage, const std::string& name)
-{
-    const auto branch =
-        TRY(storage.store().read([&](const store::View& view) { return store::find_working(view, name); }));
-    return branch.has_value();
-}
-
 } // namespace
 
 Result<> Instances::check_free(const std::string& name) const
@@ -33,7 +26,7 @@ Result<> Instances::check_free(const std::string& name) const
     const auto there = parts_->store.find_directory(name);
     if (there) return fail(is_taken("instance", name));
     if (there.error().kind() != ErrorKind::NotFound) return fail(there.error());
-    if (TRY(is_branch(parts_->storage, name))) return fail(is_taken("branch", name));
+    if (TRY(has_branch(name))) return fail(is_taken("branch", name));
     const auto vdisk =
         TRY(parts_->storage.store().read([&](const store::View& view) { return store::find_vdisk(view, name); }));
     return vdisk ? Result<>{fail(is_taken("vdisk", name))} : Result<>{};
@@ -78,7 +71,7 @@ Result<> Instances::finish_rename(const std::string& name)
 {
     const auto to = TRY(instance::find_rename(parts_->store, name));
     if (!to) return {};
-    const bool branch_stays = name != *to && TRY(is_branch(parts_->storage, name));
+    const bool branch_stays = name != *to && TRY(has_branch(name));
     if (branch_stays) return instance::drop_rename(parts_->store, name);
     auto done = instance::carry_out_rename(parts_->store, name, *to);
     if (!done && done.error().kind() == ErrorKind::Conflict) // somebody else has got the name

@@ -129,6 +129,13 @@ Result<> Storage::release(std::span<const std::string> working)
     return mounts_->release(holders);
 }
 
+Result<> Storage::remove_for_use(const std::string& working)
+{
+    const auto row = TRY(store_->read([&](const store::View& view) { return store::get_working(view, working); }));
+    return remove({working}, {},
+                  [&](store::Txn& txn) { return store::take_lease(txn, holder_of(working), row.snapshot, kForever); });
+}
+
 Result<std::vector<std::string>> Storage::uses() const
 {
     std::vector<std::string> names;
@@ -137,12 +144,15 @@ Result<std::vector<std::string>> Storage::uses() const
     return names;
 }
 
-Result<> Storage::end_use(const std::string& working)
+Result<> Storage::end_use(const std::string& working, const std::function<Result<>()>& settle)
 {
-    std::unique_lock lock{working_};
-    in_use_.erase(working);
-    if (const auto capture = captures_.find(working); capture != captures_.end()) *capture->second = true;
-    captured_.wait(lock, [&] { return !captures_.contains(working); });
+    {
+        std::unique_lock lock{working_};
+        in_use_.erase(working);
+        if (const auto capture = captures_.find(working); capture != captures_.end()) *capture->second = true;
+        captured_.wait(lock, [&] { return !captures_.contains(working); });
+    }
+    TRY(settle());
     return mounts_->release(holder_of(working));
 }
 

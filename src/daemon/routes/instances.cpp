@@ -7,6 +7,8 @@
 #include "coppice/storage/reference.h"
 #include "storage.h"
 
+#include <algorithm>
+
 namespace coppice::daemon {
 
 namespace {
@@ -156,8 +158,11 @@ Result<Reply> branch_instance(const StorageApiPtr& api, const Request& request)
     wish.names = TRY(TRY(body.get("names")).texts());
     wish.author = author_of(request);
     if (wish.names.empty()) return fail(TRY(body.get("names")).complain("must name the new instances"));
-    for (const std::string& name : wish.names)
+    for (const std::string& name : wish.names) {
         TRY_DOING(cat("instance name '", printable(name), "'"), check_name(name));
+        if (std::count(wish.names.begin(), wish.names.end(), name) > 1)
+            return fail(TRY(body.get("names")).complain(cat("has ", name, " more than once")));
+    }
     if (const auto from = TRY(body.find("from"))) wish.from = TRY(snapshot_named(*api, TRY(from->text())));
     const auto snapshot = TRY(api->instances->branch(request.param("name"), wish));
     return Reply::json({{"snapshot", snapshot.hex()}, {"names", wish.names}}, {});

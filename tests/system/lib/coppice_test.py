@@ -481,9 +481,12 @@ class Case(unittest.TestCase):
 OTHERS_ALLOWED = os.environ.get("COPPICE_TEST_SHARED_HOST", "") not in ("", "0")
 
 
+def init_pid_below(root, name):
+    return json.loads(pathlib.Path(f"{root}/runtime/{name}/state.json").read_text())["pid"]
+
+
 def init_pid(name):
-    record = json.loads(pathlib.Path(f"{world().state}/runtime/{name}/state.json").read_text())
-    return record["pid"]
+    return init_pid_below(world().state, name)
 
 
 def hash_tree(directory):

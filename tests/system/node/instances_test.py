@@ -4,6 +4,7 @@
 import concurrent.futures
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +108,8 @@ class Lives(NodeCase):
             self.assertEqual(refused.status, 409)
             self.assertIn(word, refused.body["detail"])
             self.assertEqual((self.branches(), self.names("ps", "-aq")), (["first", "taken"], ["first"]), "all or none")
+        twice = self.daemon.ask("POST", "/v1/instances/first/branch", {"names": ["one", "one"]})
+        self.assertEqual(twice.status, 400)
         self.text("rm", "first")
         self.assertIn("no vdisk, branch or snapshot 'absent'", self.fails("run", "--rm", "absent", "true", status=125))
         done = self.coppice("run", "--rm", os.path.basename(self.tree), "true", cwd=os.path.dirname(self.tree))
@@ -139,6 +142,74 @@ class Lives(NodeCase):
             outcomes = list(pool.map(one, range(40)))
         self.assertEqual([done.out for done in outcomes], [f"{number}\n" for number in range(40)])
         self.assertEqual(self.branches(), [])
+
+
+class Refusals(NodeCase):
+    """What cannot be: one line says why, and nothing of it was made."""
+
+    def all_there_is(self):
+        below = [sorted(path.name for path in pathlib.Path(self.root, place).iterdir()) for place in ("instances", "working")]
+        return [*below, self.ask("/v1/branches"), self.ask("/v1/snapshots"), self.ask("/v1/vdisks"),
+                {one["name"]: (one["state"], one.get("memoryBytes"), one.get("pids")) for one in self.ask("/v1/instances")}]
+
+    def refused(self, *cases):
+        before = self.all_there_is()
+        for words, status, said in cases:
+            with self.subTest(words=words):
+                error = self.fails(*words, status=status)
+                self.assertEqual(re.sub(r"\bi-[0-9a-f]{8}\b", "NAME", error), f"coppice: {said}\n")
+                self.assertEqual(self.all_there_is(), before)
+
+    def test_names(self):
+        wrong = "a name may hold only letters, digits and _ - . + and must begin with a letter, a digit or _"
+        long = "x" * 129
+        self.refused(*((("run", "--rm", "--name", name, "os", "true"), 125, f"--name '{name}': {why}")
+                       for name, why in (("../x", wrong), ("a b", wrong), (".x", wrong), ("x/y", wrong), (long, "the name is longer than 128 bytes"))),
+                     (("start", "../x"), 1, f"start ../x: instance name '../x': {wrong}"),
+                     (("exec", "absent", "true"), 125, "instance absent does not exist (see: coppice ps -a)"),
+                     (("stop", "absent"), 1, "stop absent: instance absent does not exist (see: coppice ps -a)"),
+                     (("logs", "absent"), 1, "instance absent does not exist (see: coppice ps -a)"),
+                     (("snapshot", "create", "absent"), 1, "there is no branch absent"))
+
+    def test_what_it_is_to_run_on(self):
+        missing = "there is no vdisk, branch or snapshot 'absent' (see: coppice vdisk ls, coppice branch, coppice log)"
+        self.refused((("run", "absent", "true"), 125, f"run NAME: {missing}"),
+                     (("create", "absent"), 1, f"create NAME: {missing}"),
+                     (("run", "absent:1", "true"), 125, "run NAME: there is no vdisk 'absent' (see: coppice vdisk ls)"),
+                     (("run", "os:7", "true"), 125, "run NAME: there is no version 7"),
+                     (("run", "os:x", "true"), 125, "run NAME: 'x' is no version: a number, maintenance, test or production is one"),
+                     (("run", "os@absent", "true"), 125, "run NAME: vdisk os has no tag 'absent' (see: coppice tag os)"),
+                     (("run", "", "true"), 125, "the root is empty"))
+
+    def test_limits(self):
+        name = new_name()
+        self.text("create", "--name", name, "-m", "64m", "--pids", "50", "os", "true")
+        self.refused((("run", "-m", "1k", "os", "true"), 125, "--memory 1k: at least 4 MiB are needed"),
+                     (("run", "--cpus", "0.001", "os", "true"), 125, "--cpus 0.001: at least 0.01"),
+                     (("run", "--pids", "0", "os", "true"), 125, "--pids: 0 processes cannot run anything (see: coppice run --help)"),
+                     (("run", "--log-opt", "max-size=1", "os", "true"), 125, "--log-opt max-size=1: must be from 64 KiB to 1 TiB"),
+                     (("update", "-m", "1k", name), 1, f"update {name}: memoryBytes: must be a whole number from 4194304 to 9223372036854775807"),
+                     (("update", "--pids", "0", name), 1, f"update {name}: pids: 0 processes cannot run anything"))
+        # Whoever asks the API himself is told the same.
+        plain = {"name": new_name("api"), "root": "os", "mode": "private"}
+        for wrong in ({"memoryBytes": 4096}, {"millicpus": 1}, {"pids": 0}):
+            self.assertEqual(self.daemon.ask("POST", "/v1/instances", {"config": {**plain, **wrong}, "start": False}).status, 400, wrong)
+        self.assertEqual(self.names("ps", "-aq"), [name])
+
+    def test_what_is_in_use(self):
+        name = self.begin_instance()
+        self.text("branch", "plain", "os")
+        in_use = f"branch {name} is in use: an instance runs on it (stop it first: coppice stop {name})"
+        self.refused((("vdisk", "rm", "os"), 1, f"vdisk os has branch plain, branch {name} (remove these first, or all at once with cascade (--cascade))"),
+                     (("vdisk", "rm", "os", "--cascade"), 1, f"remove vdisk os: {in_use}"),
+                     (("vdisk", "mount", "--branch", name, "/mnt"), 1, in_use),
+                     (("rollback", name, "os"), 1, in_use),
+                     (("branch", "-d", name), 1, f"branch {name} is what instance {name} writes into (remove both: coppice rm {name})"),
+                     (("rename", name, "other"), 1, f"rename {name}: instance {name} is running (stop it first: coppice stop {name})"))
+        self.text("vdisk", "rm", "os:1")  # a version is a name: who runs on its snapshot keeps that
+        self.assertEqual(self.text("exec", name, "cat", "/etc/greeting"), "from the image\n")
+        self.text("restart", "-t", "0", name)
+        self.assertEqual(self.text("exec", name, "cat", "/etc/greeting"), "from the image\n")
 
 
 class Deaths(NodeCase):

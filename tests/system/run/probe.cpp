@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -398,6 +399,70 @@ int fork_many(int count)
     return 0;
 }
 
+int show(int fd)
+{
+    char bytes[4096];
+    const auto got = fd < 0 ? -1 : ::read(fd, bytes, sizeof bytes);
+    if (got < 0) {
+        std::printf("%s\n", strerrorname_np(errno));
+        return 1;
+    }
+    std::fwrite(bytes, 1, static_cast<std::size_t>(got), stdout);
+    return 0;
+}
+
+/// Connects to a unix socket of either kind, "@NAME" in the abstract name space.
+int connect_to(const char* name)
+{
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::size_t length = std::strlen(name);
+    if (length >= sizeof address.sun_path) return 2;
+    std::memcpy(address.sun_path, name, length);
+    if (name[0] == '@') address.sun_path[0] = 0;
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    for (const int kind : {SOCK_STREAM, SOCK_SEQPACKET}) {
+        const int socket = ::socket(AF_UNIX, kind, 0);
+        if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), size) < 0) continue;
+        std::puts("connected");
+        return 0;
+    }
+    return show(-1);
+}
+
+/// Shows a file by the handle that somebody else has got of it: its type and its bytes in hexadecimal digits.
+int open_handle(int type, const char* digits)
+{
+    struct {
+        file_handle handle;
+        unsigned char bytes[128];
+    } file{};
+    file.handle.handle_type = type;
+    const std::size_t count = std::strlen(digits) / 2;
+    if (count > sizeof file.bytes) return 2;
+    for (std::size_t i = 0; i < count; ++i)
+        file.handle.f_handle[i] = static_cast<unsigned char>(std::stoul(std::string{digits + 2 * i, 2}, nullptr, 16));
+    file.handle.handle_bytes = static_cast<unsigned>(count);
+    return show(::open_by_handle_at(::open("/etc", O_RDONLY | O_DIRECTORY), &file.handle, O_RDONLY));
+}
+
+/// The old way out of a chroot: another one below, while the working directory stays above it. PATH is relative.
+int escape(const char* path)
+{
+    ::mkdir("/tmp/probe-root", 0700);
+    if (::chdir("/") < 0 || ::chroot("/tmp/probe-root") < 0) return show(-1);
+    for (int i = 0; i < 64; ++i)
+        if (::chdir("..") < 0) return show(-1);
+    return show(::open(path, O_RDONLY));
+}
+
+/// A fork bomb: whoever there is goes on making more.
+[[noreturn]] void bomb()
+{
+    for (;;)
+        if (::fork() < 0) ::sched_yield();
+}
+
 /// Sends a datagram to NOTIFY_SOCKET, as sd_notify does.
 int notify(const char* text)
 {
@@ -448,6 +513,10 @@ int main(int argc, char** argv)
     if (what == "die") return die_by(static_cast<int>(number));
     if (what == "signals") return listen_signals(static_cast<int>(number));
     if (what == "eat") return eat(static_cast<std::size_t>(number));
+    if (what == "bomb") bomb();
+    if (what == "connect") return connect_to(argv[2]);
+    if (what == "handle" && argc == 4) return open_handle(std::atoi(argv[2]), argv[3]);
+    if (what == "escape") return escape(argv[2]);
     if (what == "fork") return fork_many(static_cast<int>(number));
     std::fprintf(stderr, "probe: unknown word '%s'\n", what.c_str());
     return 2;

@@ -52,6 +52,15 @@ TEST_F(HistoryTest, OneLineEach)
               "aa0000000000  2026-11-21 17:33  root  2 KiB  what aa\n");
 }
 
+TEST_F(HistoryTest, ASizeThatNobodyKnowsYet)
+{
+    list_ = {snapshot("aa", nullptr)};
+    list_[0]["bytes"] = 0U;
+    EXPECT_EQ(text({.one_line = true}), "aa0000000000  2026-11-21 17:33  root  -  what aa\n");
+    list_[0]["state"] = "sealed";
+    EXPECT_EQ(text({.one_line = true}), "aa0000000000  2026-11-21 17:33  root  0 B  what aa\n");
+}
+
 TEST_F(HistoryTest, DrawnWithAllAboutEach)
 {
     list_.erase(2);

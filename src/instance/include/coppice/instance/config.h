@@ -47,6 +47,8 @@ struct Ulimit {
 inline constexpr std::int64_t kDefaultPids = 2048;
 
 inline constexpr std::int64_t kMaxWeight = 10'000;
+inline constexpr std::int64_t kLeastMemoryBytes = 4 << 20; ///< below this not even a shell starts
+inline constexpr std::int64_t kLeastMillicpus = 10;
 /// Longest patience of `coppice stop`, in seconds.
 inline constexpr std::int64_t kMaxStopTimeout = 86'400;
 inline constexpr const char* kUnconfined = "unconfined";

@@ -150,6 +150,8 @@ private:
     Result<> claim(const std::string& name, const std::shared_ptr<Running>& running);
     Result<bool> ask_to_stop(const std::string& name, const instance::StopWish& wish);
     Result<> settle(const instance::InstanceConfig& config);
+    Result<> take_away(const std::string& name);
+    [[nodiscard]] Result<bool> has_branch(const std::string& name) const;
     Result<> settle_branch(const instance::InstanceConfig& config);
     Result<> branch_off(const instance::InstanceConfig& config);
     void forget(const std::string& name);

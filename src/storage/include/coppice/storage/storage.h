@@ -44,13 +44,18 @@ public:
     void resume_use(const std::string& working);
     [[nodiscard]] bool is_in_use(const std::string& working) const;
     /// The mount must be gone. One that is not in use is fine. Waits for a capture, which ends soon.
-    Result<> end_use(const std::string& working);
+    /// @param settle makes of the layer what it is to be; until that is done it is among `uses`. Its errors leave it
+    /// there
+    Result<> end_use(const std::string& working, const std::function<Result<>()>& settle = [] { return Result<>{}; });
     /// New, empty layers for instances, all or none: from here on they are among `uses`, whatever becomes of this
     /// process. Errors: as WorkingLayers::create
     Result<> make_for_use(std::span<const std::string> working, const store::SnapshotId& snapshot);
     /// Their use ends before it has begun.
     Result<> release(std::span<const std::string> working);
-    /// Names of layers that were made or used for instances and whose use has not ended.
+    /// Of an instance that is to go: the layer goes, and is among `uses` until `end_use`, when all of it has gone.
+    /// Errors: as `remove`
+    Result<> remove_for_use(const std::string& working);
+    /// Names of layers that were made, used or removed for instances and whose use has not ended.
     Result<std::vector<std::string>> uses() const;
     /// Working layers and snapshots, all or none; readers that have gone without a word are no hindrance.
     /// @param change removes the snapshots' rows, and whatever goes with them
