@@ -9,7 +9,6 @@
 #include "work.h"
 
 #include <cstdio>
-#include <utility>
 
 namespace coppice::cli {
 
@@ -21,6 +20,15 @@ struct ExportOptions {
     bool with_volumes = false;
 };
 
+/// "; left out: volume /data, device /dev/fuse", or nothing
+Result<std::string> left_out_of(const JsonNode& result)
+{
+    std::string text;
+    for (const std::string& one : TRY(result.texts_or_none("left_out")))
+        text += cat(text.empty() ? "; left out: " : ", ", printable(one));
+    return text;
+}
+
 /// "/srv/web.coppice: 12.5 MiB, 3fa2…; left out: volume /data"
 Result<std::string> sentence_of(const nlohmann::json& result)
 {
@@ -28,10 +36,7 @@ Result<std::string> sentence_of(const nlohmann::json& result)
     std::string text = cat(printable(TRY(TRY(node.get("path")).text())), ": ",
                            format_bytes(TRY(TRY(node.get("bytes")).unsigned_integer())), ", ",
                            printable(TRY(TRY(node.get("digest")).text())));
-    const char* before = "; left out: ";
-    for (const std::string& one : TRY(node.texts_or_none("left_out")))
-        text += cat(std::exchange(before, ", "), printable(one));
-    return text;
+    return cat(text, TRY(left_out_of(node)));
 }
 
 Result<int> run_export(const ExportOptions& options, const GlobalOptions& global)
@@ -52,6 +57,7 @@ Result<int> run_export(const ExportOptions& options, const GlobalOptions& global
 struct ImportOptions {
     WorkOptions work;
     std::string file, name;
+    bool keep_privileges = false;
 };
 
 Result<int> run_import(const ImportOptions& options, const GlobalOptions& global)
@@ -59,12 +65,15 @@ Result<int> run_import(const ImportOptions& options, const GlobalOptions& global
     const auto client = TRY(reach_daemon(global));
     nlohmann::json body{{"path", TRY(absolute_here(options.file))}};
     if (!options.name.empty()) body["name"] = options.name;
+    if (options.keep_privileges) body["keep_privileges"] = true;
     const auto result = TRY(carry_out(client, "/v1/instance-imports", std::move(body), options.work));
     if (!result) return 0;
     if (options.work.format == "json")
         print_json(*result);
     else
-        std::puts(printable(TRY(TRY(JsonNode{*result}.get("name")).text())).c_str());
+        std::puts(cat(printable(TRY(TRY(JsonNode{*result}.get("name")).text())),
+                      options.work.quiet ? "" : TRY(left_out_of(JsonNode{*result})))
+                      .c_str());
     return 0;
 }
 
@@ -73,7 +82,7 @@ Result<int> run_import(const ImportOptions& options, const GlobalOptions& global
 void add_export(CLI::App& app, Command& chosen)
 {
     auto [command, options] = declare<ExportOptions>(
-        app, "export", "Write a stopped instance into one file that another machine can run", chosen, run_export);
+        app, "export", "Write an instance into one file that another machine can run", chosen, run_export);
     command.add_option("name", options.name, "Name of the instance")->type_name("NAME")->required()->check(&not_empty);
     command.add_option("file", options.file, "File to write, which must not exist")
         ->type_name("PATH")
@@ -92,7 +101,9 @@ void add_import(CLI::App& app, Command& chosen)
     command.add_option("--name", options.name, "Name of the instance (default: the one that it had)")
         ->type_name("NAME")
         ->check(&not_empty);
-    add_work_options(command, options.work, "No progress");
+    command.add_flag("--keep-privileges", options.keep_privileges,
+                     "Also added capabilities, another seccomp filter and an AppArmor profile");
+    add_work_options(command, options.work, "No progress; of the result the name");
     command.footer("Example: coppice import /srv/web-1.coppice --name web-2");
 }
 

@@ -9,8 +9,11 @@
 #include "instances.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,25 +36,61 @@ Result<bool> wait_stopped(const instance::InstanceStore& store, const std::strin
     }
 }
 
-/// Needs no daemon: what that has to do at the end it does when it hears of it.
-Result<> stop(const instance::InstanceStore& store, const std::string& name, const instance::StopWish& wish)
+using Clock = std::chrono::steady_clock;
+
+Result<> wait_for_end(const instance::InstanceStore& store, const std::string& name, const instance::Stopping& stopping,
+                      Clock::time_point asked)
 {
     constexpr long kCleanUpMs = 30'000;
-    const auto stopping = TRY(instance::ask_to_stop(store, name, wish));
-    if (!stopping) return {}; // stopped already: what was wanted
-    if (stopping->patience.count() > 0 &&
-        !TRY(stopping->init.wait_gone(static_cast<int>(stopping->patience.count() * 1000))))
-        TRY(stopping->init.send(SIGKILL));
+    if (stopping.patience.count() > 0) {
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(asked + stopping.patience - Clock::now());
+        if (!TRY(stopping.init.wait_gone(std::max(0, static_cast<int>(left.count())))))
+            TRY(stopping.init.send(SIGKILL));
+    }
     if (TRY(wait_stopped(store, name, kCleanUpMs))) return {};
     return fail(ErrorKind::Conflict, cat("instance ", name, " does not stop"));
 }
 
+/// Stops instances in the order of their names; those that come next have been asked by then. Needs no daemon: what
+/// that has to do at the end it does when it hears of it.
+class Stops {
+public:
+    using Ask = std::function<Result<std::optional<instance::Stopping>>(const std::string& name)>;
+    Stops(const instance::InstanceStore& store, const std::vector<std::string>& names, Ask ask)
+        : store_{&store}, names_{&names}, ask_{std::move(ask)}
+    {
+    }
+    /// Until the next one has stopped. One that had already is what was wanted.
+    Result<> next()
+    {
+        constexpr std::size_t kAhead = 64; // each takes a descriptor
+        for (; asked_.size() < kAhead && begun_ < names_->size(); ++begun_)
+            asked_.push_back({.outcome = ask_((*names_)[begun_]), .when = Clock::now()});
+        const std::string& name = (*names_)[begun_ - asked_.size()];
+        auto [outcome, when] = std::move(asked_.front());
+        asked_.pop_front();
+        const auto stopping = TRY(std::move(outcome));
+        return stopping ? wait_for_end(*store_, name, *stopping, when) : Result<>{};
+    }
+
+private:
+    struct Asked {
+        Result<std::optional<instance::Stopping>> outcome;
+        Clock::time_point when;
+    };
+    const instance::InstanceStore* store_;
+    const std::vector<std::string>* names_;
+    Ask ask_;
+    std::deque<Asked> asked_;
+    std::size_t begun_ = 0;
+};
+
+/// Of one that has stopped. @param force one that is gone is fine
 Result<> remove(const instance::InstanceStore& store, const std::string& name, bool force, const GlobalOptions& global)
 {
     const auto config = store.read_config(name); // a damaged one can be removed, too
-    if (force && TRY(store.is_running(name)))
-        TRY(stop(store, name, {.signal = SIGKILL, .patience = std::chrono::seconds{0}}));
-    if (config && !config->snapshot.empty()) { // its branch is the daemon's
+    if (config && !config->snapshot.empty()) {   // its branch is the daemon's
         const auto client = TRY(reach_daemon(global));
         const auto removed = client.call({.method = "DELETE", .target = instance_target(name)});
         if (removed || (force && removed.error().kind() == ErrorKind::NotFound)) return {}; // --rm took it
@@ -121,8 +160,10 @@ Result<int> run_stop(const StopOptions& options, const GlobalOptions& global)
 {
     const auto wish = TRY(wish_of(options));
     const auto store = TRY(instance::InstanceStore::look(global.root));
+    Stops stops{store, options.names,
+                [&](const std::string& name) { return instance::ask_to_stop(store, name, wish); }};
     return for_each(options.names,
-                    [&](const std::string& name) { return with_context(stop(store, name, wish), cat("stop ", name)); });
+                    [&](const std::string& name) { return with_context(stops.next(), cat("stop ", name)); });
 }
 
 /// Stops it here, so that one sees when that is done, and has the daemon start it.
@@ -131,8 +172,12 @@ Result<int> run_restart(const StopOptions& options, const GlobalOptions& global)
     const auto wish = TRY(wish_of(options));
     const auto store = TRY(instance::InstanceStore::look(global.root));
     const auto client = TRY(reach_daemon(global));
+    Stops stops{store, options.names, [&](const std::string& name) -> Result<std::optional<instance::Stopping>> {
+                    TRY(instance::check_restart(TRY(store.read_config(name))));
+                    return instance::ask_to_stop(store, name, wish);
+                }};
     return for_each(options.names, [&](const std::string& name) -> Result<> {
-        TRY_DOING(cat("restart ", name), stop(store, name, wish));
+        TRY_DOING(cat("restart ", name), stops.next());
         return post(client, name, "start", nlohmann::json::object());
     });
 }
@@ -148,6 +193,26 @@ Result<int> run_kill(const KillOptions& options, const GlobalOptions& global)
     const auto client = TRY(reach_daemon(global));
     return for_each(options.names, [&](const std::string& name) {
         return post(client, name, "kill", nlohmann::json{{"signal", options.signal}});
+    });
+}
+
+struct RemoveOptions {
+    std::vector<std::string> names;
+    bool force = false;
+};
+
+Result<int> run_rm(const RemoveOptions& options, const GlobalOptions& global)
+{
+    const auto store = TRY(instance::InstanceStore::look(global.root));
+    const instance::StopWish at_once{.signal = SIGKILL, .patience = std::chrono::seconds{0}};
+    Stops stops{store, options.names, [&](const std::string& name) -> Result<std::optional<instance::Stopping>> {
+                    // What does not run may have a description that cannot be read: it can be removed all the same.
+                    if (!options.force || !TRY(store.is_running(name))) return std::nullopt;
+                    return instance::ask_to_stop(store, name, at_once);
+                }};
+    return for_each(options.names, [&](const std::string& name) -> Result<> {
+        TRY_DOING(cat("rm ", name), stops.next());
+        return with_context(remove(store, name, options.force, global), cat("rm ", name));
     });
 }
 
@@ -244,23 +309,11 @@ void add_undo(CLI::App& app, Command& chosen)
 
 void add_rm(CLI::App& app, Command& chosen)
 {
-    struct Options {
-        std::vector<std::string> names;
-        bool force = false;
-    };
-    auto options = std::make_shared<Options>();
-    CLI::App* const command = app.add_subcommand("rm", "Remove stopped instances with everything they wrote");
-    take_names(*command, options->names);
-    command->add_flag("-f,--force", options->force, "Stop running ones first, by SIGKILL");
-    command->footer("Example: coppice rm -f web");
-    command->callback([options, &chosen] {
-        chosen = [options](const GlobalOptions& global) -> Result<int> {
-            const auto store = TRY(instance::InstanceStore::look(global.root));
-            return for_each(options->names, [&](const std::string& name) {
-                return with_context(remove(store, name, options->force, global), cat("rm ", name));
-            });
-        };
-    });
+    auto [command, options] =
+        declare<RemoveOptions>(app, "rm", "Remove stopped instances with everything they wrote", chosen, run_rm);
+    take_names(command, options.names);
+    command.add_flag("-f,--force", options.force, "Stop running ones first, by SIGKILL");
+    command.footer("Example: coppice rm -f web");
 }
 
 } // namespace coppice::cli

@@ -34,7 +34,8 @@ std::string status_of(const instance::InstanceStore& store, const instance::Inst
     }
     if (config.awaits_start) return "created";
     if (config.undecided) return "undecided";
-    return config.exit_status ? cat("exited ", *config.exit_status) : "stopped";
+    if (!config.exit_status) return "stopped";
+    return cat("exited ", *config.exit_status, config.end_note.empty() ? "" : " (!)");
 }
 
 std::string pid_of(const instance::InstanceStore& store, const std::string& name)

@@ -61,6 +61,9 @@ Result<int> run(const RunOptions& options, const GlobalOptions& global)
         auto running = TRY_DOING(cat("run ", config.name),
                                  instance::RunningInstance::join(std::move(link), config.name, config.terminal));
         const int status = TRY(attend(running, options.interactive, signals));
+        if (config.restart.when != instance::RestartPolicy::When::No)
+            std::fprintf(stderr, "coppice: its restart policy is %s: see coppice ps -a, coppice stop %s\n",
+                         to_text(config.restart).c_str(), config.name.c_str());
         TRY(ask_if_undecided(config.name, global));
         return status;
     }

@@ -83,19 +83,6 @@ Result<> take_health(instance::InstanceConfig& config, const RunOptions& options
     return {};
 }
 
-/// Of files and then of -e: of two that set the same variable the last one counts.
-Result<std::vector<std::string>> environment_of(const RunOptions& options)
-{
-    std::vector<std::string> texts;
-    for (const std::string& path : options.env_files) {
-        const auto text = TRY_DOING("--env-file", os::read_file(os::kCwd, path, kEnvFileMaxBytes));
-        auto entries = TRY_DOING("--env-file", instance::parse_env_file(text, path));
-        texts.insert(texts.end(), std::make_move_iterator(entries.begin()), std::make_move_iterator(entries.end()));
-    }
-    texts.insert(texts.end(), options.env.begin(), options.env.end());
-    return environment_entries(texts);
-}
-
 Result<> take_limits(instance::InstanceConfig& config, const RunOptions& options)
 {
     if (!options.memory.empty()) {
@@ -217,7 +204,9 @@ void declare_process(CLI::App& command, RunOptions& options)
         ->allow_extra_args(false);
     command.add_option("-w,--workdir", options.workdir, "Working directory inside (default: the vdisk's own, or /)")
         ->type_name("PATH-INSIDE");
-    command.add_option("-u,--user", options.user, "USER[:GROUP], names or numbers, looked up inside (default: root)")
+    command
+        .add_option("-u,--user", options.user,
+                    "USER[:GROUP], names or numbers, looked up inside (default: the vdisk's own, or root)")
         ->type_name("USER")
         ->check(&not_empty);
     command
@@ -289,6 +278,19 @@ void declare_rights(CLI::App& command, RunOptions& options)
 
 } // namespace
 
+Result<std::vector<std::string>> environment_of(const std::vector<std::string>& files,
+                                                const std::vector<std::string>& env)
+{
+    std::vector<std::string> texts;
+    for (const std::string& path : files) {
+        const auto text = TRY_DOING("--env-file", os::read_file(os::kCwd, path, kEnvFileMaxBytes));
+        auto entries = TRY_DOING("--env-file", instance::parse_env_file(text, path));
+        texts.insert(texts.end(), std::make_move_iterator(entries.begin()), std::make_move_iterator(entries.end()));
+    }
+    texts.insert(texts.end(), env.begin(), env.end());
+    return environment_entries(texts);
+}
+
 Result<instance::InstanceConfig> make_config(const RunOptions& options)
 {
     instance::InstanceConfig config;
@@ -306,7 +308,7 @@ Result<instance::InstanceConfig> make_config(const RunOptions& options)
     }
     if (!config.command.empty() && config.command.front().empty())
         return fail(ErrorKind::Invalid, "the command is empty");
-    config.env = TRY(environment_of(options));
+    config.env = TRY(environment_of(options.env_files, options.env));
     TRY(take_files(config, options));
     if (!options.workdir.empty() && !options.workdir.starts_with('/'))
         return fail(ErrorKind::Invalid, cat("-w ", options.workdir, ": must be an absolute path"));

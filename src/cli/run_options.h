@@ -34,6 +34,10 @@ void declare_instance(CLI::App& command, RunOptions& options);
 /// What has a slash is a path: ./debian is a directory, debian a vdisk.
 bool is_vdisk(const std::string& root);
 
+/// Of files and then of -e: of two that set the same variable the last one counts. Errors: Invalid, NotFound
+Result<std::vector<std::string>> environment_of(const std::vector<std::string>& files,
+                                                const std::vector<std::string>& env);
+
 /// What was asked for, as far as it can be checked before anything is made.
 /// Errors: Invalid, NotFound or Unsupported, naming the option
 Result<instance::InstanceConfig> make_config(const RunOptions& options);

@@ -189,6 +189,7 @@ std::string to_json(const InstanceConfig& config)
     if (config.millicpus) document["millicpus"] = *config.millicpus;
     if (config.pids) document["pids"] = *config.pids;
     if (config.exit_status) document["exitStatus"] = *config.exit_status;
+    if (!config.end_note.empty()) document["endNote"] = config.end_note;
     document["volumes"] = nlohmann::ordered_json::array();
     for (const Volume& volume : config.volumes)
         document["volumes"].push_back(
@@ -224,6 +225,7 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     if (config.pids == 0) return fail(TRY(node.get("pids")).complain("0 processes cannot run anything"));
     if (const auto status = TRY(node.find_integer("exitStatus", 0, 255)))
         config.exit_status = static_cast<int>(*status);
+    config.end_note = TRY(node.text_or("endNote", ""));
     TRY(node.each("volumes", [&config](const JsonNode& entry) -> Result<> {
         Volume volume;
         volume.source = TRY(TRY(entry.get("source")).text());
@@ -234,6 +236,8 @@ Result<InstanceConfig> parse_instance_config(std::string_view text)
     }));
     TRY(read_options(node, config));
     TRY(read_life(node, config));
+    if (config.swap_bytes && !config.memory_bytes)
+        return fail(TRY(node.get("swapBytes")).complain("is beyond memoryBytes, which is missing"));
     return config;
 }
 
@@ -289,6 +293,7 @@ void forget_runs(InstanceConfig& config)
     config.started = fresh.started;
     config.finished = fresh.finished;
     config.exit_status = fresh.exit_status;
+    config.end_note = fresh.end_note;
     config.restarts = fresh.restarts;
     config.stop_asked = fresh.stop_asked;
     config.undecided = fresh.undecided;

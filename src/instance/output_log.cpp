@@ -46,16 +46,22 @@ Result<> OutputLog::watch(os::EventLoop& loop)
 
 void OutputLog::drain()
 {
-    for (Source& source : sources_)
+    for (Source& source : sources_) {
+        if (!source.fd.is_open()) continue;
+        // All that could write has ended. Who else has it open, on the host, is not waited for.
+        if (const int flags = ::fcntl(source.fd.get(), F_GETFL); flags >= 0)
+            (void)::fcntl(source.fd.get(), F_SETFL, flags | O_NONBLOCK);
         while (source.fd.is_open())
             keep(source);
+    }
 }
 
 void OutputLog::keep(Source& source)
 {
     std::array<char, 65536> buffer{};
     const auto got = os::retry_eintr([&] { return ::read(source.fd.get(), buffer.data(), buffer.size()); });
-    if (got <= 0) {        // the end of a pipe, or EIO of a terminal that nobody has open any more
+    if (got <= 0) { // the end of a pipe, nothing more at the end of the instance, or EIO of a terminal that nobody has
+                    // open any more
         source.fd.reset(); // epoll forgets a closed descriptor by itself
         return;
     }

@@ -15,7 +15,8 @@ constexpr std::size_t kMessageMaxBytes = 192U << 10; // what a socket takes as o
 std::string to_text(const Launch& launch)
 {
     return cat(launch.detached ? "detached" : "attached", '\n', launch.by_daemon ? "daemon" : "starter", '\n',
-               launch.store_root, '\n', launch.init_program, '\n', to_json(launch.config));
+               launch.by_policy ? "policy" : "somebody", '\n', launch.store_root, '\n', launch.init_program, '\n',
+               to_json(launch.config));
 }
 
 Result<Launch> parse_launch(std::string_view text)
@@ -23,6 +24,7 @@ Result<Launch> parse_launch(std::string_view text)
     Launch launch;
     launch.detached = next_part(text, '\n') == "detached";
     launch.by_daemon = next_part(text, '\n') == "daemon";
+    launch.by_policy = next_part(text, '\n') == "policy";
     launch.store_root = next_part(text, '\n');
     launch.init_program = next_part(text, '\n');
     launch.config = TRY(parse_instance_config(text));

@@ -44,6 +44,7 @@ Result<> drop_rename(const InstanceStore& store, const std::string& name)
 Result<> carry_out_rename(const InstanceStore& store, const std::string& name, const std::string& to)
 {
     const auto directory = TRY(store.find_directory(name));
+    const auto turn = TRY(os::FileLock::take(directory.get(), kEditLock)); // nobody writes the old name into it
     if (name != to) {
         const int all = store.instances().get();
         TRY_DOING(cat("instance ", to), os::rename_at(all, name, all, to, false));

@@ -21,7 +21,6 @@ namespace {
 
 constexpr const char* kLock = kInstanceLock;
 constexpr const char* kConfig = "instance.json";
-constexpr const char* kEditLock = "edit-lock";
 
 Error already_there(const std::string& name)
 {
@@ -202,6 +201,7 @@ Result<> InstanceStore::clean_up(const Held& held, const InstanceConfig& config)
     TRY(vdisk::WorkingLayer::sweep(held.directory.get()));
     for (const char* const file : {kControlSocket, kHealthFile})
         TRY(os::remove_file(held.directory.get(), file));
+    const auto turn = TRY(os::FileLock::take(held.directory.get(), kEditLock)); // whoever writes now is not interrupted
     for (const std::string& name : TRY(os::list_directory(held.directory.get(), ".")))
         if (is_interrupted_write(name)) TRY(os::remove_file(held.directory.get(), name));
     return {};

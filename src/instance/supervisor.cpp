@@ -69,7 +69,7 @@ Result<Prepared> prepare_new(const InstanceStore& store, InstanceConfig wanted)
     return Prepared{std::move(made), std::move(wanted), true};
 }
 
-Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wanted)
+Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wanted, bool by_policy)
 {
     wanted.started.clear(); // "never ran": until it does, nothing of it is worth keeping
     auto held = store.hold(wanted.name);
@@ -98,8 +98,14 @@ Result<Prepared> prepare_instance(const InstanceStore& store, InstanceConfig wan
     if (!wanted.awaits_start) wanted.started = to_rfc3339(now());
     wanted.finished.clear();
     wanted.exit_status.reset();
+    wanted.end_note.clear();
     wanted.stop_asked = false;
-    TRY(InstanceStore::write_config(held->directory, wanted));
+    TRY(store.change(wanted.name, [&](InstanceConfig& config) -> Result<> {
+        if (by_policy && config.stop_asked)
+            return fail(ErrorKind::Conflict, cat("somebody has stopped instance ", wanted.name, " meanwhile"));
+        config = wanted;
+        return {};
+    }));
     return Prepared{*std::move(held), std::move(wanted), false, existing};
 }
 
@@ -227,7 +233,12 @@ Result<> Supervisor::create_and_start(Prepared& prepared)
         config.started = to_rfc3339(now());
         const bool is_told = config.awaits_start || !config.remove_at_end;
         config.awaits_start = false;
-        if (is_told) TRY(InstanceStore::write_config(prepared.held.directory, config));
+        const auto tell = [&](InstanceConfig& told) -> Result<> {
+            told.started = config.started;
+            told.awaits_start = false;
+            return {};
+        };
+        if (is_told) TRY(store_.change(config.name, tell));
     }
     control_ = TRY(os::listen_in(prepared.held.directory.get(), kControlSocket));
     TRY(runtime::start(runtime_root, config.name));
@@ -277,9 +288,9 @@ void Supervisor::undo(const Prepared& prepared)
         if (prepared.is_new) return store_.remove(prepared.held, prepared.config.name);
         TRY(store_.clean_up(prepared.held, prepared.config));
         TRY(store_.change(prepared.config.name, [&](InstanceConfig& config) -> Result<> { // it has not run again
-            config.started = prepared.before.started;
-            config.finished = prepared.before.finished;
-            config.exit_status = prepared.before.exit_status;
+            const bool stop_asked = config.stop_asked;                                    // meanwhile
+            config = prepared.before;
+            config.stop_asked = stop_asked;
             return {};
         }));
         return {};
@@ -291,7 +302,7 @@ void Supervisor::undo(const Prepared& prepared)
 
 Result<> Supervisor::start()
 {
-    prepared_ = TRY(prepare_instance(store_, launch_.config));
+    prepared_ = TRY(prepare_instance(store_, launch_.config, launch_.by_policy));
     auto started = create_and_start(*prepared_);
     if (!started) undo(*prepared_);
     // Our namespace began as a copy: without it in there, a branch that is mounted on the host is free for snapshots.
@@ -433,6 +444,7 @@ Result<Ended> Supervisor::finish()
     if (prepared_->config.remove_at_end) return ended;
     const auto saved = store_.change(prepared_->config.name, [&](InstanceConfig& config) -> Result<> {
         config.exit_status = status.code;
+        config.end_note = ended.note;
         config.finished = to_rfc3339(now());
         config.undecided = config.on_stop == OnStop::Ask;
         return {};

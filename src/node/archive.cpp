@@ -1,6 +1,7 @@
 #include "coppice/node/archive.h"
 
 #include "coppice/base/id.h"
+#include "coppice/base/json.h"
 #include "coppice/base/log.h"
 #include "coppice/base/text.h"
 #include "coppice/export/archive.h"
@@ -15,6 +16,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,7 +102,8 @@ ArchivePart directory_part(std::string name, const std::string& path, const impo
 /// What a file says, checked as far as that goes without making anything.
 struct Offered {
     InstanceConfig config;
-    std::string image;   ///< OCI image configuration, or empty
+    std::string image; ///< OCI image configuration, or empty
+    std::vector<std::string> left_out;
     std::string message; ///< of its snapshot: the same for the same content
     imports::ArchiveParts parts;
 };
@@ -120,8 +123,23 @@ Result<> check_description(const InstanceConfig& config)
             return fail(ErrorKind::Corrupt,
                         cat("volume ", printable(config.volumes[i].destination), " is to be a path of this machine"));
     if (!config.devices.empty()) return fail(ErrorKind::Corrupt, "it asks for devices of this machine");
+    if (!config.seccomp.empty() && config.seccomp != instance::kUnconfined &&
+        TRY(parse_json(config.seccomp)).contains("listenerPath"))
+        return fail(ErrorKind::Corrupt, "its filter asks for a socket of this machine");
     if (config.root.starts_with('/')) return fail(ErrorKind::Corrupt, "its root is a path of this machine");
     return {};
+}
+
+/// What would let it do more than others is not for a stranger's file to say.
+std::vector<std::string> drop_privileges(InstanceConfig& config)
+{
+    std::vector<std::string> dropped;
+    for (const std::string& capability : std::exchange(config.cap_add, {}))
+        dropped.push_back(cat("capability ", capability));
+    if (!std::exchange(config.seccomp, {}).empty()) dropped.emplace_back("seccomp filter");
+    if (const auto profile = std::exchange(config.apparmor, {}); !profile.empty())
+        dropped.push_back(cat("apparmor profile ", profile));
+    return dropped;
 }
 
 Result<Offered> read_offer(const ImportWish& wish, const imports::Context& context)
@@ -148,6 +166,7 @@ Result<Offered> read_offer(const ImportWish& wish, const imports::Context& conte
     };
     TRY(with_context(read(), wish.path));
     instance::forget_runs(offered.config);
+    if (!wish.keep_privileges) offered.left_out = drop_privileges(offered.config);
     if (!wish.name.empty()) offered.config.name = wish.name;
     return offered;
 }
@@ -172,6 +191,17 @@ Result<std::optional<Base>> find_base(storage::Storage& storage, const std::stri
     });
 }
 
+/// Somebody may have a vdisk, or a branch, of that name.
+Result<std::string> free_name(storage::Storage& storage, const std::string& wanted)
+{
+    return storage.store().read([&](const store::View& view) -> Result<std::string> {
+        for (std::size_t number = 1;; ++number) {
+            std::string name = number == 1 ? wanted : cat(wanted, '-', number);
+            if (!TRY(store::find_vdisk(view, name)) && !TRY(store::find_working(view, name))) return name;
+        }
+    });
+}
+
 Result<Base> make_base(storage::Storage& storage, const Offered& offered, const std::string& author,
                        const imports::Context& context)
 {
@@ -180,7 +210,7 @@ Result<Base> make_base(storage::Storage& storage, const Offered& offered, const 
     auto imported = TRY(imports::import_tar(std::move(content), kContent, {}, context));
     imported.config = offered.image;
     imports::ImportOptions options;
-    options.vdisk = cat(offered.config.name, "-image");
+    options.vdisk = TRY(free_name(storage, cat(offered.config.name, "-image")));
     options.key = cat("instance import ", random_hex(16));
     options.author = author;
     options.message = offered.message;
@@ -266,7 +296,7 @@ public:
             TRY(look_as(root, imported.tree.attributes(vdisk::Tree::root())));
             TRY_DOING(part, vdisk::write_tree(imported.tree, "", root.get()));
         }
-        return {};
+        return os::sync_file_system(spool_, "the volumes of an import");
     }
     /// @param directory path of the instance's
     Result<> hand_over(const std::string& directory)
@@ -274,7 +304,7 @@ public:
         if (name_.empty()) return {};
         TRY(os::rename_at(spool_, name_, os::kCwd, directory + "/volumes", false));
         name_.clear();
-        return {};
+        return os::sync_directory(TRY(os::open_at(os::kCwd, directory, O_RDONLY | O_DIRECTORY)).get(), directory);
     }
 
 private:
@@ -317,8 +347,10 @@ Result<ImportedInstance> import_instance(Instances& instances, storage::Storage&
             log::warn("node", "an import could not be undone",
                       {{"vdisk", base.vdisk}, {"error", removed.error().line()}});
     TRY(std::move(made));
-    return ImportedInstance{
-        .name = offered.config.name, .root = cat(base.vdisk, ':', base.number), .snapshot = base.snapshot};
+    return ImportedInstance{.name = offered.config.name,
+                            .root = cat(base.vdisk, ':', base.number),
+                            .snapshot = base.snapshot,
+                            .left_out = offered.left_out};
 }
 
 } // namespace coppice::node

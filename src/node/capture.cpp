@@ -43,23 +43,33 @@ private:
 
 } // namespace
 
+/// Of one that does not run.
+Result<vdisk::Captured> Instances::freeze(const std::string& name, const vdisk::FreezeNote& note)
+{
+    auto made = parts_->storage.snapshot(name, note);
+    if (made) return vdisk::Captured{.snapshot = *std::move(made), .cost = {}};
+    const auto config = parts_->store.read_config(name);
+    if (made.error().kind() != ErrorKind::NotFound || !config || !config->snapshot.empty())
+        return fail(std::move(made).error());
+    return fail(Error{ErrorKind::Invalid, cat("instance ", name, " is on a path: it has no snapshots")}.hint(
+        "import what is there, and start it on the vdisk: coppice vdisk import"));
+}
+
 Result<vdisk::Captured> Instances::snapshot(const std::string& name, const vdisk::FreezeNote& note,
                                             const store::Watch& watch)
 {
-    if (!parts_->storage.is_in_use(name)) {
-        auto made = parts_->storage.snapshot(name, note);
-        if (made) return vdisk::Captured{.snapshot = *std::move(made), .cost = {}};
-        const auto config = parts_->store.read_config(name);
-        if (made.error().kind() != ErrorKind::NotFound || !config || !config->snapshot.empty())
-            return fail(std::move(made).error());
-        return fail(Error{ErrorKind::Invalid, cat("instance ", name, " is on a path: it has no snapshots")}.hint(
-            "import what is there, and start it on the vdisk: coppice vdisk import"));
-    }
+    if (!parts_->storage.is_in_use(name)) return freeze(name, note);
     Halt halt{parts_->store, name};
-    auto captured = TRY(parts_->storage.capture(
-        name, note, {.halt = [&] { return halt.begin(); }, .resume = [&] { return halt.end(); }}, watch));
-    if (captured.cost && !halt.was_needed()) captured.cost->pause = {};
-    return captured;
+    auto captured = parts_->storage.capture(
+        name, note, {.halt = [&] { return halt.begin(); }, .resume = [&] { return halt.end(); }}, watch);
+    if (captured) {
+        if (captured->cost && !halt.was_needed()) captured->cost->pause = {};
+        return captured;
+    }
+    if (parts_->store.is_running(name).value_or(true)) return captured;
+    // It has ended meanwhile: once that is settled, what it left is to be had.
+    TRY(with_names({&name, 1}, [] { return Result<>{}; }));
+    return freeze(name, note);
 }
 
 /// What a killed daemon has left halted.

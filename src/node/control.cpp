@@ -36,7 +36,7 @@ Result<> Instances::stop(const std::string& name, const instance::StopWish& wish
 
 Result<> Instances::restart(const std::string& name, const instance::StopWish& wish)
 {
-    TRY(parts_->store.find_directory(name));
+    TRY(instance::check_restart(TRY(parts_->store.read_config(name))));
     {
         const std::lock_guard lock{parts_->mutex};
         const auto running = parts_->running.find(name);

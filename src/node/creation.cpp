@@ -90,6 +90,13 @@ Result<store::SnapshotId> Instances::branch(const std::string& name, const Branc
     if (config.snapshot.empty())
         return fail(Error{ErrorKind::Invalid, cat("instance ", name, " is on no vdisk: it cannot be branched")}.hint(
             "make a vdisk of its root: coppice vdisk import"));
+    for (const instance::Volume& volume : config.volumes)
+        if (volume.source.starts_with(path_of(name) + '/')) // came with it when it was imported, and goes with it
+            return fail(Error{ErrorKind::Conflict, cat("volume ", volume.destination, " of instance ", name,
+                                                       " lies with it: branches would share it")}
+                            .hint("coppice export --with-volumes, and import that under another name"));
+    for (const std::string& wanted : wish.names) // before anything is made, or halted
+        TRY(check_free(wanted));
     std::optional<store::SnapshotId> from = wish.from;
     if (!from) {
         vdisk::FreezeNote note;

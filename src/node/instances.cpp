@@ -10,8 +10,10 @@
 #include "coppice/instance/look.h"
 #include "coppice/instance/protocol.h"
 #include "coppice/os/executable.h"
+#include "coppice/os/file.h"
 #include "coppice/os/spawn.h"
 #include "coppice/os/unix_socket.h"
+#include "coppice/vdisk/working_layer.h"
 #include "identity.h"
 #include "parts.h"
 
@@ -42,8 +44,9 @@ Instances::Instances(storage::Storage& storage, instance::InstanceStore store, s
 
 Instances::~Instances()
 {
-    parts_->timers.reset();
-    parts_->links.reset();
+    // Their threads use each other: none of the objects goes before all have ended.
+    parts_->timers->stop();
+    parts_->links->stop();
     parts_->schedules.reset();
     for (auto& [name, running] : parts_->running)
         running->supervisor.detach();
@@ -87,7 +90,10 @@ Result<> Instances::recover()
             InstanceConfig gone;
             gone.name = name;
             if (!config) return settle(gone); // it was to leave nothing, or its first start or removal was cut off
-            if (TRY(parts_->store.is_running(name))) return adopt(*config);
+            if (TRY(parts_->store.is_running(name))) {
+                auto adopted = adopt(*config);
+                if (adopted || parts_->store.is_running(name).value_or(true)) return adopted;
+            }
             if (config->is_kept() && !TRY(has_branch(name))) return take_away(name); // its removal was cut off
             return settle(*config);
         };
@@ -160,8 +166,9 @@ Result<> Instances::branch_off(const InstanceConfig& config)
     note.author = cat("instance ", config.name);
     note.message = cat("what ", config.name, " had written when it stopped");
     note.request = key_of("stop");
-    TRY(parts_->storage.snapshot(config.name, note));
-    return parts_->storage.rollback(config.name, TRY(store::SnapshotId::parse(config.snapshot)), key_of("begin"));
+    const auto made = TRY(parts_->storage.snapshot(config.name, note));
+    COPPICE_CHECK(made.parent); // what the branch stood on
+    return parts_->storage.rollback(config.name, *made.parent, key_of("begin"));
 }
 
 /// Finds out what is to be started. @returns whether it is new: nothing is there of it yet
@@ -205,6 +212,7 @@ Result<> Instances::launch(const std::shared_ptr<Running>& running, bool detache
     const instance::Launch launch{.store_root = parts_->store.root(),
                                   .detached = detached,
                                   .by_daemon = true,
+                                  .by_policy = running->by_policy,
                                   .init_program = init_program,
                                   .config = running->config};
     TRY(say(running->link, Say::Launch, to_text(launch),
@@ -223,8 +231,9 @@ Result<> Instances::claim(const std::string& name, const std::shared_ptr<Running
         return other == parts_->running.end() ||
                (!other->second->has_ended && parts_->store.is_running(name).value_or(false));
     });
-    if (!is_free || !parts_->running.try_emplace(name, running).second) return fail(runs_already(name));
-    return {};
+    if (is_free && parts_->running.try_emplace(name, running).second) return {};
+    if (parts_->store.is_running(name).value_or(true)) return fail(runs_already(name));
+    return fail(Error{ErrorKind::Conflict, cat("something else is being done with instance ", name)}.hint("try again"));
 }
 
 /// Until there is a supervisor that has been told what to do. Errors leave nothing behind.
@@ -333,7 +342,10 @@ Result<> Instances::take_away(const std::string& name)
     const auto held = TRY(parts_->store.hold(name));
     const auto config = parts_->store.read_config(name); // a damaged one can be removed, too
     // The branch first: a use without one tells that the instance is to be removed.
-    if (TRY(has_branch(name)) && (!config || !config->snapshot.empty())) TRY(parts_->storage.remove_for_use(name));
+    // A damaged description does not tell: one on a path has its layer in its directory.
+    const bool owns_branch =
+        config ? !config->snapshot.empty() : !TRY(os::is_there(held.directory.get(), vdisk::WorkingLayer::kDirectory));
+    if (owns_branch && TRY(has_branch(name))) TRY(parts_->storage.remove_for_use(name));
     return parts_->storage.end_use(name, [&] { return parts_->store.remove(held, name); });
 }
 
@@ -424,7 +436,9 @@ bool Instances::listen(const std::shared_ptr<Running>& running)
 void Instances::end(const std::shared_ptr<Running>& running, const std::optional<instance::Ended>& ended)
 {
     running->ended = ended;
-    if (const auto settled = settle_branch(running->config); !settled)
+    // What is written down counts: it may have been changed since the start.
+    const auto config = parts_->store.read_config(running->config.name);
+    if (const auto settled = settle_branch(config ? *config : running->config); !settled)
         log::error("node", "an instance could not be settled",
                    {{"instance", running->config.name}, {"error", settled.error().line()}});
     {
@@ -432,7 +446,8 @@ void Instances::end(const std::shared_ptr<Running>& running, const std::optional
         running->has_ended = true; // its supervisor lets the name go in a moment
     }
     [[maybe_unused]] const auto said = say(running->link, Say::Settled);
-    if (ended) parts_->tell({.what = "ended", .name = running->config.name, .status = ended->status});
+    if (ended)
+        parts_->tell({.what = "ended", .name = running->config.name, .status = ended->status, .note = ended->note});
 }
 
 /// The supervisor has gone: after its instance's end, or killed.

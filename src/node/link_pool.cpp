@@ -36,13 +36,13 @@ Result<std::unique_ptr<LinkPool>> LinkPool::make(unsigned threads)
     return pool;
 }
 
-LinkPool::~LinkPool()
+void LinkPool::stop()
 {
     const std::uint64_t one = 1;
     // The counter is never read: all threads see it.
     COPPICE_CHECK(::write(end_.get(), &one, sizeof one) == sizeof one);
     for (std::thread& thread : threads_)
-        thread.join();
+        if (thread.joinable()) thread.join();
 }
 
 Result<> LinkPool::add(const os::Fd& socket, Handler handler)

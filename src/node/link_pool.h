@@ -22,7 +22,9 @@ public:
     static Result<std::unique_ptr<LinkPool>> make(unsigned threads);
     LinkPool(const LinkPool&) = delete;
     LinkPool& operator=(const LinkPool&) = delete;
-    ~LinkPool(); ///< waits for handlers that run
+    ~LinkPool() { stop(); }
+    /// Waits for handlers that run; none runs from then on.
+    void stop();
 
     /// @param socket stays open until the handler has returned false, or the pool has gone
     Result<> add(const os::Fd& socket, Handler handler);

@@ -47,7 +47,7 @@ Result<> Instances::rename(const std::string& name, const std::string& to)
     }
     forget(name);
     TRY(std::move(renamed));
-    forget_restart(name);
+    rename_restart(name, to);
     parts_->schedules->look_at(to);
     parts_->tell({.what = "renamed", .name = to});
     return {};

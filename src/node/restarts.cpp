@@ -62,7 +62,9 @@ void Instances::consider_restart(const Running& running)
     }
     if (running.failure && !running.by_policy) return; // whoever started it hears of that
     const auto config = parts_->store.read_config(name);
-    const auto status = running.ended ? std::optional{running.ended->status} : std::nullopt;
+    const auto status = running.ended ? std::optional{running.ended->status}
+                        : config      ? config->exit_status
+                                      : std::nullopt;
     if (!config || !wants_restart(*config, status)) return forget_restart(name);
     unsigned failures = 0;
     {
@@ -110,6 +112,24 @@ void Instances::forget_restart(const std::string& name)
     if (restart == parts_->restarts.end()) return;
     if (restart->second.timer != 0) parts_->timers->cancel(restart->second.timer);
     parts_->restarts.erase(restart);
+}
+
+/// One that was to be started again in a moment still is.
+void Instances::rename_restart(const std::string& name, const std::string& to)
+{
+    unsigned failures = 0;
+    {
+        const std::lock_guard lock{parts_->mutex};
+        const auto restart = parts_->restarts.find(name);
+        if (restart == parts_->restarts.end()) return;
+        failures = restart->second.failures;
+        const bool is_awaited = restart->second.timer != 0;
+        if (is_awaited) parts_->timers->cancel(restart->second.timer);
+        parts_->restarts.erase(restart);
+        if (!is_awaited) return;
+        parts_->restarts[to].failures = failures;
+    }
+    start_again_in(to, pause_after(failures));
 }
 
 void Instances::start_by_policy_at_boot()

@@ -67,12 +67,13 @@ void Schedules::go_on_with(const std::string& name, Missed missed)
     const std::time_t at = now().tv_sec;
     std::time_t next = at + kLongestWait;
     Plan further;
+    bool has_taken = false;
     for (const SnapshotSchedule& schedule : config->snapshots) {
         const auto known = plan.served.find(schedule.name);
         std::time_t served = known != plan.served.end() ? known->second
                              : missed == Missed::LetGo  ? at
                                                         : served_before(*config, schedule);
-        serve(*config, schedule, served);
+        serve(*config, schedule, served, has_taken);
         further.served[schedule.name] = served;
         next = std::min(next, instance::next_due(schedule, at));
     }
@@ -93,30 +94,32 @@ std::time_t Schedules::served_before(const InstanceConfig& config, const Snapsho
     return created ? created->tv_sec : now().tv_sec;
 }
 
-void Schedules::serve(const InstanceConfig& config, const SnapshotSchedule& schedule, std::time_t& served)
+/// @param has_taken one that was due at the same time: each schedule keeps its own, though the later ones are empty
+void Schedules::serve(const InstanceConfig& config, const SnapshotSchedule& schedule, std::time_t& served,
+                      bool& has_taken)
 {
     const std::time_t due = instance::latest_due(schedule, now().tv_sec);
     if (due <= served) return;
     served = due;
-    take(config.name, schedule);
+    const auto empty = storage_->layers().is_empty(config.name);
+    if (has_taken || !empty || !*empty) has_taken = take(config.name, schedule); // else it would be as the one before
     if (const auto expired = expire(config.name, schedule); !expired)
         log::debug("node", "old snapshots stay until the next time",
                    {{"instance", config.name}, {"schedule", schedule.name}, {"error", expired.error().line()}});
 }
 
-void Schedules::take(const std::string& name, const SnapshotSchedule& schedule)
+bool Schedules::take(const std::string& name, const SnapshotSchedule& schedule)
 {
-    const auto empty = storage_->layers().is_empty(name);
-    if (empty && *empty) return; // it would be the same as the one before
     vdisk::FreezeNote note;
     note.author = cat("schedule ", schedule.name);
     note.message = cat("what ", name, " held when it was due");
     note.schedule = schedule.name;
     const auto taken = take_(name, note);
-    if (taken) return;
+    if (taken) return true;
     const auto level = taken.error().kind() == ErrorKind::Conflict ? log::Level::Warn : log::Level::Error;
     log::write(level, "node", "a snapshot that was due is left out",
                {{"instance", name}, {"schedule", schedule.name}, {"error", taken.error().line()}});
+    return false;
 }
 
 /// Those that nothing depends on; of the others one finds out the next time.

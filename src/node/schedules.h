@@ -29,9 +29,10 @@ private:
     };
     enum class Missed : unsigned char { MadeUpFor, LetGo };
     void go_on_with(const std::string& name, Missed missed);
-    void serve(const instance::InstanceConfig& config, const instance::SnapshotSchedule& schedule, std::time_t& served);
+    void serve(const instance::InstanceConfig& config, const instance::SnapshotSchedule& schedule, std::time_t& served,
+               bool& has_taken);
     std::time_t served_before(const instance::InstanceConfig& config, const instance::SnapshotSchedule& schedule);
-    void take(const std::string& name, const instance::SnapshotSchedule& schedule);
+    bool take(const std::string& name, const instance::SnapshotSchedule& schedule);
     Result<> expire(const std::string& name, const instance::SnapshotSchedule& schedule);
 
     storage::Storage* storage_;

@@ -7,14 +7,14 @@ namespace coppice::node {
 
 Timers::Timers() : thread_{[this] { run(); }} {}
 
-Timers::~Timers()
+void Timers::stop()
 {
     {
         const std::lock_guard lock{mutex_};
         ending_ = true;
     }
     changed_.notify_one();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
 }
 
 std::uint64_t Timers::add(Clock::duration delay, std::function<void()> work)

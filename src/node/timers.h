@@ -18,7 +18,9 @@ public:
     Timers();
     Timers(const Timers&) = delete;
     Timers& operator=(const Timers&) = delete;
-    ~Timers(); ///< waits for what is being done; the rest is forgotten
+    ~Timers() { stop(); }
+    /// Waits for what is being done; the rest, and what is added from then on, is forgotten.
+    void stop();
 
     std::uint64_t add(Clock::duration delay, std::function<void()> work);
     /// What is being done already goes on.

@@ -113,7 +113,7 @@ Error died_silently(os::Process& init, const os::CgroupPaths& cgroup, const Erro
     if (os::oom_kills(cgroup).value_or(0) > 0)
         return Error{ErrorKind::Unavailable,
                      "the container was killed while it was set up: its memory limit is too low"}
-            .hint("raise linux.resources.memory.limit");
+            .hint("raise its memory limit");
     if (status)
         told =
             Error{ErrorKind::Unavailable, cat("the container's init died while it was set up, status ", status->code)};

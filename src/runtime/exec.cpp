@@ -161,8 +161,8 @@ Result<os::Process> exec(const StateRoot& root, const ExecRequest& request)
     const auto init = TRY(os::ProcessRef::find(record.pid, record.start_time));
     const auto status = TRY(status_of(directory, record));
     if (status == Status::Paused && !request.ignore_paused)
-        return fail(Error{ErrorKind::Conflict, cat("cannot exec in a paused container: ", request.id)}.hint(
-            cat("coppice-runtime resume ", request.id)));
+        return fail(
+            Error{ErrorKind::Conflict, cat("cannot exec in a paused container: ", request.id)}.hint("resume it first"));
     if (!init || status == Status::Stopped || status == Status::Creating)
         return fail(ErrorKind::Conflict, cat("cannot exec in a ", to_word(status), " container: ", request.id));
     const auto config = TRY(directory.read_config());

@@ -74,6 +74,16 @@ Result<Named> find_name(const store::View& view, const std::string& name)
     return named;
 }
 
+/// Tags belong to the vdisk: one of the same name may be another instance's.
+Result<> check_is_of(const store::View& view, const store::Working& branch, const store::Tag& tag)
+{
+    const auto history = TRY(store::history_of(view, branch.name));
+    if (std::any_of(history.begin(), history.end(), [&](const auto& one) { return one.id == tag.snapshot; })) return {};
+    return fail(Error{ErrorKind::Conflict,
+                      cat("tag ", tag.name, " is not of ", branch.name, ": it names snapshot ", tag.snapshot.hex())}
+                    .hint(cat("if that is meant: @", tag.snapshot.hex())));
+}
+
 Result<Reference> tagged(const store::View& view, std::string_view name, std::string_view tag)
 {
     const auto named = TRY(find_name(view, std::string{name}));
@@ -81,8 +91,14 @@ Result<Reference> tagged(const store::View& view, std::string_view name, std::st
     const auto vdisk = named.vdisk ? named.vdisk->id : TRY(store::get_snapshot(view, named.branch->snapshot)).vdisk;
     for (const store::Tag& one : TRY(store::tags(view, vdisk))) {
         if (one.name != tag) continue;
+        if (named.branch) TRY(check_is_of(view, *named.branch, one));
         Reference found;
         found.snapshot = TRY(store::get_snapshot(view, one.snapshot));
+        return found;
+    }
+    if (const auto by_id = store::find_by_prefix(view, tag); by_id && by_id->vdisk == vdisk) {
+        Reference found;
+        found.snapshot = *by_id;
         return found;
     }
     const auto owner = TRY(store::get_vdisk(view, vdisk));

@@ -14,7 +14,7 @@ namespace coppice::vdisk {
 
 namespace {
 
-constexpr const char* kLayer = "layer";
+constexpr const char* kLayer = WorkingLayer::kDirectory;
 constexpr const char* kUpper = "layer/upper";
 constexpr const char* kWork = "layer/work";
 constexpr const char* kLower = "lower";

@@ -40,15 +40,17 @@ Result<Reply> export_instance(const StorageApiPtr& api, const Request& request)
 
 Result<Reply> import_instance(const StorageApiPtr& api, const Request& request)
 {
-    TRY(check_members(request.body, {"path", "name"}));
+    TRY(check_members(request.body, {"path", "name", "keep_privileges"}));
     const JsonNode body{request.body};
     node::ImportWish wish;
     wish.path = TRY(absolute_path_in(body));
     wish.name = TRY(body.text_or("name", ""));
+    wish.keep_privileges = TRY(body.boolean_or("keep_privileges", false));
     wish.author = author_of(request);
     return begin(api, "instance.import", "/v1/instances", [api, wish](OperationContext& operation) -> Result<json> {
         const auto made = TRY(node::import_instance(*api->instances, *api->storage, wish, import_context(operation)));
-        return json{{"name", made.name}, {"root", made.root}, {"snapshot", made.snapshot.hex()}};
+        return json{
+            {"name", made.name}, {"root", made.root}, {"snapshot", made.snapshot.hex()}, {"left_out", made.left_out}};
     });
 }
 

@@ -178,6 +178,7 @@ Result<std::vector<Route>> storage_routes(Services& services)
         TRY(node::Instances::open(*api->storage, services.root, [&events = services.events](const node::News& news) {
             nlohmann::json data = nlohmann::json::object();
             if (news.what == "ended") data["status"] = news.status;
+            if (!news.note.empty()) data["note"] = news.note;
             events.publish(cat("instance.", news.what), cat("/v1/instances/", news.name), std::move(data));
         }));
     std::vector<Route> routes;

@@ -67,6 +67,15 @@ class Schedules(KeepingCase):
         self.assertGreaterEqual(len(self.read(name, "/f")), sizes[-1])
         self.assertNotIn("level=error", self.daemon.messages())
 
+    def test_several_due_at_once(self):
+        """Each has its own, though one would do: what the one removes, the other may have to keep."""
+        name = self.make("--snapshots", "2s:5,4s:5")
+        self.assertTrue(wait_until(lambda: int(time.time()) % 4 == 1, 6, 0.1))
+        self.write(name, "one")
+        self.assertTrue(wait_until(lambda: self.count(name, "2s") >= 1, 8))
+        self.write(name, "two")
+        self.assertTrue(wait_until(lambda: self.count(name, "4s") >= 1, 8), self.taken(name))
+
     def test_what_was_missed_is_made_up_for_once(self):
         name = self.make("--snapshots", "3s:5")
         self.write(name, "one")
@@ -281,6 +290,19 @@ class Archives(KeepingCase):
             self.root = first
             self.daemon = self.begin()
 
+    def test_privileges_are_not_taken_over(self):
+        name = self.export()
+        self.text("rm", name)
+        more = {"capAdd": ["CAP_SYS_ADMIN"], "seccomp": "unconfined"}
+
+        def change(parts):
+            parts["instance.json"] = json.dumps({**json.loads(parts["instance.json"]), **more}).encode()
+        path = self.again(change)
+        self.assertEqual(self.text("import", path, "--name", "plain"), "plain; left out: capability CAP_SYS_ADMIN, seccomp filter\n")
+        self.assertEqual([key for key in more if key in self.config("plain")], [])
+        self.assertEqual(self.text("import", path, "--name", "trusted", "--keep-privileges"), "trusted\n")
+        self.assertEqual({key: self.config("trusted")[key] for key in more}, more)
+
     def test_one_that_runs(self):
         runs = self.begin_instance()
         self.text("exec", runs, "sh", "-c", "echo running > /f")
@@ -302,6 +324,7 @@ class Archives(KeepingCase):
         self.assertEqual([one["destination"] for one in volumes], ["/data"])
         there = os.stat(volumes[0]["source"])
         self.assertEqual((there.st_uid, there.st_gid, there.st_mode & 0o7777), (5, 6, 0o750))
+        self.assertIn("share it", self.fails("branch", "with", "branch-of-it"))
         self.text("rename", "with", "renamed")
         self.assertEqual(self.text("run", "--name", "renamed", "-v", self.config("renamed")["volumes"][0]["source"] + ":/data",
                                    self.config("renamed")["root"], "--", "sh", "-c", "cat /data/file; readlink /data/link"), "in the volume\n/etc/passwd\n")
@@ -344,6 +367,7 @@ class Archives(KeepingCase):
         for change, word in ((description(volumes=[volume]), "path of this machine"), (description(devices=[device]), "devices of this machine"),
                              (description(root="/"), "path of this machine"), (description(name="../x"), "instance.json"),
                              (description(memoryBytes=1 << 70), "memoryBytes"), (description(name="os"), "vdisk os"),
+                             (description(seccomp=json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x"})), "socket of this machine"),
                              (description(volumes=[{**volume, "source": "volumes/0.tar"}]), "volumes/0.tar"),
                              (lambda parts: parts.pop("content.tar"), "content.tar"), (lambda parts: parts.pop("instance.json"), "instance.json"),
                              (lambda parts: parts.update({"content.tar": b"no archive" * 100}), "content.tar"),

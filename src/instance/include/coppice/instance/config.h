@@ -107,6 +107,7 @@ struct InstanceConfig {
     std::string started;            ///< of its last start
     std::string finished;           ///< of its last run
     std::optional<int> exit_status; ///< of its last run; empty while it runs
+    std::string end_note;           ///< what else is to be said of that, such as that its memory limit was reached
     int restarts = 0;               ///< by its restart policy, since somebody has started it
     bool stop_asked = false;        ///< somebody has stopped it: restart policies leave it alone
     bool undecided = false;         ///< it has stopped, and somebody is to say what becomes of its writes (OnStop::Ask)

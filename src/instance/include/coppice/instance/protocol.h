@@ -47,6 +47,7 @@ struct Launch {
     std::string store_root;
     bool detached = false;    ///< nobody waits for its output: it goes to the log
     bool by_daemon = false;   ///< the socket that it comes by is the daemon's
+    bool by_policy = false;   ///< its restart policy starts it: not if somebody has stopped it meanwhile
     std::string init_program; ///< for `config.init`, see boot.h: the supervisor no longer knows where it lies itself
     InstanceConfig config;
 };

@@ -21,6 +21,10 @@ struct Stopping {
     std::chrono::seconds patience; ///< when that is over it is to be killed; 0: it was
 };
 
+/// Whether it can be started again after it has stopped, with nothing in between. Errors: Conflict (it would be gone,
+/// or undecided)
+Result<> check_restart(const InstanceConfig& config);
+
 /// Remembers that somebody wants the instance to stop, so that its restart policy leaves it alone, and asks it to end,
 /// as `wish` says. Needs no daemon. Waits for one that is just starting. Empty: it does not run.
 /// Errors: NotFound, Conflict (its start comes to no end)

@@ -83,6 +83,8 @@ inline std::string unfinished_prefix(const std::string& instance) { return std::
 
 /// File in an instance's directory that whoever runs or changes it holds a lock on.
 inline constexpr const char* kInstanceLock = "lock";
+/// The same for whoever changes its description.
+inline constexpr const char* kEditLock = "edit-lock";
 /// What the daemon made to tell a copy of an image from others; it belongs to module node.
 inline constexpr const char* kIdentity = "identity.json";
 /// A description or identity that was being written when its writer was killed.

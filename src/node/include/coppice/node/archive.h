@@ -29,13 +29,15 @@ struct ImportWish {
     std::string path; ///< absolute
     std::string name; ///< empty: the one that it had
     std::string author;
+    bool keep_privileges = false; ///< more capabilities, other filters and profiles than usual are what it says
 };
 struct ImportedInstance {
     std::string name;
     std::string root; ///< version that its branch begins on, "web-image:1"
     store::SnapshotId snapshot;
+    std::vector<std::string> left_out; ///< "capability CAP_SYS_ADMIN", "seccomp filter", "apparmor profile x"
 };
-/// Makes a version of the vdisk NAME-image, unless some vdisk has the same content from such a file already, and an
+/// Makes a version of a new vdisk NAME-image, unless some vdisk has the same content from such a file already, and an
 /// instance on it that has not run. Everything is compared with the list in the file before anything is made.
 /// Errors: Corrupt, Unsupported (the file), Conflict (a name is taken), NotFound, those of imports. Blocks
 Result<ImportedInstance> import_instance(Instances& instances, storage::Storage& storage, const ImportWish& wish,

@@ -26,6 +26,7 @@ struct News {
     std::string_view what;
     std::string name;
     int status = 0;
+    std::string note = {}; ///< of an end: what else is to be said of it
 };
 
 enum class State : unsigned char {
@@ -124,6 +125,7 @@ private:
     Instances(storage::Storage& storage, instance::InstanceStore store, std::function<void(const News&)> tell);
     Result<> recover();
     void end_halts();
+    Result<vdisk::Captured> freeze(const std::string& name, const vdisk::FreezeNote& note);
     Result<> rename_claimed(const std::string& name, const std::string& to);
     Result<> finish_rename(const std::string& name);
     Result<> finish_renames();
@@ -147,6 +149,7 @@ private:
     void start_again_in(const std::string& name, std::chrono::milliseconds delay);
     void start_again(const std::string& name);
     void forget_restart(const std::string& name);
+    void rename_restart(const std::string& name, const std::string& to);
     Result<> claim(const std::string& name, const std::shared_ptr<Running>& running);
     Result<bool> ask_to_stop(const std::string& name, const instance::StopWish& wish);
     Result<> settle(const instance::InstanceConfig& config);

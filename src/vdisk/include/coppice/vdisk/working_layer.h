@@ -24,6 +24,8 @@ public:
     static Result<> discard(int directory);
     /// Goes on with deletions that were interrupted.
     static Result<> sweep(int directory);
+    /// Where it lies in that directory.
+    static constexpr const char* kDirectory = "layer";
     /// What the name of a layer that is being deleted begins with.
     static constexpr std::string_view kDiscarded = ".discarded-";
 
