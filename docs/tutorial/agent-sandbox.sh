@@ -19,7 +19,7 @@ say "A place to work in: an instance with the project. What it writes is its own
 c run --name agent "$vdisk" -- sh -c 'mkdir -p /srv/project && echo "answer=41" > /srv/project/program && . /srv/project/program && echo "answer is $answer"'
 
 say "This state is worth a name. It costs the same, whatever has been written."
-c snapshot create agent -m "before the agent" --tag before --force
+c snapshot create agent -m "before the agent" --tag before
 
 say "Three attempts at once, each on that state, none sees the others."
 c branch -n 3 agent try
@@ -43,3 +43,7 @@ c run --name agent "$vdisk" -- cat /srv/project/program
 
 say "And without any trace, for a single question:"
 c run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --memory 64m --pids 20 "$vdisk" -- sh -c 'echo "2 + 2 = $((2 + 2))"'
+
+say "Nothing of it is left but the new version."
+c rm agent
+c tag -d "$vdisk" before

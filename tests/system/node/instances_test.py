@@ -123,6 +123,15 @@ class Lives(NodeCase):
         self.assertIn("exists already with the root os", self.fails("run", "--name", name, "other", "true", status=125))
         self.assertEqual(self.config(name)["exitStatus"], 137)
 
+    def test_a_refused_start_undoes_nothing(self):
+        for words in (("--mode", "shared"), ("--on-stop", "discard"), ("--rm",)):
+            with self.subTest(words=words):
+                name = new_name("kept")
+                self.text("run", "--name", name, "os", "--", "sh", "-c", "echo mine > /f")
+                self.assertIn("exists already", self.fails("run", *words, "--name", name, "os", "true", status=125))
+                self.assertEqual(self.read(name, "/f"), b"mine\n")
+                self.assertEqual(self.text("run", "--name", name, "os", "cat", "/f"), "mine\n")
+
     def test_what_it_is_as_the_api_tells(self):
         name = self.begin_instance("-e", "A=b")
         told = self.ask(f"/v1/instances/{name}")

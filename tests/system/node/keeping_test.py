@@ -77,16 +77,22 @@ class Schedules(KeepingCase):
         self.assertTrue(wait_until(lambda: self.count(name, "4s") >= 1, 8), self.taken(name))
 
     def test_what_was_missed_is_made_up_for_once(self):
-        name = self.make("--snapshots", "3s:5")
+        period = 8
+        until_due = lambda number: number * period - time.time() % period  # noqa: E731 # counted from 1970 on
+        name = self.make("--snapshots", f"{period}s:5")
+        count = lambda: self.count(name, f"{period}s")  # noqa: E731
         self.write(name, "one")
-        self.assertTrue(wait_until(lambda: self.count(name, "3s") == 1, 8))
+        self.assertTrue(wait_until(lambda: count() == 1, 2 * period))
         self.daemon.end(signal.SIGKILL)
         self.write(name, "two")
-        time.sleep(6.5)
+        time.sleep(until_due(2) + 0.2)
+        rest = until_due(1)
         self.daemon = self.begin()
-        self.assertTrue(wait_until(lambda: self.count(name, "3s") == 2, 1.5))
-        time.sleep(4)
-        self.assertEqual(self.count(name, "3s"), 2)
+        self.assertTrue(wait_until(lambda: count() == 2, rest - 1), "at its start, not when the next is due")
+        self.write(name, "three")
+        time.sleep(until_due(1) - 0.5)
+        self.assertEqual(count(), 2, "once")
+        self.assertTrue(wait_until(lambda: count() == 3, 2 * period), "and then as ever")
 
     def test_old_ones_go_unless_something_needs_them(self):
         name = self.make("--snapshots", "1s:1")

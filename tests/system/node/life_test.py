@@ -19,6 +19,15 @@ from coppice_node import NodeCase  # noqa: E402
 from coppice_test import BIN, environment, main, new_name, wait_until  # noqa: E402
 
 
+def sockets_of(process):
+    """How many it has open. One that attends an instance has that to the supervisor first, then those of the output."""
+    count = 0
+    for fd in pathlib.Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += os.readlink(fd).startswith("socket:")
+    return count
+
+
 class Steps(NodeCase):
     def test_made_and_started(self):
         name = new_name("c")
@@ -83,7 +92,7 @@ class Steps(NodeCase):
         name = self.begin_instance(script="trap 'exit 9' USR1; echo up > /up; while :; do sleep 0.05; done")
         self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-s", "/up").status == 0, 10))
         waiting = subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "wait", name], stdout=subprocess.PIPE, text=True, env=environment())
-        time.sleep(0.2)
+        self.assertTrue(wait_until(lambda: sockets_of(waiting.pid) > 0, 10))
         self.assertIsNone(waiting.poll())
         self.restart()  # whoever waits does not notice
         self.text("kill", "-s", "USR1", name)
@@ -204,7 +213,7 @@ class Trees(NodeCase):
         name = new_name("b")
         self.written(name, "one")
         first = json.loads(self.text("snapshot", "create", name, "--tag", "before", "--format", "json"))
-        time.sleep(2)
+        time.sleep(5)  # so long the rollback by age below may take to begin
         self.written(name, "two")
         self.text("snapshot", "create", name)
         self.written(name, "three")
@@ -233,12 +242,16 @@ class Attaching(NodeCase):
         return subprocess.Popen([str(BIN / "coppice"), "--root", self.root, "attach", *words, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True, env=environment(), **options)
 
+    def wait_attached(self, *processes):
+        for process in processes:
+            self.assertTrue(wait_until(lambda: sockets_of(process) > 1, 10))
+
     def test_input_and_output(self):
         name = new_name("a")
         self.text("run", "-d", "-i", "--name", name, "os", "--", "sh", "-c", "while read -r x; do echo out $x; echo err $x >&2; test $x != end || exit 8; done")
         one = self.attach(name, stdin=subprocess.PIPE)
         two = self.attach(name, "--no-stdin", stdin=subprocess.DEVNULL)
-        time.sleep(0.5)
+        self.wait_attached(one.pid, two.pid)
         one.stdin.write("first\n")
         one.stdin.flush()
         self.assertEqual((one.stdout.readline(), one.stderr.readline()), ("out first\n", "err first\n"))
@@ -253,7 +266,7 @@ class Attaching(NodeCase):
         """It loses what it does not read; the instance goes on."""
         name = self.begin_instance(script="while ! test -e /go; do sleep 0.05; done; dd if=/dev/zero bs=1M count=20 2>/dev/null; touch /done; sleep 1000")
         deaf = self.attach(name, stdin=subprocess.DEVNULL)
-        time.sleep(0.5)
+        self.wait_attached(deaf.pid)
         os.kill(deaf.pid, signal.SIGSTOP)
         self.text("exec", name, "touch", "/go")
         self.assertTrue(wait_until(lambda: self.coppice("exec", name, "test", "-e", "/done").status == 0, 20))
@@ -302,7 +315,7 @@ class Attaching(NodeCase):
         if pid == 0:
             os.environ.update(environment())
             os.execv(str(BIN / "coppice"), ["coppice", "--root", self.root, "attach", name])
-        time.sleep(0.5)
+        self.wait_attached(pid)
         os.write(fd, b"echo still $V\n")
         self.read_until(fd, b"still kept")
         os.write(fd, b"exit 5\n")
