@@ -103,7 +103,7 @@ class Lives(NodeCase):
         self.assertIn("there is a branch taken already", self.fails("create", "--name", "taken", "os", "true"))
         self.assertEqual(self.branches(), ["taken"])
         self.text("create", "--name", "first", "os", "true")
-        for last, word in (("taken", "branch taken"), ("os", "vdisk is named os"), ("first", "first exists already")):
+        for last, word in (("taken", "branch taken"), ("os", "vdisk os is there"), ("first", "instance first is there")):
             refused = self.daemon.ask("POST", "/v1/instances/first/branch", {"names": ["one", "two", last]})
             self.assertEqual(refused.status, 409)
             self.assertIn(word, refused.body["detail"])

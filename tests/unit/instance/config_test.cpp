@@ -73,6 +73,7 @@ TEST(InstanceConfigTest, SurvivesWritingAndReading)
     plain.root = "/r";
     EXPECT_EQ(value_of(parse_instance_config(to_json(plain))), plain);
     plain.seccomp = kUnconfined;
+    plain.memory_bytes = 4U << 20;
     plain.swap_bytes = -1;
     EXPECT_EQ(value_of(parse_instance_config(to_json(plain))), plain);
 }
