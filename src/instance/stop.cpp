@@ -19,7 +19,7 @@ constexpr std::int64_t kUsualSeconds = 10;
 
 Result<bool> runs_now(const InstanceStore& store, const std::string& name)
 {
-    const auto running = store.is_running(name);
+    auto running = store.is_running(name);
     if (!running && running.error().kind() == ErrorKind::NotFound) return false; // --rm: gone altogether
     return running;
 }

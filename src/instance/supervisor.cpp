@@ -488,8 +488,9 @@ int supervise(os::Fd socket)
     if (!store) return failed(store.error());
 
     const bool by_daemon = launch->by_daemon;
-    os::Fd starter = by_daemon ? (*first)->take_fd() : std::move(socket);
-    os::Fd daemon = by_daemon ? std::move(socket) : os::Fd{};
+    os::Fd starter, daemon;
+    (by_daemon ? daemon : starter) = std::move(socket);
+    if (by_daemon) starter = (*first)->take_fd();
     Supervisor supervisor{std::move(starter), std::move(daemon), *std::move(launch), *std::move(store), open_files};
     if (const auto started = supervisor.start(); !started) {
         supervisor.tell_end(Say::Failed, encode(started.error()));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace coppice::store {
 
@@ -42,8 +43,8 @@ Result<std::vector<Snapshot>> history_of(const View& view, const std::string& wo
             one = parent ? std::optional{TRY(get_snapshot(view, *parent))} : std::nullopt;
         }
     if (all.size() > known_before) // else they are in the order of the tree already, whatever the clock did
-        std::stable_sort(all.begin(), all.end(), [](const Snapshot& a, const Snapshot& b) {
-            return nanoseconds(a.created) > nanoseconds(b.created);
+        std::sort(all.begin(), all.end(), [](const Snapshot& a, const Snapshot& b) {
+            return std::pair{nanoseconds(a.created), a.depth} > std::pair{nanoseconds(b.created), b.depth};
         });
     if (most > 0 && all.size() > most) all.resize(most);
     return all;

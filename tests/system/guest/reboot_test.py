@@ -52,7 +52,9 @@ def state(name):
 
 def starts(name):
     """As it counted them, inside, where its writes are."""
-    return len(coppice("exec", name, "cat", "/starts").split())
+    done = subprocess.run(["coppice", "exec", name, "cat", "/starts"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=PATIENCE, check=False)
+    return len(done.stdout.split()) if done.returncode == 0 else None  # it is just being started
 
 
 def begin_daemon():
